@@ -1,0 +1,287 @@
+"""The configuration file: what it may say, checked strictly, with errors that name file, line and key."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from tasks.errors import ConfigError
+from tasks.secrets import BlockReference, EnvReference, FileReference, SecretReference
+
+DEFAULT_PATH = Path("deployments/targets.yaml")
+
+# A name becomes a folder, a key prefix and a lock file: nothing in it may need quoting anywhere.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+Name = Annotated[str, Field(pattern=NAME)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of the file: unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LocalStorage(Section):
+    """A folder on this machine, or mounted on it."""
+
+    type: Literal["local"]
+    path: Path
+
+
+class S3Storage(Section):
+    """A bucket of any S3-compatible server. Without keys boto3's own search for credentials applies.
+
+    part_size is in MiB: at most 10,000 parts make an object, so 16 MiB allow a compressed dump of 160 GB.
+    timeout is in seconds, of one request.
+    """
+
+    type: Literal["s3"]
+    bucket: str
+    prefix: str = ""
+    endpoint_url: str | None = None
+    region: str | None = None
+    access_key_id: SecretReference | None = None
+    secret_access_key: SecretReference | None = None
+    part_size: Annotated[int, Field(ge=5, le=512)] = 8
+    timeout: Annotated[float, Field(gt=0)] = 60.0
+    path_style: bool = True
+
+    @model_validator(mode="after")
+    def keys_come_in_pairs(self) -> S3Storage:
+        """One key without the other is a slip, not a choice."""
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("access_key_id and secret_access_key belong together: give both or neither")
+        return self
+
+
+StorageSection = Annotated[LocalStorage | S3Storage, Field(discriminator="type")]
+
+
+class NotifyUrl(Section):
+    """An Apprise URL. It usually holds a token, so it is named, never written."""
+
+    url: SecretReference
+
+
+class NotifyBlock(Section):
+    """A Prefect notification block as `type-slug/name`, for example `slack-webhook/oncall`."""
+
+    block: Annotated[str, Field(pattern=r"^[a-z0-9-]+/.+$")]
+
+
+class Thresholds(Section):
+    """When fewer rows alarm. Shares are of the baseline (0.05 is 5 %); a table below `small` rows is judged by the
+    `small_*` rule instead, where both the share and the number of rows must be lost."""
+
+    warning_drop: Share = 0.05
+    critical_drop: Share = 0.20
+    small: Annotated[int, Field(ge=0)] = 100
+    small_drop: Share = 0.50
+    small_rows: Annotated[int, Field(ge=1)] = 5
+    window_days: Annotated[int, Field(ge=1)] = 30
+
+
+class TableRule(Section):
+    """A floor for one table, and thresholds of its own where it needs them."""
+
+    min: Annotated[int, Field(ge=0)] | None = None
+    warning_drop: Share | None = None
+    critical_drop: Share | None = None
+    small: Annotated[int, Field(ge=0)] | None = None
+    small_drop: Share | None = None
+    small_rows: Annotated[int, Field(ge=1)] | None = None
+
+
+class Retention(Section):
+    """How many backups stay: the newest `last`, and the newest of each of so many days, weeks and months.
+
+    quarantined_days: how long a quarantined backup stays; it is counted by none of the others.
+    """
+
+    last: Annotated[int, Field(ge=1)] = 7
+    daily: Annotated[int, Field(ge=0)] = 7
+    weekly: Annotated[int, Field(ge=0)] = 4
+    monthly: Annotated[int, Field(ge=0)] = 12
+    quarantined_days: Annotated[int, Field(ge=1)] = 90
+
+
+class Target(Section):
+    """A protected database: container, pinned volume, database.
+
+    host and port replace the search for a way in (a tunnel, another host's published port).
+    databases narrows the backup to these (and `database`); default: every database of the cluster.
+    roles: whether the globals, with password verifiers, are backed up.
+    deadline and lock_wait are in seconds: of one database's dump; of waiting for a locked table.
+    max_age_hours: after how long without a good backup `verify` warns; max_unproven_days: without a proven one.
+    """
+
+    container: str
+    volume: str
+    database: str
+    user: str = "postgres"
+    password: SecretReference | None = None
+    host: str | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    tables: dict[str, TableRule] = Field(default_factory=dict)
+    thresholds: Thresholds = Thresholds()
+    databases: list[str] | None = None
+    roles: bool = True
+    dependents: list[str] = Field(default_factory=list)
+    storages: Annotated[list[str], Field(min_length=1)]
+    retention: Retention = Retention()
+    deadline: Annotated[float, Field(gt=0)] = 6 * 3600.0
+    lock_wait: Annotated[float, Field(gt=0)] = 30.0
+    compression_level: Annotated[int, Field(ge=1, le=19)] = 1
+    max_age_hours: Annotated[float, Field(gt=0)] = 26.0
+    max_unproven_days: Annotated[float, Field(gt=0)] = 8.0
+
+    @field_validator("tables", mode="before")
+    @classmethod
+    def an_empty_rule_is_a_rule(cls, tables: Any) -> Any:
+        """`experts:` with nothing behind it means: this table, default thresholds."""
+        if isinstance(tables, Mapping):
+            return {name: {} if rule is None else rule for name, rule in tables.items()}
+        return tables
+
+
+class Config(Section):
+    """The whole file. Relative paths in it are relative to the file's own folder, wherever Rollcall is started."""
+
+    history: str = "sqlite:///state/history.db"
+    state: Path = Path("state")
+    storages: dict[Name, StorageSection]
+    notify: list[NotifyUrl | NotifyBlock] = Field(default_factory=list)
+    remind_every_hours: Annotated[float, Field(gt=0)] = 1.0
+    targets: dict[Name, Target]
+
+    @model_validator(mode="after")
+    def targets_name_known_storages(self) -> Config:
+        """A backup that goes nowhere must be noticed before tonight."""
+        for name, target in self.targets.items():
+            for storage in target.storages:
+                if storage not in self.storages:
+                    known = ", ".join(self.storages)
+                    raise ValueError(f"targets.{name}.storages names {storage!r}, which is not under storages ({known})")
+        return self
+
+    def target(self, name: str) -> Target:
+        """The target called `name`. Raise ConfigError that lists the known ones."""
+        if name not in self.targets:
+            raise ConfigError(f"There is no target {name!r} in the configuration; it has: {', '.join(self.targets)}.")
+        return self.targets[name]
+
+
+def config_path(given: str | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """Which file to read: the one given, else $ROLLCALL_CONFIG, else deployments/targets.yaml."""
+    return Path(given or environ.get("ROLLCALL_CONFIG") or DEFAULT_PATH)
+
+
+def load(given: str | None = None, environ: Mapping[str, str] = os.environ) -> Config:
+    """The checked configuration. Raise ConfigError: file, line, key, what was wrong, what to do."""
+    path = config_path(given, environ).absolute()
+    document = _read(path)
+    try:
+        config = Config.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(_first_problem(path, document, error)) from error
+    return _anchored(config, path.parent)
+
+
+def _read(path: Path) -> CommentedMap:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"There is no configuration at {path}. Name one with --config or ROLLCALL_CONFIG, or copy deployments/targets.example.yaml there."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The configuration {path} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}.") from error
+    try:
+        document = YAML(typ="rt").load(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        problem = str(error.problem or error).splitlines()[0]
+        raise ConfigError(f"{path}, line {line}: this is not valid YAML: {problem}.") from error
+    except YAMLError as error:
+        raise ConfigError(f"{path}: this is not valid YAML: {str(error).splitlines()[0]}.") from error
+    if not isinstance(document, CommentedMap):
+        raise ConfigError(f"{path}, line 1: the configuration must be a mapping with the keys storages and targets.")
+    return document
+
+
+def _first_problem(path: Path, document: CommentedMap, error: ValidationError) -> str:
+    """One sentence about the first problem; the reader mends it and runs again."""
+    problem = min(error.errors(), key=lambda each: _line_of(document, each["loc"]))
+    keys = _keys_in_document(document, problem["loc"])
+    where = f"{path}, line {_line_of(document, problem['loc'])}"
+    key = ".".join(str(part) for part in keys)
+    return f"{where}: {_in_words(problem, key)}"
+
+
+def _in_words(problem: Any, key: str) -> str:
+    kind, message = problem["type"], problem["msg"].removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        return f"the key {key} is not known; check its spelling, or remove it."
+    if kind == "missing":
+        return f"the key {key or problem['loc'][-1]} is missing."
+    if _is_secret(problem["loc"]):
+        return f"{key} must name where the secret is, as {{env: NAME}}, {{file: PATH}} or {{block: NAME}}; it is never written here."
+    if kind == "value_error":
+        return f"{message}." if not key else f"{key}: {message}."
+    if kind == "string_pattern_mismatch":
+        return f"{key} may hold letters, digits, '_', '-' and '.' only, and starts with a letter or digit."
+    return f"{key}: {message[0].lower()}{message[1:]}."
+
+
+def _is_secret(location: tuple[int | str, ...]) -> bool:
+    kinds = {kind.__name__ for kind in (EnvReference, FileReference, BlockReference)}
+    return any(part in kinds for part in location)
+
+
+def _keys_in_document(document: Any, location: tuple[int | str, ...]) -> list[int | str]:
+    """The location without pydantic's own names of union members; a missing last key stays."""
+    keys: list[int | str] = []
+    node = document
+    for position, part in enumerate(location):
+        if isinstance(node, CommentedMap) and part in node:
+            node = node[part]
+        elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
+            node = node[part]
+        elif not (position == len(location) - 1 and isinstance(node, CommentedMap)):
+            continue
+        keys.append(part)
+    return keys
+
+
+def _line_of(document: Any, location: tuple[int | str, ...]) -> int:
+    """The line (from 1) of the deepest key of `location` that the document has."""
+    line, node = 1, document
+    for part in _keys_in_document(document, location):
+        if isinstance(node, CommentedMap) and part in node:
+            line = node.lc.key(part)[0] + 1
+        elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
+            line = node.lc.item(part)[0] + 1
+        else:
+            break
+        node = node[part]
+    return int(line)
+
+
+def _anchored(config: Config, folder: Path) -> Config:
+    """The configuration with every relative path made absolute from `folder`."""
+    storages = {
+        name: storage.model_copy(update={"path": folder / storage.path.expanduser()}) if isinstance(storage, LocalStorage) else storage
+        for name, storage in config.storages.items()
+    }
+    history = config.history
+    if history.startswith("sqlite:///") and not history.startswith("sqlite:////"):
+        history = f"sqlite:///{folder / history.removeprefix('sqlite:///')}"
+    return config.model_copy(update={"storages": storages, "history": history, "state": folder / config.state.expanduser()})

@@ -1,0 +1,113 @@
+"""Every error Rollcall raises on purpose: one sentence that says what was wrong, where, and what to do.
+
+Third-party exceptions are translated into these at the adapter that met them (the engine, the database, the storage)
+and nowhere else. `transient` says whether trying the same thing again may help: retries look at nothing else.
+"""
+
+from __future__ import annotations
+
+
+class RollcallError(Exception):
+    """Base of all: its text is shown to the user as it is."""
+
+    transient = False
+
+
+class ConfigError(RollcallError):
+    """The configuration cannot be used: names the file, the line and the key."""
+
+
+class SecretError(RollcallError):
+    """A referenced secret (environment variable, file, block) is not there."""
+
+
+class Busy(RollcallError):
+    """Another run holds this target's lock."""
+
+
+class EngineError(RollcallError):
+    """The Docker engine refused or failed a call."""
+
+
+class EngineUnreachable(EngineError):
+    """No Docker engine answers."""
+
+    transient = True
+
+
+class ContainerMissing(EngineError):
+    """The target's container does not exist."""
+
+
+class ContainerStopped(EngineError):
+    """The target's container exists and does not run."""
+
+
+class DatabaseError(RollcallError):
+    """The database refused or failed a statement."""
+
+
+class DatabaseUnreachable(DatabaseError):
+    """No connection could be made, or it was lost."""
+
+    transient = True
+
+
+class NoWayIn(DatabaseError):
+    """The container has neither a reachable address nor a published port."""
+
+
+class LoginRefused(DatabaseError):
+    """Wrong password, missing role or missing database."""
+
+
+class RowsHidden(DatabaseError):
+    """Row-level security, or a missing right, would hide rows: a count would be a lie."""
+
+
+class TablesLocked(DatabaseError):
+    """Another session kept a table locked, or kept changing it, while it was to be counted and dumped together."""
+
+    transient = True
+
+
+class DumpFailed(DatabaseError):
+    """pg_dump, pg_dumpall or pg_restore ended with an error: carries its last words."""
+
+
+class DumpInterrupted(DumpFailed):
+    """The dump lost its server half-way, or ran into its deadline."""
+
+    transient = True
+
+
+class StorageError(RollcallError):
+    """A storage refused or failed."""
+
+
+class StorageUnreachable(StorageError):
+    """A storage does not answer, or answers that it cannot now."""
+
+    transient = True
+
+
+class StorageFull(StorageError):
+    """No space left for the object."""
+
+
+class ObjectMissing(StorageError):
+    """The key is not in the storage."""
+
+
+class ObjectDamaged(StorageError):
+    """What the storage holds is not what was stored: size or SHA-256 differs, or it cannot be read."""
+
+
+class HistoryError(RollcallError):
+    """The history database cannot be opened, read or written."""
+
+
+class NotificationFailed(RollcallError):
+    """A notification could not be delivered."""
+
+    transient = True

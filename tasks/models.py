@@ -1,0 +1,129 @@
+"""The data that flows pass between tasks and keep in manifests and history.
+
+All models are frozen; a later Rollcall may add fields, so reading ignores unknown ones. Times are UTC; sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Severity = Literal["notice", "warning", "critical"]
+Verdict = Literal["healthy", "warning", "critical"]
+Role = Literal["dump", "globals", "config"]
+
+WORST_FIRST: tuple[Severity, ...] = ("critical", "warning", "notice")
+
+
+class Model(BaseModel):
+    """Frozen data."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Finding(Model):
+    """One thing that is wrong (warning, critical) or worth knowing (notice). Codes are listed in docs/findings.md."""
+
+    code: str
+    severity: Severity
+    message: str
+    table: str | None = None
+
+
+def verdict_of(findings: list[Finding]) -> Verdict:
+    """The worst of the findings; notices leave a target healthy."""
+    severities = {finding.severity for finding in findings}
+    if "critical" in severities:
+        return "critical"
+    return "warning" if "warning" in severities else "healthy"
+
+
+class SequencePosition(Model):
+    """Where a sequence stands, as `setval(name, last_value, is_called)` would put it."""
+
+    last_value: int
+    is_called: bool
+
+
+class Tally(Model):
+    """What one database holds, read in one snapshot.
+
+    counts: exact rows by `quote_ident`-qualified table name; a partitioned table once, under its root.
+    materialized_views: rows, or None where it was never populated; kept apart, for a restore refreshes them.
+    schema_objects: a short hash of the definition by object (`table public.experts`, `column public.experts.name` …);
+    schema_fingerprint: SHA-256 over all of them.
+    """
+
+    counts: dict[str, int]
+    materialized_views: dict[str, int | None] = Field(default_factory=dict)
+    sequences: dict[str, SequencePosition] = Field(default_factory=dict)
+    large_objects: int = 0
+    schema_fingerprint: str = ""
+    schema_objects: dict[str, str] = Field(default_factory=dict)
+
+
+class Identity(Model):
+    """Which cluster answered, and what it is mounted on.
+
+    system_identifier, timeline and checkpoint_lsn come from pg_control_system() and pg_control_checkpoint()
+    (PostgreSQL documentation, System Information Functions). volume is None where PGDATA is on no Docker volume.
+    """
+
+    container: str
+    volume: str | None
+    system_identifier: str
+    timeline: int
+    checkpoint_lsn: str
+    server_version: str
+    compose_project: str | None = None
+    container_id: str = ""
+    image_id: str = ""
+    pgdata: str = ""
+
+
+class StoredObject(Model):
+    """One object in one storage: `bytes` and `sha256` are of the stored (compressed) form."""
+
+    storage: str
+    key: str
+    role: Role
+    bytes: int
+    sha256: str
+    database: str | None = None
+    raw_bytes: int = 0
+
+
+class Manifest(Model):
+    """The record of one backup. A backup exists only once its manifest is stored."""
+
+    format: int = 1
+    id: str
+    target: str
+    created_at: datetime
+    verdict: Verdict
+    quarantined: bool
+    method: str
+    server_version: str
+    database: str
+    objects: list[StoredObject]
+    tally: Tally
+    databases: dict[str, Tally] = Field(default_factory=dict)
+    identity: Identity
+    findings: list[Finding] = Field(default_factory=list)
+    cluster: dict[str, Any] = Field(default_factory=dict)
+    omitted: list[str] = Field(default_factory=list)
+    timings: dict[str, float] = Field(default_factory=dict)
+    rollcall_version: str = ""
+
+
+class CheckResult(Model):
+    """What `verify` found; `verify --json` prints exactly this."""
+
+    target: str
+    verdict: Verdict
+    checked_at: datetime
+    findings: list[Finding]
+    counts: dict[str, int]
+    identity: Identity | None

@@ -1,0 +1,138 @@
+"""The one place that knows whether Prefect tracks a run.
+
+A flow file becomes a Prefect flow when Prefect is loaded (a worker, `prefect deploy`, `serve`, or the command line with
+an API configured), and stays a plain function otherwise: importing Prefect costs two seconds and starting its ephemeral
+server twelve to twenty, which a backup from cron need not pay. A task asks the same question at every call: inside a
+Prefect flow run it is a Prefect task, elsewhere it runs directly. The retry rule is the same both ways.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar, cast
+
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from tasks.errors import RollcallError, SecretError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+log = logging.getLogger("rollcall")
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often a transient failure is tried again, and how long the first wait is (seconds; it doubles, with jitter)."""
+
+    times: int = 3
+    first_wait: float = 2.0
+
+
+NEVER = Retry(times=0)
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """True where trying again may help: only our own errors say so of themselves."""
+    return isinstance(error, RollcallError) and error.transient
+
+
+def prefect_is_loaded() -> bool:
+    """True once anything has imported Prefect in this process."""
+    return "prefect" in sys.modules
+
+
+def tracked() -> bool:
+    """True inside a Prefect flow run."""
+    if not prefect_is_loaded():
+        return False
+    from prefect.context import FlowRunContext
+
+    return FlowRunContext.get() is not None
+
+
+def flow(*, name: str, run_name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function a Prefect flow called `name` where Prefect is loaded; leave it as it is elsewhere.
+
+    `run_name` is a template over the parameters, for example `backup {target}`.
+    """
+
+    def decorate(fn: Callable[P, R]) -> Callable[P, R]:
+        if not prefect_is_loaded():
+            return fn
+        import prefect
+
+        wrapped = prefect.flow(name=name, flow_run_name=run_name, persist_result=False, validate_parameters=True)(fn)
+        return cast("Callable[P, R]", wrapped)
+
+    return decorate
+
+
+def task(fn: Callable[P, R], *, name: str, retry: Retry = NEVER) -> Callable[P, R]:
+    """Make `fn` a task: tracked inside a Prefect flow run, direct elsewhere, retried by the same rule in both."""
+
+    @functools.wraps(fn)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if tracked():
+            return _prefect_task(fn, name, retry)(*args, **kwargs)
+        return _direct(fn, name, retry, *args, **kwargs)
+
+    return call
+
+
+def _direct(fn: Callable[..., R], name: str, retry: Retry, *args: Any, **kwargs: Any) -> R:
+    """Call `fn` with the retry rule and nothing else around it."""
+
+    def say(state: Any) -> None:
+        log.warning("%s: %s; trying again (%d of %d)", name, state.outcome.exception(), state.attempt_number, retry.times)
+
+    retrying = Retrying(
+        stop=stop_after_attempt(retry.times + 1),
+        wait=wait_exponential_jitter(initial=retry.first_wait, max=60, jitter=retry.first_wait / 2),
+        retry=retry_if_exception(is_transient),
+        before_sleep=say,
+        reraise=True,
+    )
+    return retrying(fn, *args, **kwargs)
+
+
+@functools.cache
+def _prefect_task(fn: Callable[..., R], name: str, retry: Retry) -> Callable[..., R]:
+    """The Prefect task around `fn`: no cache key from its arguments, no persisted result (both may hold secrets)."""
+    import prefect
+    from prefect.cache_policies import NO_CACHE
+
+    def may_help(_task: Any, _run: Any, state: Any) -> bool:
+        try:
+            state.result(raise_on_failure=True)
+        except RollcallError as error:
+            return error.transient
+        except Exception:  # noqa: BLE001 - whatever else failed is not ours to retry; Prefect reports it
+            return False
+        return False
+
+    wrapped = prefect.task(
+        name=name,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=retry.times,
+        retry_delay_seconds=[retry.first_wait * 2**attempt for attempt in range(retry.times)] or None,
+        retry_jitter_factor=0.5 if retry.times else None,
+        retry_condition_fn=may_help,
+        log_prints=False,
+    )(fn)
+    return cast("Callable[..., R]", wrapped)
+
+
+def secret_block(name: str) -> str:
+    """The value of the Prefect Secret block `name`. Raise SecretError if it cannot be loaded."""
+    from prefect.blocks.system import Secret
+
+    try:
+        return str(cast("Any", Secret.load(name)).get())
+    except ValueError as error:
+        raise SecretError(f"The Prefect Secret block {name!r} cannot be loaded: {error}. Create it, or fix its name.") from error
