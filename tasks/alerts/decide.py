@@ -1,0 +1,79 @@
+"""Whether to tell anyone, and why: every change at once, and a reminder after a cool-down. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from tasks.models import Finding, Verdict
+
+Reason = Literal["new", "worse", "changed", "better", "recovered", "reminder"]
+
+REMIND_EVERY = timedelta(hours=1)
+REMIND_OF_WARNING_EVERY = timedelta(days=1)
+
+_LEVEL: dict[Verdict, int] = {"healthy": 0, "warning": 1, "critical": 2}
+# Checks come by schedule, a little early or late: without this an hourly check would remind every other hour.
+_EARLY = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class LastAlert:
+    """The newest alert of a target: what it said, when (UTC, aware), and whether it reached everybody."""
+
+    verdict: Verdict
+    fingerprint: str
+    sent_at: datetime
+    delivered: bool
+
+
+def fingerprint(findings: Sequence[Finding]) -> str:
+    """SHA-256 over which codes befall which tables; order, wording, row numbers and notices do not matter."""
+    wrong = {(finding.code, finding.table or "") for finding in findings if finding.severity != "notice"}
+    return hashlib.sha256(json.dumps(sorted(wrong)).encode()).hexdigest()
+
+
+def decide(
+    verdict: Verdict,
+    findings: Sequence[Finding],
+    last: LastAlert | None,
+    now: datetime,
+    remind_every: timedelta = REMIND_EVERY,
+) -> Reason | None:
+    """Why to send an alert now (UTC, aware), or None to stay silent.
+
+    A change of verdict, or of which findings there are while not healthy, is told at once; an alert that was
+    not delivered is tried again at once; an unchanged critical is repeated after `remind_every`, a warning
+    once a day.
+    """
+    before: Verdict = last.verdict if last else "healthy"
+    if verdict != before:
+        return _change(before, verdict)
+    if last is None:
+        return None
+    if not last.delivered:
+        # Nobody may have heard of it: say it as news, for a reminder would refer to what was never read.
+        return "recovered" if verdict == "healthy" else "new"
+    if verdict == "healthy":
+        return None
+    if fingerprint(findings) != last.fingerprint:
+        return "changed"
+    return "reminder" if _due(verdict, now - last.sent_at, remind_every) else None
+
+
+def _change(before: Verdict, verdict: Verdict) -> Reason:
+    if before == "healthy":
+        return "new"
+    if verdict == "healthy":
+        return "recovered"
+    return "worse" if _LEVEL[verdict] > _LEVEL[before] else "better"
+
+
+def _due(verdict: Verdict, elapsed: timedelta, remind_every: timedelta) -> bool:
+    """True after the cool-down; also when the last alert lies in the future (the clock was set back)."""
+    wait = remind_every if verdict == "critical" else max(remind_every, REMIND_OF_WARNING_EVERY)
+    return elapsed < timedelta(0) or elapsed + min(_EARLY, wait / 20) >= wait

@@ -1,0 +1,65 @@
+"""The one door to the Docker engine: a client for as long as a task needs it, its errors in our words."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import docker
+import requests.exceptions
+from docker.errors import APIError, DockerException, NotFound
+
+from tasks.errors import ContainerMissing, EngineError, EngineUnreachable
+
+OUR_LABEL = "io.rollcall.helper"
+
+
+@contextmanager
+def engine(timeout: float = 60.0) -> Iterator[docker.DockerClient]:
+    """A client of the engine that DOCKER_HOST or the default socket names; `timeout` in seconds for one call.
+
+    Raise EngineUnreachable if none answers, EngineError for any call inside the block that the engine refuses.
+    """
+    try:
+        client = docker.from_env(timeout=int(timeout))
+    except DockerException as error:
+        raise _unreachable() from error
+    try:
+        yield client
+    except NotFound as error:
+        raise EngineError(f"The Docker engine does not know it any more: {error.explanation}.") from error
+    except APIError as error:
+        raise EngineError(f"The Docker engine refused: {error.explanation or error}.") from error
+    except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
+        raise _unreachable() from error
+    finally:
+        client.close()
+
+
+def _unreachable() -> EngineUnreachable:
+    return EngineUnreachable(
+        "No Docker engine answers. Start it, or point DOCKER_HOST at it; this user must be allowed to use its socket."
+    )
+
+
+def inspect_container(client: docker.DockerClient, name: str) -> dict[str, Any]:
+    """The engine's JSON about the container. Raise ContainerMissing if there is none of that name."""
+    try:
+        found: dict[str, Any] = client.api.inspect_container(name)
+    except NotFound as error:
+        raise ContainerMissing(f"There is no container {name!r} on this Docker engine.") from error
+    return found
+
+
+def shares_this_kernel(client: docker.DockerClient) -> bool:
+    """True where the engine seems to run on this very host, so that a FIFO of ours can be opened inside a container.
+
+    Not so with Docker Desktop (a virtual machine), a remote engine, or a worker that itself runs in a container.
+    """
+    if platform.system() != "Linux" or not client.api.base_url.startswith("http+docker"):
+        return False
+    info = client.info()
+    return bool(info.get("Name") == socket.gethostname() and info.get("KernelVersion") == platform.release())

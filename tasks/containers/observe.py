@@ -1,0 +1,123 @@
+"""What the engine says about a target: container, the mount behind PGDATA, its volume, how it was started.
+
+The functions over inspect JSON are pure; `observe` is the only one that calls the engine.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+import docker
+
+from tasks.containers.engine import engine, inspect_container
+from tasks.errors import ContainerMissing, ContainerStopped
+from tasks.models import Model
+
+COMPOSE_PROJECT = "com.docker.compose.project"
+DEFAULT_PGDATA = "/var/lib/postgresql/data"
+
+
+class Mount(Model):
+    """One mount of a container: `volume` is None for a bind mount or a tmpfs."""
+
+    destination: str
+    source: str
+    kind: str
+    volume: str | None
+
+
+class Container(Model):
+    """A running container as far as a backup needs to know it.
+
+    addresses: its own on each Docker network; published: (host address, port) pairs of the PostgreSQL port.
+    """
+
+    id: str
+    name: str
+    image_id: str
+    pgdata: str
+    port: int
+    mounts: list[Mount]
+    addresses: list[str]
+    published: list[tuple[str, int]]
+    compose_project: str | None = None
+    host_network: bool = False
+
+    @property
+    def data_mount(self) -> Mount | None:
+        """The mount that PGDATA lives on."""
+        return mount_behind(self.pgdata, self.mounts)
+
+    @property
+    def volume(self) -> str | None:
+        """The Docker volume behind PGDATA, or None where there is none."""
+        mount = self.data_mount
+        return mount.volume if mount else None
+
+
+def observe(name: str, volume: str, port: int | None = None) -> Container:
+    """The container called `name`; where none is, the only running one that mounts `volume` (it was renamed).
+
+    Raise ContainerMissing, ContainerStopped, EngineUnreachable, EngineError.
+    """
+    with engine() as client:
+        try:
+            found = inspect_container(client, name)
+        except ContainerMissing as missing:
+            found = _heir(client, volume, missing)
+    state = found["State"]["Status"]
+    if state != "running":
+        raise ContainerStopped(f"The container {name!r} is {state}. Start it with: docker start {name}")
+    return read(found, port)
+
+
+def _heir(client: docker.DockerClient, volume: str, missing: ContainerMissing) -> dict[str, Any]:
+    """The inspect JSON of the one running container on the pinned volume; `missing` is raised if there is not just one."""
+    ids = [each["Id"] for each in client.api.containers(filters={"volume": volume, "status": "running"})]
+    mounted = [found for found in map(client.api.inspect_container, ids) if read(found).volume == volume]
+    if len(mounted) != 1:
+        raise missing
+    return dict(mounted[0])
+
+
+def read(found: dict[str, Any], port: int | None = None) -> Container:
+    """A Container from the engine's inspect JSON (Docker Engine API, ContainerInspect)."""
+    environment = _environment(found)
+    port = port or int(environment.get("PGPORT", "5432"))
+    networks = found["NetworkSettings"]["Networks"] or {}
+    return Container(
+        id=found["Id"],
+        name=found["Name"].lstrip("/"),
+        image_id=found["Image"],
+        pgdata=environment.get("PGDATA", DEFAULT_PGDATA),
+        port=port,
+        mounts=[_mount(each) for each in found["Mounts"]],
+        addresses=[each["IPAddress"] for each in networks.values() if each.get("IPAddress")],
+        published=_published(found, port),
+        compose_project=(found["Config"].get("Labels") or {}).get(COMPOSE_PROJECT),
+        host_network=found["HostConfig"]["NetworkMode"] == "host",
+    )
+
+
+def _environment(found: dict[str, Any]) -> dict[str, str]:
+    pairs = (each.partition("=") for each in found["Config"].get("Env") or [])
+    return {name: value for name, _, value in pairs}
+
+
+def _mount(each: dict[str, Any]) -> Mount:
+    volume = each.get("Name") if each["Type"] == "volume" else None
+    return Mount(destination=each["Destination"], source=each.get("Source", ""), kind=each["Type"], volume=volume)
+
+
+def _published(found: dict[str, Any], port: int) -> list[tuple[str, int]]:
+    """Where the engine's host listens for the port; an address that means every interface is asked on loopback."""
+    bindings = (found["NetworkSettings"].get("Ports") or {}).get(f"{port}/tcp") or []
+    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - translated, not listened on
+    return [(anywhere.get(each["HostIp"], each["HostIp"]), int(each["HostPort"])) for each in bindings]
+
+
+def mount_behind(path: str, mounts: list[Mount]) -> Mount | None:
+    """The mount with the longest destination that `path` is in: images differ in what they mount and where PGDATA is."""
+    inside = [each for each in mounts if PurePosixPath(path).is_relative_to(each.destination)]
+    return max(inside, key=lambda each: len(PurePosixPath(each.destination).parts), default=None)

@@ -1,0 +1,162 @@
+"""Which cluster answers, and how it was initialised: what a copy of it must be made with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.databases.connect import Connection, Login, connect, translated
+from tasks.errors import DatabaseError, RowsHidden
+
+INVALID_DATABASE = (
+    -2
+)  # datconnlimit of a database whose DROP DATABASE was interrupted: it takes no connections.
+
+
+@dataclass(frozen=True)
+class ClusterIdentity:
+    """One cluster, as it calls itself.
+
+    timeline and checkpoint_lsn are those of the last completed checkpoint: they never run ahead of the data, may be
+    minutes behind it, and only grow in one cluster. Paths are those inside the server's container.
+    """
+
+    system_identifier: str
+    timeline: int
+    checkpoint_lsn: str
+    server_version: str
+    data_directory: str
+    config_file: str
+    hba_file: str
+    ident_file: str
+
+
+IDENTITY = """
+    SELECT s.system_identifier::text, c.timeline_id, c.checkpoint_lsn::text, current_setting('server_version'),
+           current_setting('data_directory'), current_setting('config_file'), current_setting('hba_file'),
+           current_setting('ident_file')
+    FROM pg_control_system() AS s, pg_control_checkpoint() AS c
+"""
+
+
+def read_identity(connection: Connection) -> ClusterIdentity:
+    """The identity of the cluster behind `connection`. Raise DatabaseError that names the GRANT where it is missing."""
+    with _needing_settings(connection, "the cluster's identity"):
+        row = connection.execute(IDENTITY).fetchone()
+    if row is None:
+        raise DatabaseError(
+            "The server gave no identity: pg_control_system() returned nothing; look at its log."
+        )
+    return ClusterIdentity(*row)
+
+
+CLUSTER = """
+    SELECT json_build_object(
+        'server_version_num', current_setting('server_version_num')::int,
+        'bootstrap_user', (SELECT rolname FROM pg_roles WHERE oid = 10),
+        'data_checksums', current_setting('data_checksums') = 'on',
+        'wal_segment_size', (SELECT bytes_per_wal_segment FROM pg_control_init()),
+        'block_size', current_setting('block_size')::int,
+        'tablespaces', (SELECT coalesce(json_object_agg(spcname, pg_tablespace_location(oid)), '{}')
+                        FROM pg_tablespace WHERE oid >= 16384))
+"""
+
+DATABASES = """
+    SELECT d.datname, pg_encoding_to_char(d.encoding), pg_get_userbyid(d.datdba), t.spcname, to_jsonb(d)
+    FROM pg_database AS d JOIN pg_tablespace AS t ON t.oid = d.dattablespace
+    ORDER BY d.datname
+"""
+
+
+def read_cluster(connection: Connection) -> dict[str, Any]:
+    """How the cluster was initialised, and its databases; plain data that goes into a manifest.
+
+    server_version_num, bootstrap_user, data_checksums, wal_segment_size and block_size (bytes), tablespaces (name to
+    location), encoding, collate, ctype, locale_provider, icu_locale and icu_rules (of template0, which nobody changes),
+    and databases: the last six of each, with its owner, connection_limit, tablespace, is_template and allow_connections.
+    Raise DatabaseError that names the GRANT where it is missing.
+    """
+    with _needing_settings(connection, "how the cluster was initialised"):
+        row = connection.execute(CLUSTER).fetchone()
+        rows = connection.execute(DATABASES).fetchall()
+    databases = {name: _database(*facts) for name, *facts in rows}
+    initial = databases.get("template0") or databases["template1"]
+    locale = {key: initial[key] for key in LOCALE}
+    return {**(row[0] if row else {}), **locale, "databases": databases}
+
+
+LOCALE = ("encoding", "collate", "ctype", "locale_provider", "icu_locale", "icu_rules")
+PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
+
+
+def _database(encoding: str, owner: str, tablespace: str, columns: dict[str, Any]) -> dict[str, Any]:
+    """One row of pg_database; which columns tell the locale depends on the server's version."""
+    provider = str(columns.get("datlocprovider", "c"))
+    return {
+        "encoding": encoding,
+        "collate": columns["datcollate"],
+        "ctype": columns["datctype"],
+        "locale_provider": PROVIDERS.get(provider, provider),
+        "icu_locale": columns.get("datlocale") or columns.get("daticulocale"),
+        "icu_rules": columns.get("daticurules"),
+        "owner": owner,
+        "tablespace": tablespace,
+        "connection_limit": columns["datconnlimit"],
+        "is_template": columns["datistemplate"],
+        "allow_connections": columns["datallowconn"],
+    }
+
+
+CONNECTABLE = """
+    SELECT datname FROM pg_database
+    WHERE datallowconn AND datname <> 'template0' AND datconnlimit <> %s ORDER BY datname
+"""
+
+# Whatever initdb made has an oid below 16384 (FirstNormalObjectId).
+USER_OBJECTS = """
+    SELECT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                   WHERE c.oid >= 16384 AND n.nspname !~ '^pg_(temp|toast)')
+        OR EXISTS (SELECT FROM pg_proc WHERE oid >= 16384)
+        OR EXISTS (SELECT FROM pg_extension WHERE oid >= 16384)
+        OR EXISTS (SELECT FROM pg_namespace WHERE oid >= 16384 AND nspname !~ '^pg_(temp|toast)')
+"""
+
+
+def databases(connection: Connection) -> list[str]:
+    """The names of all databases to back up, sorted: those that allow connections, without template0.
+
+    template1 is among them only if somebody put something into it (a relation, function, extension or schema with an
+    oid beyond those of initdb); to see that, a second connection to it is made with the same login.
+    """
+    with translated("the list of databases"):
+        names = [str(name) for (name,) in connection.execute(CONNECTABLE, [INVALID_DATABASE])]
+    if "template1" in names and not _has_user_objects(_login_of(connection).to("template1")):
+        names.remove("template1")
+    return names
+
+
+def _has_user_objects(login: Login) -> bool:
+    with connect(login) as connection, translated(str(login)):
+        row = connection.execute(USER_OBJECTS).fetchone()
+    return bool(row and row[0])
+
+
+def _login_of(connection: Connection) -> Login:
+    info = connection.info
+    return Login(info.host, info.port, info.user, info.password or None, info.dbname)
+
+
+@contextmanager
+def _needing_settings(connection: Connection, what: str) -> Iterator[None]:
+    """Say which GRANT is missing instead of that something is."""
+    try:
+        with translated(what):
+            yield
+    except RowsHidden as error:
+        user = connection.info.user
+        raise DatabaseError(
+            f"The role {user!r} may not read {what}: as a superuser run "
+            f"GRANT pg_read_all_settings TO {user}, or use a superuser as `user`."
+        ) from error

@@ -1,0 +1,148 @@
+"""Row counts as pictures: one line of text, or a panel for each table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import HistoryError
+from tasks.history.table_names import resolve_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_MOST_PANELS = 12
+
+# An opaque light card: readable in a dark interface and in a light one.
+_CARD, _INK, _FAINT, _LINE, _ALARM = "#fbfbf9", "#24292f", "#6e7781", "#0b62a4", "#c4341f"
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """One block for each value, from zero (lowest block) to the highest value; a space where there is none.
+
+    It starts at zero on purpose: a loss of everything must look like one, and noise must look like nothing.
+    """
+    numbers = [None if value is None or _is_nan(value) else max(0.0, float(value)) for value in values]
+    top = max((number for number in numbers if number is not None), default=0.0)
+    return "".join(" " if number is None else _block(number, top) for number in numbers)
+
+
+def _is_nan(value: Any) -> bool:
+    # pandas' <NA> is neither a number nor comparable with one.
+    return type(value).__name__ == "NAType" or math.isnan(value)
+
+
+def _block(number: float, top: float) -> str:
+    if top == 0:
+        return _BLOCKS[0]
+    return _BLOCKS[min(len(_BLOCKS) - 1, math.ceil(number / top * (len(_BLOCKS) - 1)))]
+
+
+def most_important(frame: pd.DataFrame, floors: Mapping[str, int], most: int = _MOST_PANELS) -> list[str]:
+    """The tables to show first: those with a floor, then those that lost the largest share, then the
+    largest."""
+
+    def rank(table: str) -> tuple[bool, int, float, str]:
+        rows = frame[table].dropna()
+        if rows.empty:
+            return (table not in floors, 0, 0.0, table)
+        top, now = float(rows.max()), float(rows.iloc[-1])
+        gone = frame[table].isna().iloc[-1]
+        lost = 1.0 if gone else (top - now) / top if top else 0.0
+        # In steps of 5 %: smaller losses are noise and must not reorder the picture every day.
+        return (table not in floors, -int(lost * 20), -top, table)
+
+    return sorted((str(column) for column in frame.columns), key=rank)[:most]
+
+
+def picture(frame: pd.DataFrame, target: str, path: Path, floors: Mapping[str, int]) -> None:
+    """Write a PNG or SVG (by the suffix of `path`) with the rows of each table over time, at most 12 tables.
+
+    `frame` is what History.frame returns; `floors` the configured minimum by table name. Raise HistoryError
+    where there is nothing to draw or the file cannot be written.
+    """
+    if path.suffix.lower() not in (".png", ".svg"):
+        raise HistoryError(f"A picture can be written as .png or .svg; {path.name} is neither.")
+    if frame.empty or not len(frame.columns):
+        raise HistoryError(
+            f"There is no history of {target} to draw yet; run `rollcall verify {target}` first."
+        )
+    figure = _figure(frame, target, _qualified(floors, frame))
+    try:
+        figure.savefig(path, facecolor=_CARD, dpi=144)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise HistoryError(f"The picture {path} cannot be written: {reason}.") from error
+
+
+def _qualified(floors: Mapping[str, int], frame: pd.DataFrame) -> dict[str, int]:
+    """The floors by the names of the frame's columns."""
+    resolved = {resolve_table(name, list(frame.columns)): floor for name, floor in floors.items()}
+    return {table: floor for table, floor in resolved.items() if table is not None}
+
+
+def _figure(frame: pd.DataFrame, target: str, floors: Mapping[str, int]) -> Any:
+    """The whole picture. A Figure of its own, without pyplot: nothing global, so safe in threads."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import, and only needed here
+
+    tables = most_important(frame, floors)
+    across = 1 if len(tables) == 1 else 2 if len(tables) <= 6 else 3
+    down = math.ceil(len(tables) / across)
+    figure = Figure(figsize=(4.6 * across + 0.4, 1.9 * down + 0.9), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.09, h_pad=0.07)  # type: ignore[union-attr, call-arg]
+    panels = figure.subplots(down, across, squeeze=False, sharex=True).flat
+    for panel, table in zip(panels, tables, strict=False):
+        _draw(panel, frame[table], table, floors.get(table))
+    for panel in list(panels)[len(tables) :]:
+        panel.set_visible(False)
+    hidden = len(frame.columns) - len(tables)
+    more = f" (+ {hidden:,} more tables)" if hidden > 0 else ""
+    figure.suptitle(f"{target}: rows by table{more}", color=_INK, fontsize=12, x=0.012, ha="left")
+    return figure
+
+
+def _draw(panel: Any, rows: pd.Series[Any], table: str, floor: int | None) -> None:
+    """One table: a step line from zero, the floor dashed, the newest count written out."""
+    values = rows.astype("float64")
+    present = values.dropna()
+    gone = bool(values.isna().iloc[-1])
+    now = 0.0 if gone else float(present.iloc[-1])
+    bad = gone or (floor is not None and now < floor)
+    panel.step(values.index, values, where="post", color=_LINE, linewidth=1.6)
+    panel.fill_between(values.index, values, step="post", color=_LINE, alpha=0.10, linewidth=0)
+    if len(present):
+        color = _ALARM if bad else _LINE
+        panel.plot(present.index[-1:], present.iloc[-1:], "o", markersize=4.5, color=color, clip_on=False)
+    if floor is not None:
+        panel.axhline(floor, color=_ALARM, linewidth=1, linestyle=(0, (4, 3)), alpha=0.8)
+    title = "gone" if gone else f"{now:,.0f}"
+    panel.set_title(_short(table), loc="left", fontsize=9, color=_INK)
+    panel.set_title(title, loc="right", fontsize=9, color=_ALARM if bad else _INK, fontweight="bold")
+    _dress(panel, max(float(present.max()) if len(present) else 0.0, float(floor or 0), 1.0))
+
+
+def _dress(panel: Any, top: float) -> None:
+    """Axes: whole numbers with separators, few and short dates, no frame."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415
+    from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: PLC0415
+
+    panel.set_ylim(0, top * 1.12)
+    panel.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    dates = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
+    panel.xaxis.set_major_locator(dates)
+    panel.xaxis.set_major_formatter(ConciseDateFormatter(dates))  # type: ignore[no-untyped-call]
+    panel.set_facecolor(_CARD)
+    panel.tick_params(colors=_FAINT, labelsize=8, length=0)
+    panel.xaxis.get_offset_text().set(color=_FAINT, size=8)
+    panel.grid(axis="y", color=_FAINT, alpha=0.18, linewidth=0.8)
+    for side, spine in panel.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(_FAINT)
+
+
+def _short(table: str, most: int = 38) -> str:
+    return table if len(table) <= most else f"{table[: most - 1]}…"

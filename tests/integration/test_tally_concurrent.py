@@ -1,0 +1,132 @@
+"""Counting while others write, truncate, create, drop and lock."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tasks.databases.connect import Login
+from tasks.databases.tally import frozen
+from tasks.errors import TablesLocked
+from tasks.models import Tally
+from tests.bed.postgres import PostgresServer
+
+Databases = Callable[[PostgresServer], PostgresServer]
+
+
+def login_to(server: PostgresServer) -> Login:
+    return Login(server.host, server.port, server.user, server.password, server.database)
+
+
+def tally_of(server: PostgresServer, lock_wait: float = 10) -> Tally:
+    with frozen(login_to(server), lock_wait=lock_wait) as held:
+        return held.tally()
+
+
+@pytest.fixture(params=(15, 17, 18))
+def server(request: pytest.FixtureRequest, fresh_database: Databases) -> PostgresServer:
+    return fresh_database(request.getfixturevalue(f"postgres{request.param}"))
+
+
+@contextmanager
+def repeating(server: PostgresServer, *statements: str) -> Iterator[Callable[[], int]]:
+    """Run the statements in one transaction again and again meanwhile; yields how to ask how often that was."""
+    ended = threading.Event()
+    failures: list[Exception] = []
+    rounds = 0
+
+    def run() -> None:
+        nonlocal rounds
+        try:
+            with server.connect(autocommit=True) as connection:
+                while not ended.is_set():
+                    with connection.transaction():
+                        for statement in statements:
+                            connection.execute(statement.encode())
+                    rounds += 1
+        except Exception as error:
+            failures.append(error)
+
+    writer = threading.Thread(target=run)
+    writer.start()
+    try:
+        yield lambda: rounds
+    finally:
+        ended.set()
+        writer.join(timeout=30)
+    assert not failures
+    assert not writer.is_alive()
+
+
+def test_truncate_and_insert_in_one_transaction_are_never_seen_apart(server: PostgresServer) -> None:
+    server.execute("CREATE TABLE a AS SELECT generate_series(1, 100) AS i", "CREATE TABLE b AS TABLE a")
+    refill = "INSERT INTO {} SELECT generate_series(1, 100)"
+    with repeating(server, "TRUNCATE a, b", refill.format("a"), refill.format("b")) as rounds:
+        for _ in range(50):
+            before = rounds()
+            with frozen(login_to(server), lock_wait=10) as held:
+                assert held.tally().counts == {"public.a": 100, "public.b": 100}
+            while rounds() == before:  # The writer gets its turn between two tallies.
+                time.sleep(0.001)
+
+
+def test_rows_written_meanwhile_are_counted_in_all_tables_or_in_none(server: PostgresServer) -> None:
+    server.execute("CREATE TABLE a (i int)", "CREATE TABLE z (i int)")
+    with repeating(server, "INSERT INTO a VALUES (1)", "INSERT INTO z VALUES (1)") as rounds:
+        for _ in range(30):
+            counts = tally_of(server).counts
+            assert counts["public.a"] == counts["public.z"]
+        assert rounds() > 0
+
+
+def test_truncate_waits_until_the_snapshot_is_given_up(server: PostgresServer) -> None:
+    server.execute("CREATE TABLE t AS SELECT 1 AS i")
+    with frozen(login_to(server), lock_wait=5) as held:
+        with server.connect() as other, pytest.raises(Exception, match="lock timeout"):
+            other.execute("SET lock_timeout = '200ms'")
+            other.execute("TRUNCATE t")
+        assert held.tally().counts == {"public.t": 1}
+    server.execute("TRUNCATE t")
+
+
+def test_tables_that_come_and_go_are_in_the_tally_whole_or_not_at_all(server: PostgresServer) -> None:
+    server.execute("CREATE TABLE stays AS SELECT 1 AS i")
+    create = "CREATE TABLE {0} (i int); INSERT INTO {0} SELECT generate_series(1, 7)"
+    turn = ["DROP TABLE IF EXISTS x, y", create.format("x"), create.format("y"), "SELECT pg_sleep(0.02)"]
+    done = 0
+    with repeating(server, *turn) as rounds:
+        for _ in range(20):
+            try:
+                counts = tally_of(server).counts
+            except TablesLocked:
+                continue
+            done += 1
+            assert counts in ({"public.stays": 1}, {"public.stays": 1, "public.x": 7, "public.y": 7})
+        assert rounds() > 1
+    assert done > 0
+
+
+def test_table_locked_for_too_long_is_named_with_the_session_that_holds_it(server: PostgresServer) -> None:
+    server.execute('CREATE TABLE "Busy" (i int)', "CREATE TABLE idle (i int)")
+    with server.connect() as other:
+        other.execute('LOCK TABLE "Busy"')
+        pid = other.info.backend_pid
+        started = time.monotonic()
+        with pytest.raises(TablesLocked, match=rf'pid {pid} has locked public\."Busy"') as caught:
+            tally_of(server, lock_wait=0.3)
+        assert 0.2 < time.monotonic() - started < 5
+        assert caught.value.transient
+    assert set(tally_of(server).counts) == {'public."Busy"', "public.idle"}
+
+
+def test_lock_that_is_given_back_in_time_is_waited_for(server: PostgresServer) -> None:
+    server.execute("CREATE TABLE t (i int)")
+    with server.connect() as other:
+        other.execute("LOCK TABLE t")
+        other.execute("INSERT INTO t VALUES (1)")
+        release = threading.Timer(0.4, other.commit)
+        release.start()
+        assert tally_of(server, lock_wait=20).counts == {"public.t": 1}
+        release.join()
