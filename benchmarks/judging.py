@@ -1,7 +1,7 @@
 """How often does the judge notice a loss, and how often does it cry wolf?
 
 Goes through random tables day by day with the production judge and with two common rules, and writes the
-figures into docs/judging.md. Run: `python -m benchmarks.judging` (about two minutes on one core; the same
+figures into docs/judging.md. Run: `python -m benchmarks.judging` (under a minute on one core; the same
 figures each time).
 """
 
@@ -166,8 +166,8 @@ def measure(world: World) -> Rates:
 def table_of(rates: Rates, series: int) -> str:
     """The figures as Markdown."""
     lines = [
-        f"{series:,} tables, {DAYS} days each, seed {SEED}. First figure: alarmed on the day of the loss (the leak: "
-        "within 15 days); second: still alarming two weeks later, when nobody has acted.",
+        f"{series:,} tables, {DAYS} days each, seed {SEED}. First figure: alarmed on the day of the loss "
+        "(the leak: within 15 days); second: still alarming two weeks later, when nobody has acted.",
         "",
         f"| loss | {' | '.join(HEADS)} |",
         "|---|---|---|---|",
@@ -182,8 +182,8 @@ def table_of(rates: Rates, series: int) -> str:
         _per_thousand("all tables", rates.false_alarms),
         _per_thousand("without the 5 % that churn (±8 % a day, such as queues)", rates.false_alarms_steady),
         "",
-        f"Of Rollcall's false alarms {rates.false_critical * 1000:.2f} per 1,000 table-days are critical, the others "
-        "warnings.",
+        f"Of Rollcall's false alarms {rates.false_critical * 1000:.2f} per 1,000 table-days are critical, "
+        "the others warnings.",
     ]
     return "\n".join(lines).replace("%,", " %,").replace("% |", " % |").replace("  %", " %")
 

@@ -120,7 +120,7 @@ class Target(Section):
     databases narrows the backup to these (and `database`); default: every database of the cluster.
     roles: whether the globals, with password verifiers, are backed up.
     deadline and lock_wait are in seconds: of one database's dump; of waiting for a locked table.
-    max_age_hours: after how long without a good backup `verify` warns; max_unproven_days: without a proven one.
+    max_age_hours: after how long without a good backup `verify` warns.
     """
 
     container: str
@@ -141,7 +141,6 @@ class Target(Section):
     lock_wait: Annotated[float, Field(gt=0)] = 30.0
     compression_level: Annotated[int, Field(ge=1, le=19)] = 1
     max_age_hours: Annotated[float, Field(gt=0)] = 26.0
-    max_unproven_days: Annotated[float, Field(gt=0)] = 8.0
 
     @field_validator("tables", mode="before")
     @classmethod
@@ -169,7 +168,9 @@ class Config(Section):
             for storage in target.storages:
                 if storage not in self.storages:
                     known = ", ".join(self.storages)
-                    raise ValueError(f"targets.{name}.storages names {storage!r}, which is not under storages ({known})")
+                    raise ValueError(
+                        f"targets.{name}.storages names {storage!r}, which is not under storages ({known})"
+                    )
         return self
 
     def target(self, name: str) -> Target:
@@ -203,7 +204,9 @@ def _read(path: Path) -> CommentedMap:
             f"There is no configuration at {path}. Name one with --config or ROLLCALL_CONFIG, or copy deployments/targets.example.yaml there."
         ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The configuration {path} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}.") from error
+        raise ConfigError(
+            f"The configuration {path} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}."
+        ) from error
     try:
         document = YAML(typ="rt").load(text)
     except MarkedYAMLError as error:
@@ -251,9 +254,9 @@ def _keys_in_document(document: Any, location: tuple[int | str, ...]) -> list[in
     keys: list[int | str] = []
     node = document
     for position, part in enumerate(location):
-        if isinstance(node, CommentedMap) and part in node:
-            node = node[part]
-        elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
+        if (isinstance(node, CommentedMap) and part in node) or (
+            isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node)
+        ):
             node = node[part]
         elif not (position == len(location) - 1 and isinstance(node, CommentedMap)):
             continue
@@ -278,10 +281,14 @@ def _line_of(document: Any, location: tuple[int | str, ...]) -> int:
 def _anchored(config: Config, folder: Path) -> Config:
     """The configuration with every relative path made absolute from `folder`."""
     storages = {
-        name: storage.model_copy(update={"path": folder / storage.path.expanduser()}) if isinstance(storage, LocalStorage) else storage
+        name: storage.model_copy(update={"path": folder / storage.path.expanduser()})
+        if isinstance(storage, LocalStorage)
+        else storage
         for name, storage in config.storages.items()
     }
     history = config.history
     if history.startswith("sqlite:///") and not history.startswith("sqlite:////"):
         history = f"sqlite:///{folder / history.removeprefix('sqlite:///')}"
-    return config.model_copy(update={"storages": storages, "history": history, "state": folder / config.state.expanduser()})
+    return config.model_copy(
+        update={"storages": storages, "history": history, "state": folder / config.state.expanduser()}
+    )

@@ -53,7 +53,7 @@ class DatabaseUnreachable(DatabaseError):
     transient = True
 
 
-class NoWayIn(DatabaseError):
+class NoWayIn(DatabaseUnreachable):
     """The container has neither a reachable address nor a published port."""
 
 

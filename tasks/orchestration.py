@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from tasks.errors import RollcallError, SecretError
+from tasks.errors import NotificationFailed, RollcallError, SecretError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,7 +78,7 @@ def task(fn: Callable[P, R], *, name: str, retry: Retry = NEVER) -> Callable[P, 
     @functools.wraps(fn)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if tracked():
-            return _prefect_task(fn, name, retry)(*args, **kwargs)
+            return cast("R", _prefect_task(fn, name, retry)(*args, **kwargs))
         return _direct(fn, name, retry, *args, **kwargs)
 
     return call
@@ -88,7 +88,13 @@ def _direct(fn: Callable[..., R], name: str, retry: Retry, *args: Any, **kwargs:
     """Call `fn` with the retry rule and nothing else around it."""
 
     def say(state: Any) -> None:
-        log.warning("%s: %s; trying again (%d of %d)", name, state.outcome.exception(), state.attempt_number, retry.times)
+        log.warning(
+            "%s: %s; trying again (%d of %d)",
+            name,
+            state.outcome.exception(),
+            state.attempt_number,
+            retry.times,
+        )
 
     retrying = Retrying(
         stop=stop_after_attempt(retry.times + 1),
@@ -135,4 +141,42 @@ def secret_block(name: str) -> str:
     try:
         return str(cast("Any", Secret.load(name)).get())
     except ValueError as error:
-        raise SecretError(f"The Prefect Secret block {name!r} cannot be loaded: {error}. Create it, or fix its name.") from error
+        raise SecretError(
+            f"The Prefect Secret block {name!r} cannot be loaded: {error}. Create it, or fix its name."
+        ) from error
+
+
+def send_notification_block(name: str, subject: str, body: str) -> None:
+    """Send through the Prefect notification block `type-slug/name`. Raise NotificationFailed, which quotes no URL."""
+    from prefect.blocks.abstract import NotificationBlock
+    from prefect.blocks.core import Block
+
+    try:
+        block = cast("Any", Block.load(name))
+    except ValueError as error:
+        raise NotificationFailed(f"There is no Prefect block {name!r}.") from error
+    if not isinstance(block, NotificationBlock):
+        raise NotificationFailed(f"The Prefect block {name!r} is no notification block.")
+    try:
+        with block.raise_on_failure():
+            block.notify(body, subject)
+    except Exception as error:
+        raise NotificationFailed(f"The Prefect block {name!r} could not deliver: {type(error).__name__}.") from error
+
+
+def publish(key: str, markdown: str, description: str) -> None:
+    """Keep `markdown` as an artifact of the run; nothing where no run is tracked. `key`: a-z, 0-9 and '-'."""
+    if not tracked():
+        return
+    from prefect.artifacts import create_markdown_artifact
+
+    create_markdown_artifact(markdown=markdown, key=key, description=description)
+
+
+def emit(name: str, resource: dict[str, str], payload: dict[str, Any]) -> None:
+    """Emit a Prefect event; nothing where no run is tracked."""
+    if not tracked():
+        return
+    from prefect.events import emit_event
+
+    emit_event(event=name, resource=resource, payload=payload)

@@ -44,7 +44,9 @@ def reveal(reference: SecretReference, environ: Mapping[str, str] = os.environ) 
     match reference:
         case EnvReference(env=name):
             if name not in environ:
-                raise SecretError(f"The environment variable {name} is not set; the configuration takes a secret from it.")
+                raise SecretError(
+                    f"The environment variable {name} is not set; the configuration takes a secret from it."
+                )
             return environ[name]
         case FileReference(file=path):
             try:

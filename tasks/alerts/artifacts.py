@@ -38,9 +38,7 @@ def escape(text: str) -> str:
     return re.sub(r"[|`*~\[\]\\!]", lambda found: f"&#{ord(found[0])};", safe)
 
 
-def counts_table(
-    counts: Mapping[str, int], expected: Mapping[str, int], findings: Sequence[Finding] = ()
-) -> str:
+def counts_table(counts: Mapping[str, int], expected: Mapping[str, int], findings: Sequence[Finding] = ()) -> str:
     """Rows of every table against the baseline, worst first; those beyond the fortieth folded away."""
     worst = _worst_by_table(findings, counts)
     names = sorted(_names(counts, expected), key=lambda name: _badness(name, counts, expected, worst))
@@ -68,9 +66,7 @@ def identity_table(identity: Identity | None, pin: Mapping[str, str] | None = No
     if identity is None:
         return "The server's identity could not be read."
     pins = pin or {}
-    rows = [
-        _identity_row(field, str(getattr(identity, field) or "none"), pins.get(field)) for field in _IDENTITY
-    ]
+    rows = [_identity_row(field, str(getattr(identity, field) or "none"), pins.get(field)) for field in _IDENTITY]
     return _table(("", "", "found", "pinned"), rows)
 
 
@@ -110,9 +106,7 @@ def backup_report(
         "## Identity\n\n" + identity_table(manifest.identity),
     ]
     if manifest.omitted:
-        parts.append(
-            "## Not in this backup\n\n" + "\n".join(f"- {escape(each)}" for each in manifest.omitted)
-        )
+        parts.append("## Not in this backup\n\n" + "\n".join(f"- {escape(each)}" for each in manifest.omitted))
     return "\n\n".join(parts) + "\n"
 
 

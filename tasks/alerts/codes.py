@@ -25,17 +25,13 @@ CODES: dict[str, Code] = {
     "volume.mismatch": Code(
         "wrong volume", "put the pinned volume back (never down -v), then rollcall verify {target}"
     ),
-    "volume.missing": Code(
-        "pinned volume missing", "do not start it on an empty one; rollcall backups {target}"
-    ),
+    "volume.missing": Code("pinned volume missing", "do not start it on an empty one; rollcall backups {target}"),
     "cluster.changed": Code("another database cluster", _MEANT),
     "cluster.rewound": Code("cluster is an older copy", _MEANT),
     "container.missing": Code(
         "container missing", "start it again (docker compose up -d); then rollcall verify {target}"
     ),
-    "container.stopped": Code(
-        "container stopped", "see docker logs for why, start it; then rollcall verify {target}"
-    ),
+    "container.stopped": Code("container stopped", "see docker logs for why, start it; then rollcall verify {target}"),
     "database.unreachable": Code("database unreachable", "see the container's logs; then " + _LOOK),
     "table.missing": Code("{table} missing", _ROWS_BACK),
     "rows.below_min": Code("{table} below its minimum", _ROWS_BACK),
@@ -47,14 +43,10 @@ CODES: dict[str, Code] = {
     "backup.unproven": Code("backup unproven", "rollcall drill {target}"),
     "storage.unreachable": Code("storage unreachable", "bring the storage back; then " + _BACK_UP),
     "schema.changed": Code("schema changed", _MEANT),
-    "volume.not_pinned": Code(
-        "volume not pinned", "pin it in the compose file (external: true and its name)"
-    ),
+    "volume.not_pinned": Code("volume not pinned", "pin it in the compose file (external: true and its name)"),
     "table.misnamed": Code("rule for {table} not applied", "mend tables in the configuration; then " + _LOOK),
     "table.unknown": Code("no table {table}", "mend tables in the configuration; then " + _LOOK),
-    "config.tables": Code(
-        "configuration names unknown tables", "mend tables in the configuration; then " + _LOOK
-    ),
+    "config.tables": Code("configuration names unknown tables", "mend tables in the configuration; then " + _LOOK),
     "notification.failed": Code(
         "notification undelivered", "mend notify in the configuration; then rollcall verify {target}"
     ),

@@ -52,14 +52,10 @@ def backup_event(manifest: Manifest) -> Event:
 def backup_failed_event(target: str, error: BaseException) -> Event:
     """`rollcall.backup.failed`; quotes only our own errors, for others may hold a password."""
     said = str(error) if isinstance(error, RollcallError) else ""
-    return Event(
-        "rollcall.backup.failed", _resource(target), {"error": type(error).__name__, "message": said}
-    )
+    return Event("rollcall.backup.failed", _resource(target), {"error": type(error).__name__, "message": said})
 
 
-def alert_event(
-    target: str, verdict: Verdict, reason: Reason, title: str, undelivered: Sequence[str]
-) -> Event:
+def alert_event(target: str, verdict: Verdict, reason: Reason, title: str, undelivered: Sequence[str]) -> Event:
     """`rollcall.alert.sent`; `undelivered` is what `notify` returned."""
     payload: dict[str, Any] = {
         "verdict": verdict,

@@ -79,11 +79,7 @@ def compose_failure(target: str, what: str, error: BaseException, when: datetime
 
     Only our own errors are quoted: what others say may hold a password.
     """
-    said = (
-        str(error)
-        if isinstance(error, RollcallError)
-        else f"{type(error).__name__}; the log of the run says more."
-    )
+    said = str(error) if isinstance(error, RollcallError) else f"{type(error).__name__}; the log of the run says more."
     lines = textwrap.wrap(_plain(said), LINE, max_lines=3, placeholder=" …")
     lines += [f"Tried {_time(when)}.", f"Next: mend this, then run: rollcall {what} {target}"]
     return Message(_cut(f"FAILED {target}: {what} did not come to its end", LINE), _joined(lines), "failure")
@@ -105,9 +101,7 @@ def _worst_first(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(wrong, key=lambda each: (WORST_FIRST.index(each.severity), codes.rank(each.code)))
 
 
-def _title_words(
-    wrong: Sequence[Finding], counts: Mapping[str, int], expected: Mapping[str, int]
-) -> list[str]:
+def _title_words(wrong: Sequence[Finding], counts: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
     """Each said once: a table below its minimum that also lost rows is one table."""
     said: dict[str, str] = {}
     for finding in wrong:

@@ -29,9 +29,7 @@ _TALKATIVE = ("apprise", "urllib3.connectionpool", "urllib3.util.retry", "httpx"
 
 def no_blocks(name: str, _message: Message) -> None:
     """Stand-in where Prefect is not there to send through. Raise ConfigError."""
-    raise ConfigError(
-        f"the Prefect block {name} can be used only where Prefect's API is configured (PREFECT_API_URL)"
-    )
+    raise ConfigError(f"the Prefect block {name} can be used only where Prefect's API is configured (PREFECT_API_URL)")
 
 
 def notify(
@@ -110,14 +108,12 @@ class _Delivery(threading.Thread):
     def _send_url(self, reference: SecretReference) -> None:
         """Through Apprise. Raise SecretError, ConfigError (not a URL it knows) or NotificationFailed."""
         # Half a second that only a command with something to tell should pay.
-        from apprise import Apprise, NotifyFormat  # noqa: PLC0415
+        from apprise import Apprise, NotifyFormat
 
         url = reveal(reference).strip()
         plugin = Apprise.instantiate(url)
         if plugin is None:
-            raise ConfigError(
-                f"What {_named(reference)} holds is not an Apprise URL (tgram://…, mailto://…, json://…)"
-            )
+            raise ConfigError(f"What {_named(reference)} holds is not an Apprise URL (tgram://…, mailto://…, json://…)")
         scheme = url.partition("://")[0].lower()
         known: set[str] = plugin.schemas()  # type: ignore[no-untyped-call]
         self.kind = scheme if scheme in known else min(known)

@@ -32,7 +32,7 @@ from docker.utils.socket import STDOUT, frames_iter
 
 from tasks.containers.engine import OUR_LABEL, shares_this_kernel
 from tasks.containers.observe import Container
-from tasks.errors import DumpFailed, DumpInterrupted, RollcallError
+from tasks.errors import DatabaseError, DumpFailed, DumpInterrupted, RollcallError, TablesLocked
 
 log = logging.getLogger("rollcall")
 
@@ -161,24 +161,27 @@ PASSING = (
     "is starting up",
     "in recovery mode",
     "too many clients",
-    "could not obtain lock",
-    "lock timeout",
 )
+WAITED_FOR_A_LOCK = ("could not obtain lock", "lock timeout")
 
 
-def _failure(status: int | None, stderr: str) -> DumpFailed:
+def _failure(status: int | None, stderr: str) -> DatabaseError:
     words = last_words(stderr).rstrip(".")
     if status is None:
         return DumpInterrupted(f"The dump program was ended from outside: {words}.")
+    if any(each in stderr for each in WAITED_FOR_A_LOCK):
+        return TablesLocked(f"The dump program waited for a lock that another session holds or waits for: {words}.")
     if any(each in stderr for each in PASSING):
-        return DumpInterrupted(f"The dump program lost its server or a lock: {words}.")
+        return DumpInterrupted(f"The dump program lost its server: {words}.")
     return DumpFailed(f"The dump program failed (exit {status}): {words}.")
 
 
 class Helper:
     """A program in a helper container of the database's image; output through a FIFO in a folder of ours."""
 
-    def __init__(self, client: docker.DockerClient, folder: Path, container_id: str, leash: _Leash, deadline: float) -> None:
+    def __init__(
+        self, client: docker.DockerClient, folder: Path, container_id: str, leash: _Leash, deadline: float
+    ) -> None:
         self._client, self._folder, self._id, self._leash = client, folder, container_id, leash
         self._ends = time.monotonic() + deadline
         self._fifo = os.open(folder / "out", os.O_RDONLY | os.O_NONBLOCK)
@@ -275,7 +278,12 @@ class Exec:
 
 @contextmanager
 def beside(
-    client: docker.DockerClient, container: Container, program: Program, *, owner: str, by_exec: bool | None = None
+    client: docker.DockerClient,
+    container: Container,
+    program: Program,
+    *,
+    owner: str,
+    by_exec: bool | None = None,
 ) -> Iterator[Running]:
     """Start `program` next to the server, waiting for its argument line; nothing of it is left after the block.
 
@@ -286,7 +294,9 @@ def beside(
         by_exec = not shares_this_kernel(client)
     running: Helper | Exec
     try:
-        running = _start_exec(client, container, program) if by_exec else _start_helper(client, container, program, owner)
+        running = (
+            _start_exec(client, container, program) if by_exec else _start_helper(client, container, program, owner)
+        )
     except _NoHelper as reason:
         log.warning("No helper container can be used (%s); docker exec is used instead, which is slower.", reason)
         running = _start_exec(client, container, program)
@@ -353,7 +363,7 @@ def _start_exec(client: docker.DockerClient, container: Container, program: Prog
     return Exec(client, started["Id"], stream, _Leash(stream, program), program.deadline)
 
 
-def sweep(client: docker.DockerClient, owner: str) -> list[str]:
+def sweep_helpers(client: docker.DockerClient, owner: str) -> list[str]:
     """Remove the helpers that a killed run of `owner` left; the caller holds the target's lock. Return their ids."""
     left = client.api.containers(all=True, filters={"label": f"{OUR_LABEL}={owner}"})
     for each in left:

@@ -1,7 +1,7 @@
 """What the catalogues say: which relations hold rows, and how every object of a database is defined.
 
-Left out everywhere: PostgreSQL's own schemas, temporary objects, and members of extensions, for which the extension
-stands (pg_dump does the same). Names are quoted by the server's `quote_ident`.
+Left out everywhere: PostgreSQL's own schemas, temporary objects, and members of extensions, for which the
+extension stands (pg_dump does the same). Names are quoted by the server's `quote_ident`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ TABLE, PARTITIONED, MATERIALIZED_VIEW, SEQUENCE = "r", "p", "m", "S"
 class Relation:
     """A table, partitioned table, materialised view or sequence (`kind` as in pg_class.relkind).
 
-    name and root are qualified and quoted; root is the topmost partitioned table, or the relation itself. readable:
-    whether the role may select from it; filtered: whether row-level security applies to the role.
+    name and root are qualified and quoted; root is the topmost partitioned table, or the relation itself.
+    readable: whether the role may select from it; filtered: whether row-level security applies to the role.
     """
 
     oid: int
@@ -73,8 +73,9 @@ def relations(connection: Connection) -> list[Relation]:
 def definitions(connection: Connection) -> Iterator[tuple[str, str | None]]:
     """Every object as (kind and name, definition); None where it was dropped meanwhile. Raise psycopg.Error.
 
-    Definitions do not depend on oids, on column numbers or on gaps between them, on owners, grants or comments.
-    Not among them: casts, languages, text search configurations, operator classes, options of foreign servers.
+    Definitions do not depend on oids, on column numbers or on gaps between them, on owners, grants or
+    comments. Not among them: casts, languages, text search configurations, operator classes, options of
+    foreign servers.
     """
     for query in DEFINITIONS:
         yield from connection.execute(PREAMBLE + query)
@@ -84,6 +85,9 @@ PREAMBLE: LiteralString = r"""
     WITH spaces AS (
         SELECT oid, quote_ident(nspname) AS name FROM pg_namespace
         WHERE nspname NOT LIKE 'pg\_%' AND nspname <> 'information_schema'
+    ), collations AS (
+        SELECT o.oid, quote_ident(nspname) || '.' || quote_ident(collname) AS name
+        FROM pg_collation AS o JOIN pg_namespace AS n ON n.oid = collnamespace
     ), members AS (
         SELECT classid, objid FROM pg_depend
         WHERE deptype = 'e' AND refclassid = 'pg_extension'::regclass
@@ -101,7 +105,8 @@ SCHEMAS: LiteralString = """
 """
 
 EXTENSIONS: LiteralString = """
-    SELECT 'extension ' || quote_ident(extname), json_build_array(extversion, extnamespace::regnamespace::text)::text
+    SELECT 'extension ' || quote_ident(extname),
+           json_build_array(extversion, extnamespace::regnamespace::text)::text
     FROM pg_extension
 """
 
@@ -109,7 +114,8 @@ TABLES: LiteralString = """
     SELECT CASE relkind WHEN 'f' THEN 'foreign table ' ELSE 'table ' END || name,
            json_build_array(relkind, relpersistence, relrowsecurity, relforcerowsecurity, relreplident,
                pg_get_partkeydef(c.oid), pg_get_expr(relpartbound, c.oid),
-               (SELECT json_agg(inhparent::regclass::text ORDER BY inhseqno) FROM pg_inherits WHERE inhrelid = c.oid),
+               (SELECT json_agg(inhparent::regclass::text ORDER BY inhseqno)
+                FROM pg_inherits WHERE inhrelid = c.oid),
                (SELECT json_agg(o ORDER BY o) FROM unnest(reloptions) AS o),
                CASE WHEN reloftype <> 0 THEN reloftype::regtype::text END,
                (SELECT srvname FROM pg_foreign_table JOIN pg_foreign_server AS fs ON fs.oid = ftserver
@@ -122,7 +128,8 @@ COLUMNS: LiteralString = """
     SELECT 'column ' || c.name || '.' || quote_ident(attname),
            json_build_array(format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated,
                pg_get_expr(adbin, adrelid),
-               CASE WHEN attcollation <> typcollation THEN attcollation::regcollation::text END)::text
+               CASE WHEN attcollation <> typcollation
+                   THEN (SELECT name FROM collations WHERE oid = attcollation) END)::text
     FROM classes AS c
     JOIN pg_attribute AS a ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped
     JOIN pg_type AS t ON t.oid = atttypid
@@ -130,8 +137,8 @@ COLUMNS: LiteralString = """
     WHERE c.relkind IN ('r', 'p', 'f')
 """
 
-# Not null (contype n, PostgreSQL 18) is with the columns. What a foreign key of or to a partitioned table makes on the
-# partitions gets names of its own on each restore, and is implied by the one on the parent.
+# Not null (contype n, PostgreSQL 18) is with the columns. What a foreign key of or to a partitioned table
+# makes on the partitions gets names of its own on each restore, and is implied by the one on the parent.
 CONSTRAINTS: LiteralString = """
     SELECT 'constraint ' || c.name || '.' || quote_ident(conname), pg_get_constraintdef(k.oid)
     FROM classes AS c JOIN pg_constraint AS k ON conrelid = c.oid
@@ -158,18 +165,21 @@ VIEWS: LiteralString = """
 
 FUNCTIONS: LiteralString = """
     SELECT CASE prokind WHEN 'p' THEN 'procedure ' WHEN 'a' THEN 'aggregate ' ELSE 'function ' END
-           || s.name || '.' || quote_ident(proname) || '(' || pg_get_function_identity_arguments(p.oid) || ')',
+           || s.name || '.' || quote_ident(proname)
+           || '(' || pg_get_function_identity_arguments(p.oid) || ')',
            CASE prokind WHEN 'a' THEN json_build_array(
                pg_get_function_result(p.oid), proparallel, aggkind, aggtransfn::regproc::text,
-               format_type(aggtranstype, NULL), aggtransspace, agginitval, aggfinalfn::regproc::text, aggfinalextra,
-               aggfinalmodify, aggcombinefn::regproc::text, aggserialfn::regproc::text, aggdeserialfn::regproc::text,
-               aggsortop::regoper::text, aggmtransfn::regproc::text, aggminvtransfn::regproc::text,
+               format_type(aggtranstype, NULL), aggtransspace, agginitval, aggfinalfn::regproc::text,
+               aggfinalextra, aggfinalmodify, aggcombinefn::regproc::text, aggserialfn::regproc::text,
+               aggdeserialfn::regproc::text, aggsortop::regoper::text,
+               aggmtransfn::regproc::text, aggminvtransfn::regproc::text,
                format_type(aggmtranstype, NULL), aggmfinalfn::regproc::text, aggminitval)::text
            ELSE pg_get_functiondef(p.oid) END
     FROM pg_proc AS p JOIN spaces AS s ON s.oid = pronamespace LEFT JOIN pg_aggregate ON aggfnoid = p.oid
     WHERE (p.oid, 'pg_proc'::regclass) NOT IN (SELECT objid, classid FROM members)
       AND NOT EXISTS (  -- the constructors of a range type come and go with it
-          SELECT FROM pg_depend AS d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'i')
+          SELECT FROM pg_depend AS d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+              AND d.deptype = 'i')
 """
 
 TRIGGERS: LiteralString = """
@@ -198,8 +208,8 @@ POLICIES: LiteralString = """
 
 SEQUENCES: LiteralString = """
     SELECT 'sequence ' || c.name,
-           json_build_array(format_type(seqtypid, NULL), seqstart, seqincrement, seqmin, seqmax, seqcache, seqcycle,
-               relpersistence,
+           json_build_array(format_type(seqtypid, NULL), seqstart, seqincrement, seqmin, seqmax, seqcache,
+               seqcycle, relpersistence,
                (SELECT json_build_array(refobjid::regclass::text, attname, deptype) FROM pg_depend AS d
                 JOIN pg_attribute AS a ON attrelid = refobjid AND attnum = refobjsubid
                 WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND deptype IN ('a', 'i')
@@ -213,14 +223,16 @@ TYPES: LiteralString = """
            json_build_array(typtype,
                (SELECT json_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = t.oid),
                CASE typtype WHEN 'd' THEN format_type(typbasetype, typtypmod) END, typnotnull, typdefault,
-               CASE WHEN typcollation <> 0 THEN typcollation::regcollation::text END,
+               (SELECT name FROM collations WHERE oid = typcollation),
                (SELECT json_agg(json_build_array(conname, pg_get_constraintdef(k.oid)) ORDER BY conname)
                 FROM pg_constraint AS k WHERE contypid = t.oid AND contype = 'c'),
                (SELECT json_agg(json_build_array(attname, format_type(atttypid, atttypmod)) ORDER BY attnum)
                 FROM pg_attribute WHERE attrelid = typrelid AND attnum > 0 AND NOT attisdropped),
-               (SELECT json_build_array(rngsubtype::regtype::text, rngcanonical::regproc::text, rngsubdiff::regproc::text)
+               (SELECT json_build_array(
+                    rngsubtype::regtype::text, rngcanonical::regproc::text, rngsubdiff::regproc::text)
                 FROM pg_range WHERE rngtypid = t.oid),
-               CASE typtype WHEN 'b' THEN json_build_array(typinput::text, typoutput::text, typlen, typbyval) END)::text
+               CASE typtype
+               WHEN 'b' THEN json_build_array(typinput::text, typoutput::text, typlen, typbyval) END)::text
     FROM pg_type AS t JOIN spaces AS s ON s.oid = typnamespace
     WHERE typtype IN ('b', 'c', 'd', 'e', 'r') AND typisdefined
       AND NOT EXISTS (SELECT FROM pg_type AS e WHERE e.typarray = t.oid)
@@ -237,8 +249,8 @@ COLLATIONS: LiteralString = """
 
 OPERATORS: LiteralString = """
     SELECT 'operator ' || o.oid::regoperator::text,
-           json_build_array(oprcode::text, oprresult::regtype::text, oprcanmerge, oprcanhash, oprcom::regoperator::text,
-               oprnegate::regoperator::text, oprrest::text, oprjoin::text)::text
+           json_build_array(oprcode::text, oprresult::regtype::text, oprcanmerge, oprcanhash,
+               oprcom::regoperator::text, oprnegate::regoperator::text, oprrest::text, oprjoin::text)::text
     FROM pg_operator AS o JOIN spaces AS s ON s.oid = oprnamespace
     WHERE (o.oid, 'pg_operator'::regclass) NOT IN (SELECT objid, classid FROM members) AND oprcode <> 0
 """

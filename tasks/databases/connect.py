@@ -1,7 +1,8 @@
 """Connections to PostgreSQL, and psycopg's errors in Rollcall's words.
 
-Every session gets the same settings, so that what it reads does not depend on the server's, the database's or the
-role's own ones: no time-outs, ISO dates in UTC, an empty search path (every name that PostgreSQL prints is qualified).
+Every session gets the same settings, so that what it reads does not depend on the server's, the database's or
+the role's own ones: no time-outs, ISO dates in UTC, an empty search path (every name that PostgreSQL prints
+is qualified).
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ SESSION_SETTINGS = {
     "default_transaction_isolation": r"read\ committed",
 }
 
-# Not known to every supported server, and a start-up option that the server does not know ends the connection.
+# Not known to every supported server, and a start-up option that the server does not know ends the
+# connection.
 NEWER_TIMEOUTS = """
-    SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('transaction_timeout', 'idle_session_timeout')
+    SELECT set_config(name, '0', false) FROM pg_settings
+    WHERE name IN ('transaction_timeout', 'idle_session_timeout')
 """
 
-# A server that is gone is noticed after 10 + 3 * 5 seconds of silence, or 30 seconds with data not acknowledged.
+# A server that is gone is noticed after 10 + 3 * 5 seconds of silence, or 30 seconds with data not
+# acknowledged.
 LIVENESS: dict[str, Any] = {
     "keepalives": 1,
     "keepalives_idle": 10,
@@ -51,7 +55,7 @@ LIVENESS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Login:
-    """Where a database is and who asks. Its text never shows the password; None leaves libpq to its own search."""
+    """Where a database is and who asks. Its text never shows the password; None lets libpq search for one."""
 
     host: str
     port: int
@@ -70,8 +74,8 @@ class Login:
 def connect(login: Login, *, application_name: str = "rollcall", timeout: float = 10) -> Connection:
     """An open connection in autocommit mode; close it, or use it as a context manager.
 
-    timeout is in seconds, of making the connection. Raise LoginRefused for a wrong password, missing role or missing
-    database, DatabaseUnreachable where no server answers or it takes no connections now.
+    timeout is in seconds, of making the connection. Raise LoginRefused for a wrong password, missing role or
+    missing database, DatabaseUnreachable where no server answers or it takes no connections now.
     """
     with translated(str(login), login=login):
         connection = psycopg.connect(
@@ -98,7 +102,7 @@ def connect(login: Login, *, application_name: str = "rollcall", timeout: float 
 
 @contextmanager
 def translated(where: str, *, login: Login | None = None) -> Iterator[None]:
-    """Turn psycopg's errors into those of tasks.errors; `where` begins the sentence, `login` tells who to mend.
+    """Turn psycopg's errors into those of tasks.errors; `where` begins the sentence.
 
     Raise DatabaseUnreachable and TablesLocked (both transient), LoginRefused, RowsHidden, or DatabaseError.
     """
@@ -132,21 +136,15 @@ REFUSALS: list[tuple[str, Callable[[Login], str]]] = [
     ),
     (
         r"permission denied for database",
-        lambda login: (
-            f"the role {login.user!r} may not connect to it; GRANT CONNECT ON DATABASE … TO that role"
-        ),
+        lambda login: f"the role {login.user!r} may not connect to it; GRANT CONNECT ON DATABASE … TO that role",
     ),
     (
         r"not currently accepting connections",
-        lambda login: (
-            f"the database {login.database!r} allows no connections; ALTER DATABASE … ALLOW_CONNECTIONS true"
-        ),
+        lambda login: f"the database {login.database!r} allows no connections; ALTER DATABASE … ALLOW_CONNECTIONS true",
     ),
     (
         r"pg_hba\.conf",
-        lambda login: (
-            f"pg_hba.conf lets {login.user!r} not in from here; add a line for it there and reload the server"
-        ),
+        lambda login: f"pg_hba.conf does not let {login.user!r} in from here; add a line for it and reload the server",
     ),
     (
         r"no password supplied",
@@ -155,7 +153,7 @@ REFUSALS: list[tuple[str, Callable[[Login], str]]] = [
     (
         r"authentication failed",
         lambda login: (
-            f"the password for {login.user!r} is wrong, or there is no such role (the server does not say which); "
+            f"the password for {login.user!r} is wrong, or there is no such role (PostgreSQL tells no more); "
             "correct `password` or `user`"
         ),
     ),
@@ -169,7 +167,7 @@ def _connection_error(error: psycopg.OperationalError, where: str, login: Login 
             if re.search(pattern, said):
                 return LoginRefused(f"{where} refused the login: {reason(login)}.")
     return DatabaseUnreachable(
-        f"{where} does not answer, or does not take connections now ({said}); see that the server runs and is reachable."
+        f"{where} does not answer, or takes no connections now ({said}); see that the server runs and is reachable."
     )
 
 
@@ -177,15 +175,13 @@ def _statement_error(error: psycopg.Error, where: str) -> DatabaseError:
     said = _one_line(error.diag.message_primary or str(error) or type(error).__name__)
     state = error.sqlstate or ""
     if state.startswith("08") or isinstance(error, GONE):
-        return DatabaseUnreachable(
-            f"{where}: the server ended or refused the connection ({said}); see its log."
-        )
+        return DatabaseUnreachable(f"{where}: the server ended or refused the connection ({said}); see its log.")
     if isinstance(error, LOCKED):
         return TablesLocked(f"{where}: another session is in the way ({said}); wait for its end, or end it.")
     if isinstance(error, pg.InsufficientPrivilege):
         return RowsHidden(
-            f"{where}: not everything can be read ({said}); use a superuser or the tables' owner as `user`, or grant "
-            "pg_read_all_data, and where there are row-level security policies give the role BYPASSRLS."
+            f"{where}: not everything can be read ({said}); use a superuser or the tables' owner as `user`, "
+            "or grant pg_read_all_data, and BYPASSRLS where tables have row-level security policies."
         )
     if isinstance(error, pg.OutOfMemory) and "memory" in said:
         return DatabaseError(

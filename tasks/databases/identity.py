@@ -10,17 +10,15 @@ from typing import Any
 from tasks.databases.connect import Connection, Login, connect, translated
 from tasks.errors import DatabaseError, RowsHidden
 
-INVALID_DATABASE = (
-    -2
-)  # datconnlimit of a database whose DROP DATABASE was interrupted: it takes no connections.
+INVALID_DATABASE = -2  # datconnlimit of a database whose DROP DATABASE was interrupted: it takes no connections.
 
 
 @dataclass(frozen=True)
 class ClusterIdentity:
     """One cluster, as it calls itself.
 
-    timeline and checkpoint_lsn are those of the last completed checkpoint: they never run ahead of the data, may be
-    minutes behind it, and only grow in one cluster. Paths are those inside the server's container.
+    timeline and checkpoint_lsn are those of the last completed checkpoint: they never run ahead of the data,
+    may be minutes behind it, and only grow in one cluster. Paths are those inside the server's container.
     """
 
     system_identifier: str
@@ -34,21 +32,19 @@ class ClusterIdentity:
 
 
 IDENTITY = """
-    SELECT s.system_identifier::text, c.timeline_id, c.checkpoint_lsn::text, current_setting('server_version'),
-           current_setting('data_directory'), current_setting('config_file'), current_setting('hba_file'),
-           current_setting('ident_file')
+    SELECT s.system_identifier::text, c.timeline_id, c.checkpoint_lsn::text,
+           current_setting('server_version'), current_setting('data_directory'),
+           current_setting('config_file'), current_setting('hba_file'), current_setting('ident_file')
     FROM pg_control_system() AS s, pg_control_checkpoint() AS c
 """
 
 
 def read_identity(connection: Connection) -> ClusterIdentity:
-    """The identity of the cluster behind `connection`. Raise DatabaseError that names the GRANT where it is missing."""
+    """The identity of the cluster behind `connection`. Raise DatabaseError that names a missing GRANT."""
     with _needing_settings(connection, "the cluster's identity"):
         row = connection.execute(IDENTITY).fetchone()
     if row is None:
-        raise DatabaseError(
-            "The server gave no identity: pg_control_system() returned nothing; look at its log."
-        )
+        raise DatabaseError("The server gave no identity: pg_control_system() returned nothing; look at its log.")
     return ClusterIdentity(*row)
 
 
@@ -73,10 +69,10 @@ DATABASES = """
 def read_cluster(connection: Connection) -> dict[str, Any]:
     """How the cluster was initialised, and its databases; plain data that goes into a manifest.
 
-    server_version_num, bootstrap_user, data_checksums, wal_segment_size and block_size (bytes), tablespaces (name to
-    location), encoding, collate, ctype, locale_provider, icu_locale and icu_rules (of template0, which nobody changes),
-    and databases: the last six of each, with its owner, connection_limit, tablespace, is_template and allow_connections.
-    Raise DatabaseError that names the GRANT where it is missing.
+    server_version_num, bootstrap_user, data_checksums, wal_segment_size and block_size (bytes), tablespaces
+    (name to location), encoding, collate, ctype, locale_provider, icu_locale and icu_rules (of template0,
+    which nobody changes), and databases: the last six of each, with its owner, connection_limit, tablespace,
+    is_template and allow_connections. Raise DatabaseError that names the GRANT where it is missing.
     """
     with _needing_settings(connection, "how the cluster was initialised"):
         row = connection.execute(CLUSTER).fetchone()
@@ -127,8 +123,8 @@ USER_OBJECTS = """
 def databases(connection: Connection) -> list[str]:
     """The names of all databases to back up, sorted: those that allow connections, without template0.
 
-    template1 is among them only if somebody put something into it (a relation, function, extension or schema with an
-    oid beyond those of initdb); to see that, a second connection to it is made with the same login.
+    template1 is among them only if somebody put something into it (a relation, function, extension or schema
+    with an oid beyond those of initdb); to see that, a second connection to it is made with the same login.
     """
     with translated("the list of databases"):
         names = [str(name) for (name,) in connection.execute(CONNECTABLE, [INVALID_DATABASE])]

@@ -1,4 +1,4 @@
-"""Schemas as plain data: a short hash by object, one fingerprint over all, and the difference of two of them."""
+"""Schemas as plain data: a short hash by object, one fingerprint over all, and the difference of two."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _VARCHAR_LIST = re.compile(rf"\(ARRAY\[({_LITERAL}(?:, {_LITERAL})*)\]\)::text\[
 
 @dataclass(frozen=True)
 class SchemaDifference:
-    """Names of objects, sorted: only in the later schema, only in the earlier one, in both but defined differently."""
+    """Sorted names of objects: only in the later schema, only in the earlier, in both but not the same."""
 
     added: list[str]
     removed: list[str]
@@ -36,7 +36,7 @@ def describe_difference(before: Mapping[str, str], after: Mapping[str, str]) -> 
 
 
 def hashed(definitions: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Objects by name with the hash of their definition; the parts of one that comes in several are hashed together."""
+    """Objects by name with the hash of their definition; several of one name are hashed together."""
     parts: dict[str, list[str]] = {}
     for name, definition in definitions:
         parts.setdefault(name, []).append(settled(definition))
@@ -51,8 +51,9 @@ def fingerprint(schema_objects: Mapping[str, str]) -> str:
 def settled(definition: str) -> str:
     """The definition in the form it has after a dump and a restore.
 
-    PostgreSQL prints `status IN ('a', 'b')` over a varchar as a cast of the whole list, reads that back as a cast of
-    each element, and prints it so from then on. Without this a restored schema would differ from its source.
+    PostgreSQL prints `status IN ('a', 'b')` over a varchar as a cast of the whole list, reads that back as a
+    cast of each element, and prints it so from then on. Without this a restored schema would differ from its
+    source.
     """
     return _VARCHAR_LIST.sub(_cast_each, definition)
 

@@ -1,9 +1,9 @@
 """The tally: exact counts of everything a database holds, read in one snapshot that a dump can share.
 
-A snapshot alone does not do: TRUNCATE and most DDL ignore it. So every table is locked first (ACCESS SHARE, which
-stops nobody from reading or writing), and only then is the snapshot taken: neither SET nor LOCK takes one in a
-REPEATABLE READ transaction, the first statement after them does (PostgreSQL documentation, LOCK). No DDL is held up
-for longer than it would be by pg_dump, which takes the same locks.
+A snapshot alone does not do: TRUNCATE and most DDL ignore it. So every table is locked first (ACCESS SHARE,
+which stops nobody from reading or writing), and only then is the snapshot taken: neither SET nor LOCK takes
+one in a REPEATABLE READ transaction, the first statement after them does (PostgreSQL documentation, LOCK). No
+DDL is held up for longer than it would be by pg_dump, which takes the same locks.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class Frozen:
     def tally(self, progress: Progress | None = None) -> Tally:
         """Count everything. `progress` hears (tables done, tables in all, name of the one just counted).
 
-        Sequences and materialised views do not keep to snapshots: a sequence stands where it stood then or later, a
-        view that is refreshed meanwhile has its new rows. Raise RowsHidden, TablesLocked, DatabaseUnreachable or
-        DatabaseError.
+        Sequences and materialised views do not keep to snapshots: a sequence stands where it stood then or
+        later, a view that is refreshed meanwhile has its new rows. Raise RowsHidden, TablesLocked,
+        DatabaseUnreachable or DatabaseError.
         """
         with translated(f"the tally of {self.login}"), _changing_is_locking(self.login):
             counted = self._counted(progress)
@@ -114,8 +114,9 @@ class Frozen:
 def frozen(login: Login, *, lock_wait: float) -> Iterator[Frozen]:
     """Hold one database still: a read-only snapshot with every table locked against TRUNCATE and DDL.
 
-    lock_wait is in seconds, for each lock. The transaction ends with the context. Raise TablesLocked where a lock is
-    not given in time or tables keep coming and going, RowsHidden where rows could not be seen, and what `connect` raises.
+    lock_wait is in seconds, for each lock. The transaction ends with the context. Raise TablesLocked where a
+    lock is not given in time or tables keep coming and going, RowsHidden where rows could not be seen, and
+    what `connect` raises.
     """
     with connect(login) as connection:
         held = _hold(connection, login, lock_wait)
@@ -135,9 +136,7 @@ def _hold(connection: Connection, login: Login, lock_wait: float) -> Frozen:
             except pg.LockNotAvailable as error:
                 connection.execute("ROLLBACK")
                 raise TablesLocked(_who_locks(connection, login, lock_wait)) from error
-    raise TablesLocked(
-        _still_changing(login, f"tables came or went during each of {ATTEMPTS} attempts to lock them")
-    )
+    raise TablesLocked(_still_changing(login, f"tables came or went during each of {ATTEMPTS} attempts to lock them"))
 
 
 def _attempt(connection: Connection, login: Login, lock_wait: float) -> Frozen:
@@ -159,7 +158,7 @@ def _attempt(connection: Connection, login: Login, lock_wait: float) -> Frozen:
 
 
 def _places(listed: Iterable[Relation]) -> set[tuple[int, str, str]]:
-    """What must not change between listing and snapshot: which tables there are, and under which root each counts."""
+    """What must be the same in listing and snapshot: which tables there are, and each one's root."""
     return {(each.oid, each.name, each.root) for each in listed if each.kind != SEQUENCE}
 
 
@@ -168,8 +167,9 @@ def _refuse_hidden(listed: Iterable[Relation], login: Login) -> None:
     unreadable = [each.name for each in listed if not each.readable]
     if unreadable:
         raise RowsHidden(
-            f"The role {login.user!r} may not read {_some(unreadable)} in {login}: GRANT USAGE on the schema and SELECT "
-            f"on the table to it, GRANT pg_read_all_data TO {login.user}, or use a superuser as `user`."
+            f"The role {login.user!r} may not read {_some(unreadable)} in {login}: grant it USAGE on the "
+            f"schema and SELECT on the table, GRANT pg_read_all_data TO {login.user}, "
+            "or use a superuser as `user`."
         )
     filtered = [each.name for each in listed if each.filtered]
     if filtered:
@@ -201,9 +201,7 @@ def _count_query(relation: Relation) -> sql.Composed:
 
 def _positions_query(sequences: Sequence[Relation]) -> sql.Composed:
     one = sql.SQL("SELECT {}, last_value, is_called FROM {}")
-    return sql.SQL(" UNION ALL ").join(
-        one.format(sql.Literal(each.name), each.identifier) for each in sequences
-    )
+    return sql.SQL(" UNION ALL ").join(one.format(sql.Literal(each.name), each.identifier) for each in sequences)
 
 
 def _counts(relations: Iterable[Relation], counted: dict[int, int]) -> dict[str, int]:
@@ -221,13 +219,11 @@ def _view_counts(relations: Iterable[Relation], counted: dict[int, int]) -> dict
 
 @contextmanager
 def _changing_is_locking(login: Login) -> Iterator[None]:
-    """What is not locked (sequences, views, functions) may be dropped at any time; another attempt will do."""
+    """What is not locked (sequences, views, functions) may be dropped at any time; trying again helps."""
     try:
         yield
     except (*CHANGED_MEANWHILE, pg.InternalError_) as error:
-        raise TablesLocked(
-            _still_changing(login, error.diag.message_primary or "something was dropped")
-        ) from error
+        raise TablesLocked(_still_changing(login, error.diag.message_primary or "something was dropped")) from error
 
 
 WHO_LOCKS = """
@@ -240,12 +236,8 @@ WHO_LOCKS = """
 
 def _who_locks(connection: Connection, login: Login, lock_wait: float) -> str:
     row = connection.execute(WHO_LOCKS).fetchone()
-    who = (
-        f"The session with pid {row[1]} has locked {row[0]}" if row else "Another session had locked a table"
-    )
-    return (
-        f"{who} in {login} for longer than {lock_wait:g} s; wait for its end, end it, or raise `lock_wait`."
-    )
+    who = f"The session with pid {row[1]} has locked {row[0]}" if row else "Another session had locked a table"
+    return f"{who} in {login} for longer than {lock_wait:g} s; wait for its end, end it, or raise `lock_wait`."
 
 
 def _still_changing(login: Login, what: str) -> str:

@@ -35,9 +35,7 @@ def baseline_of(
     return Baseline(last, highest)
 
 
-def _in_order(
-    tallies: Iterable[Tallied], acceptances: Sequence[Acceptance]
-) -> Iterable[Tallied | Acceptance]:
+def _in_order(tallies: Iterable[Tallied], acceptances: Sequence[Acceptance]) -> Iterable[Tallied | Acceptance]:
     if not acceptances:
         return tallies
     # Stable: an acceptance answers the observation of the same instant, so it comes behind it.

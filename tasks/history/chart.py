@@ -67,9 +67,7 @@ def picture(frame: pd.DataFrame, target: str, path: Path, floors: Mapping[str, i
     if path.suffix.lower() not in (".png", ".svg"):
         raise HistoryError(f"A picture can be written as .png or .svg; {path.name} is neither.")
     if frame.empty or not len(frame.columns):
-        raise HistoryError(
-            f"There is no history of {target} to draw yet; run `rollcall verify {target}` first."
-        )
+        raise HistoryError(f"There is no history of {target} to draw yet; run `rollcall verify {target}` first.")
     figure = _figure(frame, target, _qualified(floors, frame))
     try:
         figure.savefig(path, facecolor=_CARD, dpi=144)
@@ -86,7 +84,7 @@ def _qualified(floors: Mapping[str, int], frame: pd.DataFrame) -> dict[str, int]
 
 def _figure(frame: pd.DataFrame, target: str, floors: Mapping[str, int]) -> Any:
     """The whole picture. A Figure of its own, without pyplot: nothing global, so safe in threads."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import, and only needed here
+    from matplotlib.figure import Figure
 
     tables = most_important(frame, floors)
     across = 1 if len(tables) == 1 else 2 if len(tables) <= 6 else 3
@@ -126,8 +124,8 @@ def _draw(panel: Any, rows: pd.Series[Any], table: str, floor: int | None) -> No
 
 def _dress(panel: Any, top: float) -> None:
     """Axes: whole numbers with separators, few and short dates, no frame."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415
-    from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: PLC0415
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     panel.set_ylim(0, top * 1.12)
     panel.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))

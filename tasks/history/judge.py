@@ -37,9 +37,7 @@ _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 
 def is_accepted(findings: Iterable[Finding]) -> bool:
     """Whether an observation with these findings may become the baseline."""
-    return not any(
-        finding.code in _NEVER_ACCEPTED or finding.code.startswith("rows.") for finding in findings
-    )
+    return not any(finding.code in _NEVER_ACCEPTED or finding.code.startswith("rows.") for finding in findings)
 
 
 def judge_counts(
@@ -181,9 +179,7 @@ def _tables_first(objects: Iterable[str]) -> list[str]:
     left out."""
     tables = sorted(name for name in objects if name.startswith("table "))
     covered = tuple(f"column {table.removeprefix('table ')}." for table in tables)
-    others = sorted(
-        name for name in objects if not name.startswith("table ") and not name.startswith(covered)
-    )
+    others = sorted(name for name in objects if not name.startswith("table ") and not name.startswith(covered))
     return tables + others
 
 
@@ -201,9 +197,7 @@ def _told(changes: Mapping[str, list[str]], most: int = 5) -> str:
     return "; ".join(parts)
 
 
-def judge_identity(
-    now: Identity, pin: Pin | None, last: Identity | None, pinned_volume: str
-) -> list[Finding]:
+def judge_identity(now: Identity, pin: Pin | None, last: Identity | None, pinned_volume: str) -> list[Finding]:
     """Is this the cluster, on the volume, that it should be?
 
     `pin` is None at first sight; then the caller pins `now`, if nothing here is critical. `last` is the

@@ -111,9 +111,7 @@ class History:
         whole = [each for each in self.acceptances(target) if each.table is None]
         if whole and (before is None or whole[-1].at >= before.checked_at):
             row = self._first(
-                _observations(target)
-                .where(tables.observations.c.checked_at <= whole[-1].at)
-                .order_by(*_NEWEST_FIRST)
+                _observations(target).where(tables.observations.c.checked_at <= whole[-1].at).order_by(*_NEWEST_FIRST)
             )
             before = _observation(row) if row else before
         return before.schema_objects if before and before.schema_objects else None
@@ -132,7 +130,7 @@ class History:
         tallies = [Tallied(row.checked_at, row.counts) for row in self._all(query)]
         return baseline_of(tallies, self.acceptances(target), now, window_days)
 
-    def accept(  # noqa: PLR0917
+    def accept(
         self,
         target: str,
         counts: Mapping[str, int],
@@ -235,7 +233,7 @@ class History:
     def frame(self, target: str) -> pd.DataFrame:
         """The rows of every table (columns, sorted) at every observation (index `checked_at`, UTC); <NA>
         where a table was not there."""
-        import pandas as pd  # noqa: PLC0415 - most commands never need it
+        import pandas as pd
 
         found = tables.observations.c
         query = select(found.checked_at, found.counts).where(found.target == target)

@@ -50,9 +50,7 @@ def _number() -> Column[int]:
     return Column("number", Integer, primary_key=True, autoincrement=True)
 
 
-version = Table(
-    "rollcall_schema", metadata, Column("version", Integer, primary_key=True, autoincrement=False)
-)
+version = Table("rollcall_schema", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
 
 # A schema changes far less often than it is looked at: each one is kept once, under its own hash.
 schemas = Table(

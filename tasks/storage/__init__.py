@@ -19,7 +19,7 @@ def open_storage(name: str, section: config.StorageSection) -> Storage:
     if isinstance(section, config.LocalStorage):
         return LocalStorage(name, section.path)
     # boto3 takes a third of a second to import, and most commands need no bucket.
-    from tasks.storage.s3 import S3Storage  # noqa: PLC0415
+    from tasks.storage.s3 import S3Storage
 
     key_id = reveal(section.access_key_id) if section.access_key_id else None
     secret = reveal(section.secret_access_key) if section.secret_access_key else None

@@ -112,9 +112,7 @@ def read_manifest(storage: Storage, target: str, backup_id: str) -> Manifest:
     try:
         manifest = parsed(content)
     except (ValueError, RecursionError) as error:
-        reason = (
-            "it is not JSON" if isinstance(error, json.JSONDecodeError | UnicodeDecodeError) else str(error)
-        )
+        reason = "it is not JSON" if isinstance(error, json.JSONDecodeError | UnicodeDecodeError) else str(error)
         raise _damaged(storage, target, backup_id, reason) from error
     if (manifest.target, manifest.id) != (target, backup_id):
         raise _damaged(storage, target, backup_id, f"it belongs to {manifest.target}/{manifest.id}")
@@ -179,9 +177,7 @@ def _missing(manifest: Manifest, storage: str, keys: set[str]) -> str | None:
     """Why the storage does not hold the backup whole; None if it does."""
     own = [each.key for each in manifest.objects if each.storage == storage]
     if not own:
-        return (
-            f"The manifest of {manifest.id} in the storage {storage} lists no objects there: it is no copy."
-        )
+        return f"The manifest of {manifest.id} in the storage {storage} lists no objects there: it is no copy."
     absent = [key for key in own if key not in keys]
     return f"The storage {storage} has lost {', '.join(absent)}: delete the backup there." if absent else None
 
@@ -197,9 +193,7 @@ def _merged(shelves: dict[str, dict[str, Entry]], damaged: list[Damaged]) -> lis
                 damaged.append(Damaged(storage, backup_id, reason))
                 continue
             merged[backup_id] = entry if known is None else _joined(known, entry)
-    return sorted(
-        merged.values(), key=lambda each: (each.manifest.created_at, each.manifest.id), reverse=True
-    )
+    return sorted(merged.values(), key=lambda each: (each.manifest.created_at, each.manifest.id), reverse=True)
 
 
 def _joined(one: Entry, other: Entry) -> Entry:
@@ -218,9 +212,7 @@ def _proven_at(storage: Storage, target: str, backup_id: str, keys: set[str]) ->
     except ObjectMissing:
         return None
     except (ValueError, KeyError, TypeError):
-        log.warning(
-            "The note %s in the storage %s cannot be read: the backup counts as unproven.", key, storage.name
-        )
+        log.warning("The note %s in the storage %s cannot be read: the backup counts as unproven.", key, storage.name)
         return None
 
 

@@ -126,8 +126,8 @@ def checked_key(key: str) -> str:
     for part in key.split("/"):
         if part.startswith(".") or not _PART.fullmatch(part):
             raise StorageError(
-                f"{key!r} cannot be a key of a stored object: every part between slashes needs a name that does "
-                "not begin with a dot and holds no backslash or control character."
+                f"{key!r} cannot be a key of a stored object: every part between slashes needs a name that "
+                "does not begin with a dot and holds no backslash or control character."
             )
     return key
 
@@ -160,8 +160,6 @@ def probe(storage: Storage) -> None:
     put_bytes(storage, key, content)
     try:
         if get_bytes(storage, key) != content:
-            raise ObjectDamaged(
-                f"The storage {storage.name} gave back other bytes than it was given: do not trust it."
-            )
+            raise ObjectDamaged(f"The storage {storage.name} gave back other bytes than it was given: do not trust it.")
     finally:
         storage.delete(key)

@@ -21,6 +21,7 @@ class Feed:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._pieces: deque[bytes] = deque()
+        self._start = 0  # How much of the first piece is read.
         self._waiting = 0
         self._ended = self._abandoned = self._closed = False
         self._change = threading.Condition()
@@ -90,10 +91,12 @@ class Feed:
                 raise Abandoned
             if not self._pieces:
                 return b""
-            piece = self._pieces.popleft()
-            if len(piece) > most:
-                self._pieces.appendleft(piece[most:])
-                piece = piece[:most]
+            head, start = self._pieces[0], self._start
+            piece = head[start : start + most] if start or len(head) > most else head
+            self._start += len(piece)
+            if self._start == len(head):
+                self._pieces.popleft()
+                self._start = 0
             self._waiting -= len(piece)
             self._change.notify_all()
             return piece

@@ -109,11 +109,7 @@ class LocalStorage:
             raise StorageError(
                 f"The storage {self.name} has no folder {self._root.parent} to be in: is its disk mounted?"
             )
-        missing = [
-            each
-            for each in (folder, *folder.parents)
-            if each.is_relative_to(self._root) and not each.exists()
-        ]
+        missing = [each for each in (folder, *folder.parents) if each.is_relative_to(self._root) and not each.exists()]
         for each in reversed(missing):
             each.mkdir(mode=0o700, exist_ok=True)
             _sync_folder(each.parent)
@@ -163,9 +159,9 @@ class LocalStorage:
 
     def _sweep(self, folder: Path) -> None:
         """Remove what killed runs left below `folder`, once it is too old to belong to a living one."""
-        if not folder.is_dir():
-            return
-        for partial in folder.rglob(f"{PARTIAL}*"):
+        # A list, made before anything is removed: a folder that goes while it is walked is no error.
+        walked = [(Path(parent), files) for parent, _, files in os.walk(folder)]
+        for partial in [parent / each for parent, files in walked for each in files if each.startswith(PARTIAL)]:
             with contextlib.suppress(FileNotFoundError):
                 if self._clock() - partial.stat().st_mtime > ABANDONED_SECONDS:
                     partial.unlink()
@@ -218,12 +214,8 @@ class LocalStorage:
                 f"{self._where} is full: {key} could not be stored. Make room, or move it to a larger disk."
             )
         if error.errno in _PASSING:
-            return StorageUnreachable(
-                f"{self._where} could not {verb} {key}: {reason}. Check the disk or the mount."
-            )
-        return StorageError(
-            f"{self._where} could not {verb} {key}: {reason}. Check the folder, its owner and rights."
-        )
+            return StorageUnreachable(f"{self._where} could not {verb} {key}: {reason}. Check the disk or the mount.")
+        return StorageError(f"{self._where} could not {verb} {key}: {reason}. Check the folder, its owner and rights.")
 
 
 def _write_all(write: Callable[[memoryview], int | None], chunk: bytes) -> None:

@@ -16,7 +16,7 @@ from tasks.errors import ObjectDamaged, StorageError, StorageUnreachable
 from tasks.storage.contract import MIB, Storage, Stored
 from tasks.storage.feed import Feed
 
-WAITING_BYTES = 4 * MIB
+WAITING_BYTES = 2 * MIB
 PATIENCE = 900.0
 THREADS = 2
 
@@ -179,7 +179,12 @@ def _compressed(chunks: Iterable[bytes], level: int | None) -> Iterator[tuple[in
 def _compressor(level: int | None) -> _Compressor:
     if level is None:
         return _AsItIs()
-    return zstandard.ZstdCompressor(level=level, threads=THREADS, write_checksum=True).compressobj()
+    window = zstandard.ZstdCompressionParameters.from_level(level).window_log
+    # Left to itself zstd cuts jobs of four windows, and holds several of them for every thread.
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        level, threads=THREADS, job_size=max(MIB, 1 << window), write_checksum=True
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters).compressobj()
 
 
 def _give(deliveries: Sequence[_Delivery], piece: bytes, patience: float) -> None:

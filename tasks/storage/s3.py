@@ -6,17 +6,15 @@ Multipart uploads are driven here and not by boto3's transfer manager, which can
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
-import io
 import logging
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
@@ -27,6 +25,7 @@ from tasks.storage import contract
 from tasks.storage.contract import ABANDONED_SECONDS, CHUNK, MIB, Counted, Source, Stored, checked_key
 from tasks.storage.s3_client import PARTS_IN_FLIGHT, connect
 from tasks.storage.s3_errors import code_of, in_words
+from tasks.storage.s3_parts import content_md5, fill, only_if
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
@@ -131,7 +130,8 @@ class S3Storage:
 
     @property
     def _where(self) -> str:
-        return f"The storage {self.name} (bucket {self._section.bucket} at {self._section.endpoint_url or 'AWS'})"
+        server = self._section.endpoint_url or "AWS"
+        return f"The storage {self.name} (bucket {self._section.bucket} at {server})"
 
     def _taken(self, key: str) -> StorageError:
         return StorageError(f"{self._where} already has an object {key}; nothing overwrites a backup.")
@@ -154,24 +154,25 @@ class S3Storage:
         return head["ContentLength"], head["Metadata"].get(_UPLOADED_BY)
 
     def _upload(self, full: str, key: str, source: Counted, token: str) -> None:
-        first = source.read(self._part_bytes)
-        if len(first) < self._part_bytes:
-            self._unless_taken(full, key, token, lambda only: self._put_small(full, first, token, only))
+        buffer = bytearray(self._part_bytes)
+        size = fill(buffer, source)
+        if size < len(buffer):
+            body = bytes(buffer[:size])
+            self._unless_taken(full, key, token, lambda only: self._put_small(full, body, token, only))
         else:
-            self._put_parts(full, key, first, source, token)
+            self._put_parts(full, key, buffer, source, token)
 
     def _put_small(self, full: str, body: bytes, token: str, only_if_free: bool) -> None:
-        condition: dict[str, Any] = {"IfNoneMatch": "*"} if only_if_free else {}
         self._client.put_object(
             Bucket=self._section.bucket,
             Key=full,
-            Body=io.BytesIO(body),
-            ContentMD5=_md5(body),
+            Body=body,
+            ContentMD5=content_md5(body),
             Metadata={_UPLOADED_BY: token},
-            **condition,
+            **only_if(free=only_if_free),
         )
 
-    def _put_parts(self, full: str, key: str, first: bytes, source: Counted, token: str) -> None:
+    def _put_parts(self, full: str, key: str, first: bytearray, source: Counted, token: str) -> None:
         started = self._client.create_multipart_upload(
             Bucket=self._section.bucket, Key=full, Metadata={_UPLOADED_BY: token}
         )
@@ -183,17 +184,23 @@ class S3Storage:
             self._abort(full, upload)
             raise
 
-    def _send_parts(self, full: str, upload: str, part: bytes, source: Counted) -> list[CompletedPartTypeDef]:
-        """Send `part` and the rest of the source; at most three parts are in memory at any time."""
+    def _send_parts(self, full: str, upload: str, buffer: bytearray, source: Counted) -> list[CompletedPartTypeDef]:
+        """Send the filled `buffer` and the rest of the source, filling one buffer while others are sent."""
+        spare = [bytearray(self._part_bytes) for _ in range(PARTS_IN_FLIGHT)]
         sent: list[Future[CompletedPartTypeDef]] = []
+        flying: deque[tuple[Future[CompletedPartTypeDef], bytearray]] = deque()
         with ThreadPoolExecutor(PARTS_IN_FLIGHT, thread_name_prefix="s3-part") as pool:
             try:
-                while part:
+                while buffer:
                     self._require_room_for(len(sent) + 1)
-                    sent.append(pool.submit(self._send_part, full, upload, len(sent) + 1, part))
-                    del part
-                    _wait_for_room(sent)
-                    part = source.read(self._part_bytes)
+                    sent.append(pool.submit(self._send_part, full, upload, len(sent) + 1, buffer))
+                    flying.append((sent[-1], buffer))
+                    if not spare:
+                        landed, free = flying.popleft()
+                        landed.result()
+                        spare.append(free)
+                    buffer = spare.pop()
+                    del buffer[fill(buffer, source) :]
                 return [each.result() for each in sent]
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -203,32 +210,28 @@ class S3Storage:
         if number > MOST_PARTS:
             size = self._section.part_size
             raise StorageError(
-                f"{self._where} takes {MOST_PARTS} parts an object, and with {size} MiB each that is not enough: "
+                f"{self._where} takes {MOST_PARTS} parts an object, and {size} MiB each are not enough: "
                 f"set part_size to {size * 4}."
             )
 
-    def _send_part(self, full: str, upload: str, number: int, body: bytes) -> CompletedPartTypeDef:
+    def _send_part(self, full: str, upload: str, number: int, body: bytearray) -> CompletedPartTypeDef:
         answer = self._client.upload_part(
             Bucket=self._section.bucket,
             Key=full,
             UploadId=upload,
             PartNumber=number,
-            # As a stream: botocore would copy a bytes object behind its headers, which doubles the memory.
-            Body=io.BytesIO(body),
-            ContentMD5=_md5(body),
+            Body=cast("bytes", body),  # The stubs do not know that boto3 takes a bytearray.
+            ContentMD5=content_md5(body),
         )
         return {"ETag": answer["ETag"], "PartNumber": number}
 
-    def _complete(
-        self, full: str, upload: str, parts: list[CompletedPartTypeDef], only_if_free: bool
-    ) -> None:
-        condition: dict[str, Any] = {"IfNoneMatch": "*"} if only_if_free else {}
+    def _complete(self, full: str, upload: str, parts: list[CompletedPartTypeDef], only_if_free: bool) -> None:
         self._client.complete_multipart_upload(
             Bucket=self._section.bucket,
             Key=full,
             UploadId=upload,
             MultipartUpload={"Parts": parts},
-            **condition,
+            **only_if(free=only_if_free),
         )
 
     def _unless_taken(self, full: str, key: str, token: str, finish: Callable[[bool], None]) -> None:
@@ -253,9 +256,7 @@ class S3Storage:
         found = self._head(full)
         if found is None or found[0] != sent:
             held = "nothing" if found is None else f"{found[0]} bytes"
-            raise StorageError(
-                f"{self._where} was sent {sent} bytes as {key} and holds {held}: do not trust it."
-            )
+            raise StorageError(f"{self._where} was sent {sent} bytes as {key} and holds {held}: do not trust it.")
 
     def _remove_remains(self, full: str, token: str) -> None:
         """After a failed put: remove the object if it is there after all, and it is ours."""
@@ -297,9 +298,7 @@ class S3Storage:
             if code_of(error) == "NoSuchBucket":
                 # Said now, for there are servers that make a missing bucket when something is put into it.
                 raise in_words(error, f"{self._where} could not be used") from error
-            log.warning(
-                "%s could not list unfinished uploads (%s); old ones stay.", self._where, code_of(error)
-            )
+            log.warning("%s could not list unfinished uploads (%s); old ones stay.", self._where, code_of(error))
 
     def _chunks(
         self,
@@ -338,20 +337,3 @@ class S3Storage:
             if source is not None and source.failure is not None:
                 raise
             raise in_words(error, f"{self._where} could not {f'{verb} {key}'.strip()}") from error
-
-
-def _md5(body: bytes) -> str:
-    """The Content-MD5 of a request. Without it servers exist that store what a broken connection left of a
-    body."""
-    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode("ascii")
-
-
-def _wait_for_room(sent: list[Future[CompletedPartTypeDef]]) -> None:
-    """Wait until fewer parts than `PARTS_IN_FLIGHT` are on the way. Raise what a failed one raised."""
-    flying = [each for each in sent[-PARTS_IN_FLIGHT - 1 :] if not each.done()]
-    while len(flying) >= PARTS_IN_FLIGHT:
-        wait(flying, return_when=FIRST_COMPLETED)
-        flying = [each for each in flying if not each.done()]
-    for each in sent[-PARTS_IN_FLIGHT - 1 :]:
-        if each.done():
-            each.result()

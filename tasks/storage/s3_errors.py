@@ -26,7 +26,7 @@ _PASSING_CODES = {
 _ADVICE = {
     "NoSuchBucket": "there is no such bucket; make it, or correct the name",
     "InvalidAccessKeyId": "the server does not know the access key; check where access_key_id points",
-    "SignatureDoesNotMatch": "the secret key does not belong to the access key; check where secret_access_key points",
+    "SignatureDoesNotMatch": "the secret key does not belong to the access key; check secret_access_key",
     "AccessDenied": "access is denied; let the key read, write, list and delete in this bucket",
     "403": "access is denied; check the keys, and let them read, write, list and delete in this bucket",
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
@@ -52,13 +52,9 @@ def in_words(error: Exception, what: str) -> StorageError:
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return StorageError(f"{what}: no keys were found; set access_key_id and secret_access_key.")
     if isinstance(error, SSLError):
-        return StorageError(
-            f"{what}: the server's certificate is not trusted; check endpoint_url and the certificate."
-        )
+        return StorageError(f"{what}: the server's certificate is not trusted; check endpoint_url and the certificate.")
     if isinstance(error, _NO_CONNECTION):
-        return StorageUnreachable(
-            f"{what}: {_short(error)}. Check that the server runs and the network reaches it."
-        )
+        return StorageUnreachable(f"{what}: {_short(error)}. Check that the server runs and the network reaches it.")
     return StorageError(f"{what}: {_short(error)}. Check the storage's section in the configuration.")
 
 
@@ -70,9 +66,7 @@ _NO_CONNECTION = (
 def _answered(error: ClientError, what: str) -> StorageError:
     code, status = code_of(error), _status(error)
     if code in _FULL_CODES or status == 507:
-        return StorageFull(
-            f"{what}: the server has no room left ({code}). Make room, or move to a larger one."
-        )
+        return StorageFull(f"{what}: the server has no room left ({code}). Make room, or move to a larger one.")
     if code in _PASSING_CODES or status in {408, 429} or (status >= 500 and status != 501):
         return StorageUnreachable(f"{what}: the server cannot now ({code}, HTTP {status}). Try again later.")
     return StorageError(f"{what}: {_ADVICE.get(code, f'the server refused ({code}, HTTP {status})')}.")

@@ -113,9 +113,7 @@ def _install(packages: list[str]) -> None:
 def _start() -> None:
     """Start dockerd detached from this process, so that it outlives `make`; wait until it answers."""
     if os.geteuid() != 0:
-        raise BedError(
-            "No Docker engine answers and only root can start one; start yours, or run this as root."
-        )
+        raise BedError("No Docker engine answers and only root can start one; start yours, or run this as root.")
     if _is_starting_by_itself():
         wait_until(answers, ANSWER_SECONDS, "an answer of the engine that is already running")
         return
@@ -126,9 +124,7 @@ def _start() -> None:
             ["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
         )
     PID_FILE.write_text(f"{process.pid}\n")
-    wait_until(
-        lambda: process.poll() is not None or answers(), ANSWER_SECONDS, "dockerd's first answer", _log_tail
-    )
+    wait_until(lambda: process.poll() is not None or answers(), ANSWER_SECONDS, "dockerd's first answer", _log_tail)
     if process.poll() is not None:
         PID_FILE.unlink()
         raise BedError(f"dockerd ended with {process.returncode}. {_log_tail()}")

@@ -111,17 +111,13 @@ def _make(client: docker.DockerClient, version: int) -> None:
         with step("base system with PostgreSQL 15"):
             _make_base()
     recipe = RECIPES[version]
-    client.images.build(
-        fileobj=_context(recipe), custom_context=True, tag=tag(version), rm=True, forcerm=True
-    )
+    client.images.build(fileobj=_context(recipe), custom_context=True, tag=tag(version), rm=True, forcerm=True)
 
 
 def _make_base() -> None:
     """Debian with its own PostgreSQL, without a version's settings: all three images start from it."""
     if os.geteuid() != 0:
-        raise BedError(
-            "No registry answers, and only root can make images with debootstrap; run this as root."
-        )
+        raise BedError("No registry answers, and only root can make images with debootstrap; run this as root.")
     engine.require_tool("debootstrap")
     rootfs = STATE / "rootfs"
     shutil.rmtree(rootfs, ignore_errors=True)
@@ -205,9 +201,7 @@ def _package_folders(recipe: Recipe) -> list[Path]:
         return []
     found = importlib.util.find_spec(recipe.package)
     if found is None or found.origin is None:
-        raise BedError(
-            f"Python package {recipe.package} is missing; install the project with its extra 'test'."
-        )
+        raise BedError(f"Python package {recipe.package} is missing; install the project with its extra 'test'.")
     package = Path(found.origin).parent
     return [folder for folder in (package, package.with_name(f"{package.name}.libs")) if folder.is_dir()]
 

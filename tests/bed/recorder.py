@@ -56,9 +56,7 @@ class HttpRecorder:
 
     def wait_for(self, count: int, seconds: float = 10) -> list[Any]:
         """Return the messages once there are `count`. Raise BedError if that takes longer."""
-        wait_until(
-            lambda: len(self.messages) >= count, seconds, f"message {count}", lambda: f"{self.messages}"
-        )
+        wait_until(lambda: len(self.messages) >= count, seconds, f"message {count}", lambda: f"{self.messages}")
         return list(self.messages)
 
     def take(self, body: bytes) -> int:

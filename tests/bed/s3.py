@@ -134,9 +134,7 @@ class S3Server:
             pair = {"accessKey": f"bed{secrets.token_hex(8)}", "secretKey": secrets.token_urlsafe(30)}
             actions = ["Admin", "Read", "Write", "List", "Tagging"]
             file.touch(mode=0o600)
-            file.write_text(
-                json.dumps({"identities": [{"name": "bed", "credentials": [pair], "actions": actions}]})
-            )
+            file.write_text(json.dumps({"identities": [{"name": "bed", "credentials": [pair], "actions": actions}]}))
         pair = json.loads(file.read_text())["identities"][0]["credentials"][0]
         return pair["accessKey"], pair["secretKey"]
 

@@ -46,9 +46,7 @@ def test_server_is_of_its_major_version(server: PostgresServer) -> None:
     assert int(server.value("SHOW server_version_num")) // 10000 == server.version
 
 
-def test_programs_are_of_the_servers_major_version(
-    engine: docker.DockerClient, server: PostgresServer
-) -> None:
+def test_programs_are_of_the_servers_major_version(engine: docker.DockerClient, server: PostgresServer) -> None:
     container = engine.containers.get(server.container)
     for program in PROGRAMS:
         result = container.exec_run([program, "--version"])
@@ -56,9 +54,7 @@ def test_programs_are_of_the_servers_major_version(
         assert f"(PostgreSQL) {server.version}." in _text(result.output), program
 
 
-def test_dump_made_in_the_container_holds_the_rows(
-    engine: docker.DockerClient, server: PostgresServer
-) -> None:
+def test_dump_made_in_the_container_holds_the_rows(engine: docker.DockerClient, server: PostgresServer) -> None:
     dump = ["pg_dump", "-U", server.user, "-d", server.database, "--schema-only"]
     result = engine.containers.get(server.container).exec_run(dump)
     assert result.exit_code == 0
@@ -68,9 +64,7 @@ def test_dump_made_in_the_container_holds_the_rows(
 def test_locale_is_utf8_and_extensions_are_there(server: PostgresServer, fresh_database: Databases) -> None:
     database = fresh_database(server)
     assert database.value("SHOW server_encoding") == "UTF8"
-    assert (
-        database.value("SELECT datcollate FROM pg_database WHERE datname = current_database()") == "C.UTF-8"
-    )
+    assert database.value("SELECT datcollate FROM pg_database WHERE datname = current_database()") == "C.UTF-8"
     database.execute("CREATE EXTENSION hstore", "CREATE EXTENSION pg_trgm")
 
 
@@ -107,16 +101,12 @@ def test_server_without_password_ends_and_says_why(postgres: PostgresServers) ->
         postgres(version=15, env={"POSTGRES_PASSWORD": ""})
 
 
-def test_files_belong_to_the_official_images_user(
-    engine: docker.DockerClient, server: PostgresServer
-) -> None:
+def test_files_belong_to_the_official_images_user(engine: docker.DockerClient, server: PostgresServer) -> None:
     found = engine.containers.get(server.container).exec_run(["sh", "-c", 'stat -c "%u %a" "$PGDATA"'])
     assert _text(found.output).strip() == "999 700"
 
 
-def test_label_finds_what_no_fixture_holds(
-    bed: Bed, engine: docker.DockerClient, server: PostgresServer
-) -> None:
+def test_label_finds_what_no_fixture_holds(bed: Bed, engine: docker.DockerClient, server: PostgresServer) -> None:
     name = bed.name("forgotten")
     engine.volumes.create(name, labels=bed.labels)
     assert f"volume {name}" in bed.leftovers()
@@ -190,9 +180,7 @@ def test_proxy_corrupts_one_byte(s3_server: S3Endpoint, s3_bucket: str, tcp_prox
     proxy = tcp_proxy("127.0.0.1", port)
     url = direct.generate_presigned_url("get_object", Params={"Bucket": s3_bucket, "Key": "k"})
     proxy.corrupt(after=500_000)
-    request = urllib.request.Request(
-        url.replace(f":{port}", f":{proxy.port}"), headers={"Host": f"127.0.0.1:{port}"}
-    )
+    request = urllib.request.Request(url.replace(f":{port}", f":{proxy.port}"), headers={"Host": f"127.0.0.1:{port}"})
     with urllib.request.urlopen(request, timeout=10) as answer:
         got = answer.read()
     assert len(got) == len(body)
@@ -232,9 +220,7 @@ def test_small_disk_runs_full(small_disk: Callable[[int], Path]) -> None:
 
 
 @pytest.mark.parametrize("text", ["1", "4194305", "not a number", ""])
-def test_pid_file_of_a_killed_engine_is_removed(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pid_file_of_a_killed_engine_is_removed(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Process 1 exists and is no dockerd, which is what a restart of the machine leaves."""
     monkeypatch.setattr(engines, "ENGINE_RUN", tmp_path)
     (tmp_path / "docker.pid").write_text(text)

@@ -32,9 +32,7 @@ SEEN = Identity(
 
 
 def url_of(server: PostgresServer) -> str:
-    url = URL.create(
-        "postgresql+psycopg", server.user, server.password, server.host, server.port, server.database
-    )
+    url = URL.create("postgresql+psycopg", server.user, server.password, server.host, server.port, server.database)
     return url.render_as_string(hide_password=False)
 
 
@@ -159,9 +157,7 @@ def test_accepting_everything_moves_baseline_identity_schema_and_pin(history: Hi
 
 def test_accepting_one_table_leaves_the_others_and_the_pin(history: History) -> None:
     history.record(seen(0, 85))
-    history.accept(
-        "knowledge_os", {E: 1, K: 27}, SEEN, "purge", "ann", NOW + timedelta(hours=1), table="experts"
-    )
+    history.accept("knowledge_os", {E: 1, K: 27}, SEEN, "purge", "ann", NOW + timedelta(hours=1), table="experts")
     baseline = history.baseline("knowledge_os", NOW + timedelta(days=1), window_days=30)
     assert dict(baseline.last) == {E: 1, K: 26_337}
     assert history.pin("knowledge_os") is None
@@ -170,9 +166,7 @@ def test_accepting_one_table_leaves_the_others_and_the_pin(history: History) -> 
 
 def test_accepting_a_dropped_table_forgets_it_and_an_unknown_one_is_refused(history: History) -> None:
     history.record(seen(0, 85))
-    history.accept(
-        "knowledge_os", {K: 26_337}, None, "dropped", "ann", NOW + timedelta(hours=1), table="experts"
-    )
+    history.accept("knowledge_os", {K: 26_337}, None, "dropped", "ann", NOW + timedelta(hours=1), table="experts")
     assert E not in history.baseline("knowledge_os", NOW + timedelta(days=1), window_days=30).last
     with pytest.raises(HistoryError, match="no table expert in knowledge_os"):
         history.accept("knowledge_os", {K: 1}, None, "slip", "ann", NOW, table="expert")
@@ -226,9 +220,7 @@ def test_history_is_rebuilt_from_manifests_and_again_changes_nothing(history: Hi
 
 
 def test_rebuilding_leaves_a_newer_pin_alone(history: History) -> None:
-    pin = Pin(
-        target="knowledge_os", system_identifier="9", volume="v", pinned_at=NOW + timedelta(days=9), reason=""
-    )
+    pin = Pin(target="knowledge_os", system_identifier="9", volume="v", pinned_at=NOW + timedelta(days=9), reason="")
     history.set_pin(pin)
     history.rebuild("knowledge_os", [manifest(1, 85)])
     assert history.pin("knowledge_os") == pin
@@ -353,9 +345,7 @@ def test_a_history_that_cannot_be_reached_is_said_without_the_password(url: str)
 
 
 def test_a_wrong_password_is_said_without_it(postgres17: PostgresServer) -> None:
-    wrong = URL.create(
-        "postgresql", postgres17.user, "s3cret word", postgres17.host, postgres17.port, "postgres"
-    )
+    wrong = URL.create("postgresql", postgres17.user, "s3cret word", postgres17.host, postgres17.port, "postgres")
     with pytest.raises(HistoryError, match="password authentication failed") as raised:
         open_history(wrong.render_as_string(hide_password=False))
     assert "s3cret" not in str(raised.value)

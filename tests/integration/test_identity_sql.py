@@ -106,9 +106,7 @@ def test_databases_are_all_that_can_be_connected_to(
     server: PostgresServer, fresh_database: Callable[[PostgresServer], PostgresServer]
 ) -> None:
     server = fresh_database(server)
-    server.execute(
-        'DROP DATABASE IF EXISTS "Closed One"', 'CREATE DATABASE "Closed One" ALLOW_CONNECTIONS false'
-    )
+    server.execute('DROP DATABASE IF EXISTS "Closed One"', 'CREATE DATABASE "Closed One" ALLOW_CONNECTIONS false')
     with connect(login_to(server)) as connection:
         names = databases(connection)
     server.execute('DROP DATABASE "Closed One"')
@@ -117,7 +115,12 @@ def test_databases_are_all_that_can_be_connected_to(
 
 
 @pytest.mark.parametrize(
-    "made", ["CREATE TABLE t (i int)", "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "CREATE SCHEMA s"]
+    "made",
+    [
+        "CREATE TABLE t (i int)",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE SCHEMA s",
+    ],
 )
 def test_template1_counts_once_somebody_put_something_into_it(postgres18: PostgresServer, made: str) -> None:
     template = replace(postgres18, database="template1")

@@ -17,9 +17,7 @@ from tasks.secrets import EnvReference, FileReference
 from tests.bed.recorder import HttpRecorder
 
 SECRET = "hunter2-token"
-MESSAGE = Message(
-    "CRITICAL knowledge_os: wrong volume", "first line\nNext: rollcall verify knowledge_os", "failure"
-)
+MESSAGE = Message("CRITICAL knowledge_os: wrong volume", "first line\nNext: rollcall verify knowledge_os", "failure")
 
 
 @pytest.fixture
@@ -129,9 +127,7 @@ def test_a_stalled_destination_does_not_hold_up_the_others(
 
 
 @pytest.mark.parametrize("text", [SECRET, f"nosuch://{SECRET}@host", f"json://{SECRET}:x:y@:port/", ""])
-def test_what_is_not_a_url_is_told_once_by_the_name_of_its_secret(
-    monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
+def test_what_is_not_a_url_is_told_once_by_the_name_of_its_secret(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     pauses: list[float] = []
     sentences = notify([named(monkeypatch, text)], MESSAGE, sleep=pauses.append)
     assert sentences == [
@@ -140,9 +136,7 @@ def test_what_is_not_a_url_is_told_once_by_the_name_of_its_secret(
     assert pauses == []
 
 
-def test_a_missing_secret_is_told_and_the_others_are_sent(
-    destination: NotifyUrl, http_recorder: HttpRecorder
-) -> None:
+def test_a_missing_secret_is_told_and_the_others_are_sent(destination: NotifyUrl, http_recorder: HttpRecorder) -> None:
     sentences = notify([NotifyUrl(url=EnvReference(env="NOT_SET_ANYWHERE")), destination], MESSAGE)
     (sentence,) = sentences
     assert sentence.startswith("notify[0] (url): The environment variable NOT_SET_ANYWHERE is not set")
@@ -190,9 +184,7 @@ def test_what_could_not_be_delivered_is_a_warning() -> None:
     assert "notify[0] (json): the server answered 500." in finding.message
 
 
-def test_other_users_of_apprise_keep_their_logs(
-    destination: NotifyUrl, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_other_users_of_apprise_keep_their_logs(destination: NotifyUrl, caplog: pytest.LogCaptureFixture) -> None:
     notify([destination], MESSAGE)
     logging.getLogger("apprise").warning("someone else's words")
     assert "someone else's words" in caplog.text

@@ -46,9 +46,7 @@ def section(bucket: str, url: str, timeout: float = 1.0) -> config.S3Storage:
 def connected(endpoint: S3Endpoint, bucket: str, url: str | None = None, **given: Any) -> S3Storage:
     attempts: int = given.pop("attempts", 2)
     described = section(bucket, url or endpoint.endpoint_url)
-    return S3Storage(
-        "offsite", described, endpoint.access_key, endpoint.secret_key, attempts=attempts, **given
-    )
+    return S3Storage("offsite", described, endpoint.access_key, endpoint.secret_key, attempts=attempts, **given)
 
 
 @pytest.fixture
@@ -194,9 +192,7 @@ def test_a_server_that_is_not_there_is_told_for_every_verb(through: S3Storage, p
         through.probe,
     ]
     for verb in verbs:
-        with pytest.raises(
-            StorageUnreachable, match=rf"storage offsite .*127\.0\.0\.1:{proxy.port}.*Check that"
-        ):
+        with pytest.raises(StorageUnreachable, match=rf"storage offsite .*127\.0\.0\.1:{proxy.port}.*Check that"):
             verb()
 
 
@@ -253,9 +249,7 @@ def test_what_the_server_answers_becomes_the_right_error(
 
 
 @pytest.mark.parametrize("wrong", ["bucket", "key_id", "secret"])
-def test_wrong_settings_are_told_apart_and_never_tried_again(
-    s3_server: S3Endpoint, s3_bucket: str, wrong: str
-) -> None:
+def test_wrong_settings_are_told_apart_and_never_tried_again(s3_server: S3Endpoint, s3_bucket: str, wrong: str) -> None:
     given = {"bucket": s3_bucket, "key_id": s3_server.access_key, "secret": s3_server.secret_key}
     given[wrong] = "not-the-right-one"
     storage = S3Storage(
@@ -280,7 +274,7 @@ def test_wrong_settings_are_told_apart_and_never_tried_again(
 
 
 def test_a_wrong_address_is_refused_at_once() -> None:
-    with pytest.raises(StorageError, match="storage offsite .*not a url"):
+    with pytest.raises(StorageError, match=r"storage offsite .*not a url"):
         S3Storage("offsite", section("b", "not a url"), "key", "secret")
 
 

@@ -24,9 +24,7 @@ MIB = 1 << 20
 
 
 @pytest.fixture(params=["local", "s3"])
-def storage(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Storage]:
+def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
     if request.param == "local":
         yield open_storage("local", config.LocalStorage(type="local", path=tmp_path / "store"))
         return
@@ -52,7 +50,7 @@ def storage(
         client.close()
 
 
-class ProducerBroke(Exception):
+class ProducerError(Exception):
     pass
 
 
@@ -136,7 +134,7 @@ def test_of_two_writers_of_one_key_one_wins_and_the_other_is_refused(storage: St
 @pytest.mark.parametrize("after", [0, MIB, 6 * MIB, 12 * MIB])
 @pytest.mark.parametrize(
     "error",
-    [ProducerBroke("pg_dump died"), OSError(28, "the producer's own disk"), KeyboardInterrupt()],
+    [ProducerError("pg_dump died"), OSError(28, "the producer's own disk"), KeyboardInterrupt()],
     ids=repr,
 )
 def test_a_producer_that_fails_leaves_nothing(storage: Storage, after: int, error: BaseException) -> None:
@@ -220,7 +218,7 @@ def test_a_probe_passes_and_leaves_nothing(storage: Storage) -> None:
 
 
 def test_a_stream_goes_in_compressed_and_comes_out_as_it_was(storage: Storage) -> None:
-    chunks = [random.Random(n).randbytes(MIB // 2) * 2 for n in range(12)]
+    chunks = [random.Random(n).randbytes(MIB // 8) * 8 for n in range(12)]
     done = stream(iter(chunks), [storage], "t/1/dump.zst", level=1)
     stored = done.stored[storage.name]
     assert (done.failed, done.raw_bytes) == ({}, 12 * MIB)

@@ -44,8 +44,28 @@ def test_empty_database_has_an_empty_tally(server: PostgresServer) -> None:
 
 
 def test_names_are_qualified_and_quoted_as_quote_ident_does(server: PostgresServer) -> None:
-    names = ["experts", "Orders", "with space", 'quo"te', "dot.ted", "жёлтый", "new\nline", "select", "per%cent", "{0}"]
-    quoted = ["experts", '"Orders"', '"with space"', '"quo""te"', '"dot.ted"', '"жёлтый"', '"new\nline"', '"select"']
+    names = [
+        "experts",
+        "Orders",
+        "with space",
+        'quo"te',
+        "dot.ted",
+        "жёлтый",
+        "new\nline",
+        "select",
+        "per%cent",
+        "{0}",
+    ]
+    quoted = [
+        "experts",
+        '"Orders"',
+        '"with space"',
+        '"quo""te"',
+        '"dot.ted"',
+        '"жёлтый"',
+        '"new\nline"',
+        '"select"',
+    ]
     quoted += ['"per%cent"', '"{0}"']
     server.execute('CREATE SCHEMA "Sales Data"')
     for rows, name in enumerate(names):
@@ -73,7 +93,7 @@ def test_partitioned_table_counts_once_under_its_root(server: PostgresServer) ->
         "CREATE FOREIGN TABLE log_3 PARTITION OF log FOR VALUES FROM (20) TO (30) SERVER elsewhere",
         "CREATE FOREIGN TABLE alone (i int) SERVER elsewhere",
         "CREATE TABLE nothing_yet (i int) PARTITION BY HASH (i)",
-        "INSERT INTO log SELECT d, CASE WHEN d % 2 = 0 THEN 'a' ELSE 'b' END FROM generate_series(0, 16) AS d",
+        "INSERT INTO log SELECT d, chr(97 + d % 2) FROM generate_series(0, 16) AS d",
     )
     assert tally_of(login_to(server)).counts == {"public.log": 17, "public.nothing_yet": 0}
 
@@ -175,9 +195,7 @@ def test_owner_under_forced_row_level_security_is_refused(server: PostgresServer
 
 
 @pytest.mark.parametrize("kind", ["TABLE", "MATERIALIZED VIEW", "SEQUENCE"])
-def test_relation_that_may_not_be_read_is_refused_and_named(
-    server: PostgresServer, reader: Login, kind: str
-) -> None:
+def test_relation_that_may_not_be_read_is_refused_and_named(server: PostgresServer, reader: Login, kind: str) -> None:
     server.execute(f"CREATE {kind} hidden" + ("" if kind == "SEQUENCE" else " AS SELECT 1 AS i"))
     with pytest.raises(RowsHidden, match=r"public\.hidden.*GRANT"):
         tally_of(reader)
@@ -194,7 +212,8 @@ def test_table_in_a_schema_that_may_not_be_used_is_refused(server: PostgresServe
 def test_snapshot_is_read_only_and_ends_with_the_context(server: PostgresServer) -> None:
     with frozen(login_to(server), lock_wait=5) as held:
         mode = held.connection.execute("SHOW transaction_read_only").fetchone()
-        alive = f"SELECT count(*) FROM pg_stat_activity WHERE pid = {held.backend_pid} AND backend_xmin IS NOT NULL"
+        alive = "SELECT count(*) FROM pg_stat_activity WHERE backend_xmin IS NOT NULL"
+        alive += f" AND pid = {held.backend_pid}"
         assert server.value(alive) == 1
     assert mode == ("on",)
     assert held.connection.closed

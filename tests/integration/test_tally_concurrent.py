@@ -32,7 +32,7 @@ def server(request: pytest.FixtureRequest, fresh_database: Databases) -> Postgre
 
 @contextmanager
 def repeating(server: PostgresServer, *statements: str) -> Iterator[Callable[[], int]]:
-    """Run the statements in one transaction again and again meanwhile; yields how to ask how often that was."""
+    """Run the statements in one transaction again and again meanwhile; yield what tells how often."""
     ended = threading.Event()
     failures: list[Exception] = []
     rounds = 0
@@ -46,7 +46,7 @@ def repeating(server: PostgresServer, *statements: str) -> Iterator[Callable[[],
                         for statement in statements:
                             connection.execute(statement.encode())
                     rounds += 1
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - reported by the test's own thread
             failures.append(error)
 
     writer = threading.Thread(target=run)
@@ -130,3 +130,26 @@ def test_lock_that_is_given_back_in_time_is_waited_for(server: PostgresServer) -
         release.start()
         assert tally_of(server, lock_wait=20).counts == {"public.t": 1}
         release.join()
+
+
+def test_table_created_between_listing_and_locking_is_locked_too(server: PostgresServer) -> None:
+    """The first attempt waits behind the creator's lock, and has listed the tables by then."""
+    server.execute("CREATE TABLE first (i int)")
+    with server.connect() as other:
+        other.execute("LOCK TABLE first")
+        other.execute("CREATE TABLE second AS SELECT 1 AS i")
+
+        def commit_once_waited_for() -> None:
+            deadline = time.monotonic() + 20
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'first'::regclass"
+            while server.value(waiting) == 0 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            other.commit()
+
+        creator = threading.Thread(target=commit_once_waited_for)
+        creator.start()
+        with frozen(login_to(server), lock_wait=30) as held:
+            creator.join()
+            own = f"FROM pg_locks WHERE pid = {held.backend_pid} AND relation = 'second'::regclass"
+            assert server.value(f"SELECT count(*) {own}") == 1
+            assert held.tally().counts == {"public.first": 0, "public.second": 1}

@@ -24,23 +24,27 @@ CREATE COLLATION numeric_c (provider = libc, locale = 'C');
 CREATE SEQUENCE lone AS smallint INCREMENT 5 MINVALUE 5 CACHE 3 CYCLE;
 CREATE TABLE experts (
     gone int, id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, gone_too text,
-    name varchar(40) NOT NULL DEFAULT 'new' COLLATE numeric_c, status varchar(10) CHECK (status IN ('a', 'it''s')),
-    kind char(3) CHECK (kind NOT IN ('x', 'y')), mood mood DEFAULT 'ok', share percent, code code, both_ pair, range span,
-    born timestamptz DEFAULT '2024-01-01 00:00:00+02', length int GENERATED ALWAYS AS (char_length(name)) STORED,
+    name varchar(40) NOT NULL DEFAULT 'new' COLLATE numeric_c,
+    status varchar(10) CHECK (status IN ('a', 'it''s')), kind char(3) CHECK (kind NOT IN ('x', 'y')),
+    mood mood DEFAULT 'ok', share percent, code code, both_ pair, range span,
+    born timestamptz DEFAULT '2024-01-01 00:00:00+02',
+    length int GENERATED ALWAYS AS (char_length(name)) STORED,
     tags text[] DEFAULT '{}', n serial, UNIQUE (name, kind) DEFERRABLE, EXCLUDE USING gist (range WITH &&)
 ) WITH (fillfactor = 70, autovacuum_enabled = false);
 ALTER TABLE experts DROP COLUMN gone, DROP COLUMN gone_too, ADD late int, REPLICA IDENTITY FULL;
 ALTER TABLE experts ADD CONSTRAINT later CHECK (late > 0) NOT VALID;
 ALTER TABLE experts ENABLE ROW LEVEL SECURITY;
-CREATE POLICY mine ON experts FOR UPDATE TO PUBLIC USING (name = current_user) WITH CHECK (status IN ('a', 'b'));
-CREATE TABLE nodes (expert bigint REFERENCES experts ON DELETE CASCADE, "Größe" int, u unknown_ DEFAULT NULL);
+CREATE POLICY mine ON experts FOR UPDATE TO PUBLIC USING (name = current_user)
+    WITH CHECK (status IN ('a', 'b'));
+CREATE TABLE nodes (expert bigint REFERENCES experts ON DELETE CASCADE, "Größe" int, u int DEFAULT NULL);
 CREATE INDEX ON nodes ("Größe" DESC NULLS LAST) INCLUDE (expert) WHERE "Größe" > 3;
 CREATE INDEX lower_name ON experts (lower(name), status) WHERE status IN ('a', 'b');
 CREATE UNLOGGED TABLE quick (LIKE experts INCLUDING ALL);
 CREATE TABLE parent (i int NOT NULL CHECK (i > 0), j text DEFAULT 'j');
 CREATE TABLE child (k int) INHERITS (parent);
 ALTER TABLE child ALTER j SET DEFAULT 'other';
-CREATE TABLE log (id int, at timestamptz, expert bigint REFERENCES experts, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE log (id int, at timestamptz, expert bigint REFERENCES experts, PRIMARY KEY (id, at))
+    PARTITION BY RANGE (at);
 CREATE TABLE log_1 PARTITION OF log FOR VALUES FROM ('2024-01-01') TO ('2024-02-01') PARTITION BY HASH (id);
 CREATE TABLE log_1_0 PARTITION OF log_1 FOR VALUES WITH (MODULUS 2, REMAINDER 0);
 CREATE TABLE "Sales Data"."Log 1 1" (at timestamptz NOT NULL, gone int, expert bigint, id int NOT NULL);
@@ -55,14 +59,17 @@ CREATE FUNCTION twice(a int, VARIADIC b int[] DEFAULT '{}') RETURNS int LANGUAGE
     BEGIN ATOMIC SELECT a * 2; END;
 CREATE FUNCTION listed(s varchar) RETURNS boolean LANGUAGE sql BEGIN ATOMIC SELECT s IN ('a', 'b'); END;
 CREATE PROCEDURE work(INOUT a int) LANGUAGE plpgsql AS $$ BEGIN a := 1; END $$;
-CREATE AGGREGATE total(int) (SFUNC = int4pl, STYPE = int, INITCOND = '0', COMBINEFUNC = int4pl, PARALLEL = SAFE);
+CREATE AGGREGATE total(int) (SFUNC = int4pl, STYPE = int, INITCOND = '0', COMBINEFUNC = int4pl,
+    PARALLEL = SAFE);
 CREATE FUNCTION near(int, int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT abs($1 - $2) < 2';
 CREATE OPERATOR ~~~~ (FUNCTION = near, LEFTARG = int, RIGHTARG = int, COMMUTATOR = ~~~~);
 CREATE TRIGGER touched BEFORE UPDATE OF at ON log FOR EACH ROW WHEN (NEW.id > 3) EXECUTE FUNCTION touch();
-CREATE TRIGGER off AFTER INSERT ON nodes REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION touch();
+CREATE TRIGGER off AFTER INSERT ON nodes REFERENCING NEW TABLE AS fresh
+    FOR EACH STATEMENT EXECUTE FUNCTION touch();
 ALTER TABLE nodes DISABLE TRIGGER off;
 CREATE VIEW seen WITH (security_barrier) AS
-    SELECT e.*, n."Größe" FROM experts e LEFT JOIN nodes n ON n.expert = e.id WHERE e.status IN ('a', 'b') ORDER BY 2;
+    SELECT e.*, n."Größe" FROM experts e LEFT JOIN nodes n ON n.expert = e.id
+        WHERE e.status IN ('a', 'b') ORDER BY 2;
 CREATE RECURSIVE VIEW numbers (n) AS VALUES (1) UNION ALL SELECT n + 1 FROM numbers WHERE n < 10;
 CREATE MATERIALIZED VIEW summed AS SELECT status, count(*) FILTER (WHERE kind = 'x') FROM experts GROUP BY 1;
 CREATE UNIQUE INDEX ON summed (status);
@@ -75,7 +82,7 @@ CREATE FOREIGN TABLE far (i int NOT NULL) SERVER elsewhere;
 CREATE FUNCTION noted() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$;
 CREATE EVENT TRIGGER notes ON ddl_command_end WHEN TAG IN ('DROP TABLE') EXECUTE FUNCTION noted();
 INSERT INTO parent VALUES (1);
-""".replace("u unknown_ DEFAULT NULL", "u int DEFAULT NULL")
+"""
 
 SINCE_18 = """
 CREATE TABLE strict (a int CONSTRAINT "a must be" NOT NULL, b int, c int GENERATED ALWAYS AS (a + 1) VIRTUAL);
@@ -97,11 +104,19 @@ CHANGES = [
     ("ALTER TABLE quick SET LOGGED", "changed", {"table public.quick", "sequence public.quick_id_seq"}),
     ("ALTER TABLE experts SET (fillfactor = 80)", "changed", {"table public.experts"}),
     ("ALTER TABLE experts VALIDATE CONSTRAINT later", "changed", {"constraint public.experts.later"}),
-    ("ALTER TABLE nodes DROP CONSTRAINT nodes_expert_fkey", "removed", {"constraint public.nodes.nodes_expert_fkey"}),
+    (
+        "ALTER TABLE nodes DROP CONSTRAINT nodes_expert_fkey",
+        "removed",
+        {"constraint public.nodes.nodes_expert_fkey"},
+    ),
     ("DROP INDEX lower_name", "removed", {"index public.lower_name"}),
     ("CREATE OR REPLACE VIEW numbers AS SELECT 1 AS n", "changed", {"view public.numbers"}),
     ("ALTER VIEW seen SET (security_barrier = false)", "changed", {"view public.seen"}),
-    ("DROP MATERIALIZED VIEW summed", "removed", {"materialized view public.summed", "index public.summed_status_idx"}),
+    (
+        "DROP MATERIALIZED VIEW summed",
+        "removed",
+        {"materialized view public.summed", "index public.summed_status_idx"},
+    ),
     (
         "CREATE OR REPLACE FUNCTION near(int, int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true'",
         "changed",
@@ -166,13 +181,14 @@ def test_restored_database_has_the_same_tally_to_the_last_hash(
     assert describe_difference(before.schema_objects, after.schema_objects) == describe_difference({}, {})
     assert before == after
     kinds = {name.split(" ")[0] for name in before.schema_objects}
-    expected = "schema extension table column constraint index view materialized function procedure aggregate trigger"
-    expected += " rule policy sequence type domain collation operator statistics event publication foreign"
+    expected = "schema extension table column constraint index view materialized function procedure aggregate"
+    expected += " trigger rule policy sequence type domain collation operator statistics event publication"
+    expected += " foreign"
     assert kinds == set(expected.split())
 
 
 def test_each_kind_of_change_is_named(postgres17: PostgresServer, fresh_database: Databases) -> None:
-    """One schema, each change rolled back: what is compared is read in the transaction that made the change."""
+    """One schema, each change rolled back after it was read in the transaction that made it."""
     from tasks.databases import catalog, schema
     from tasks.databases.connect import connect
 
@@ -198,9 +214,7 @@ def test_each_kind_of_change_is_named(postgres17: PostgresServer, fresh_database
         assert not describe_difference(before, read())
 
 
-def test_fingerprint_follows_the_schema_and_not_the_rows(
-    postgres18: PostgresServer, fresh_database: Databases
-) -> None:
+def test_fingerprint_follows_the_schema_and_not_the_rows(postgres18: PostgresServer, fresh_database: Databases) -> None:
     server = fresh_database(postgres18)
     server.execute("CREATE TABLE t (a int)")
     first = tally_of(server).schema_fingerprint
@@ -221,7 +235,8 @@ def test_members_of_an_extension_are_left_out_but_for_the_tables_it_says_to_dump
     server.execute(
         "UPDATE pg_extension SET extconfig = ARRAY['setting'::regclass::oid], extcondition = ARRAY[''] "
         "WHERE extname = 'plpgsql'",
-        "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER EXTENSION plpgsql ADD FUNCTION f()",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "ALTER EXTENSION plpgsql ADD FUNCTION f()",
     )
     tally = tally_of(server)
     assert tally.counts == {"public.setting": 1}

@@ -11,9 +11,7 @@ NOW = datetime(2026, 2, 1, 2, 5, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 LOST = Finding(code="rows.dropped", severity="critical", message="experts has 1 row", table="public.experts")
-LOST_MORE = Finding(
-    code="rows.dropped", severity="critical", message="nodes has 27", table="public.knowledge_nodes"
-)
+LOST_MORE = Finding(code="rows.dropped", severity="critical", message="nodes has 27", table="public.knowledge_nodes")
 STALE = Finding(code="backup.stale", severity="warning", message="the newest backup is 30 hours old")
 PINNED = Finding(code="cluster.pinned", severity="notice", message="first sight")
 
@@ -43,12 +41,8 @@ def alerted(*findings: Finding, ago: timedelta = timedelta(minutes=5), delivered
         pytest.param([LOST, PINNED], alerted(LOST), None, id="a notice changes nothing"),
         pytest.param([LOST], alerted(LOST, ago=HOUR / 2), None, id="critical within the cool-down"),
         pytest.param([LOST], alerted(LOST, ago=HOUR), "reminder", id="critical after the cool-down"),
-        pytest.param(
-            [LOST], alerted(LOST, ago=HOUR - timedelta(seconds=9)), "reminder", id="a run that came early"
-        ),
-        pytest.param(
-            [LOST], alerted(LOST, ago=HOUR - timedelta(minutes=2)), None, id="a run that came too early"
-        ),
+        pytest.param([LOST], alerted(LOST, ago=HOUR - timedelta(seconds=9)), "reminder", id="a run that came early"),
+        pytest.param([LOST], alerted(LOST, ago=HOUR - timedelta(minutes=2)), None, id="a run that came too early"),
         pytest.param([STALE], alerted(STALE, ago=2 * HOUR), None, id="a warning is not repeated every hour"),
         pytest.param([STALE], alerted(STALE, ago=DAY), "reminder", id="a warning is repeated once a day"),
         pytest.param([LOST], alerted(LOST, delivered=False), "new", id="undelivered is tried again at once"),

@@ -28,9 +28,7 @@ def manifest(**changes: Any) -> Manifest:
         method="dump",
         server_version="16.4",
         database="knowledge_os",
-        objects=[
-            StoredObject(storage=name, key="k", role="dump", bytes=10, sha256="00") for name in ("b", "a")
-        ],
+        objects=[StoredObject(storage=name, key="k", role="dump", bytes=10, sha256="00") for name in ("b", "a")],
         tally=Tally(counts={"public.experts": 85}),
         identity=IDENTITY,
         timings={"dump": 2.0},
@@ -50,9 +48,7 @@ def test_a_check_is_an_event_of_its_verdict(verdict: Verdict) -> None:
         "verdict": verdict,
         "checked_at": "2026-02-01T02:05:00+00:00",
         "volume": "v",
-        "findings": [
-            {"code": "rows.dropped", "severity": "critical", "message": "lost", "table": "public.experts"}
-        ],
+        "findings": [{"code": "rows.dropped", "severity": "critical", "message": "lost", "table": "public.experts"}],
         "findings_total": 1,
     }
 

@@ -122,9 +122,7 @@ def test_a_table_with_two_findings_is_named_once() -> None:
 
 
 def test_a_missing_table_is_missing_and_not_empty() -> None:
-    gone = Finding(
-        code="table.missing", severity="critical", message="experts is gone.", table="public.experts"
-    )
+    gone = Finding(code="table.missing", severity="critical", message="experts is gone.", table="public.experts")
     message = alert([gone], counts={})
     assert message.title == "CRITICAL knowledge_os: experts missing"
     assert "Rows: experts missing (expected 85)" in message.body
@@ -148,9 +146,7 @@ HOSTILE = 'public."line\nbreak \x1b[31m' + "x" * 300 + '"'
         pytest.param(
             [Finding(code=code, severity="critical", message="word " * 200) for code in codes.CODES], id="all"
         ),
-        pytest.param(
-            [Finding(code="not.listed", severity="warning", message="x" * 900)], id="one endless word"
-        ),
+        pytest.param([Finding(code="not.listed", severity="warning", message="x" * 900)], id="one endless word"),
     ],
 )
 def test_no_message_is_more_than_a_phone_shows(findings: list[Finding]) -> None:

@@ -53,9 +53,7 @@ def manifest(**changes: Any) -> Manifest:
         server_version="16.4",
         database="knowledge_os",
         objects=[
-            StoredObject.model_validate(
-                {**dump, "storage": name, "bytes": 856_000_000, "raw_bytes": 2_200_000_000}
-            )
+            StoredObject.model_validate({**dump, "storage": name, "bytes": 856_000_000, "raw_bytes": 2_200_000_000})
             for name in ("local", "offsite")
         ],
         tally=Tally(counts={"public.experts": 85}),
@@ -152,9 +150,7 @@ def test_findings_come_worst_first_and_one_a_line() -> None:
 
 
 def test_the_identity_is_set_beside_its_pin() -> None:
-    rows = cells(
-        identity_table(IDENTITY, {"volume": "atra_knowledge_postgres_data", "system_identifier": "7301"})
-    )
+    rows = cells(identity_table(IDENTITY, {"volume": "atra_knowledge_postgres_data", "system_identifier": "7301"}))
     assert ["⚠", "volume", "knowledge_os_postgres_data", "atra_knowledge_postgres_data"] in rows
     assert ["✔", "system identifier", "7301", "7301"] in rows
     assert identity_table(None) == "The server's identity could not be read."
@@ -180,9 +176,7 @@ def test_the_report_of_a_check_holds_every_part() -> None:
 
 
 def test_a_check_that_reached_nothing_has_a_report() -> None:
-    result = CheckResult(
-        target="t", verdict="critical", checked_at=WHEN, findings=[], counts={}, identity=None
-    )
+    result = CheckResult(target="t", verdict="critical", checked_at=WHEN, findings=[], counts={}, identity=None)
     assert "No tables were counted." in verify_report(result, {})
 
 

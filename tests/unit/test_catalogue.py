@@ -32,9 +32,7 @@ from tasks.storage.local import LocalStorage
 NOW = datetime(2026, 11, 22, 22, 18, 4, tzinfo=UTC)
 
 
-def manifest(
-    backup_id: str = "20261122T221804Z-3f9a1c", at: datetime = NOW, storages: str = "one two"
-) -> Manifest:
+def manifest(backup_id: str = "20261122T221804Z-3f9a1c", at: datetime = NOW, storages: str = "one two") -> Manifest:
     return Manifest(
         id=backup_id,
         target="knowledge_os",
@@ -146,13 +144,9 @@ def test_fields_of_a_later_version_are_covered_by_the_checksum_and_then_ignored(
         (serialised(manifest("other")), "belongs to knowledge_os/other"),
     ],
 )
-def test_a_damaged_manifest_says_where_it_is_and_what_is_wrong(
-    one: LocalStorage, content: bytes, reason: str
-) -> None:
+def test_a_damaged_manifest_says_where_it_is_and_what_is_wrong(one: LocalStorage, content: bytes, reason: str) -> None:
     put_bytes(one, "knowledge_os/x/manifest.json", content)
-    with pytest.raises(
-        ObjectDamaged, match=f"knowledge_os/x/manifest.json in the storage one is damaged.*{reason}"
-    ):
+    with pytest.raises(ObjectDamaged, match=f"knowledge_os/x/manifest.json in the storage one is damaged.*{reason}"):
         read_manifest(one, "knowledge_os", "x")
 
 
@@ -188,9 +182,7 @@ def test_another_targets_backups_are_not_listed(one: LocalStorage) -> None:
     assert catalogue([one], "knowledge").backups == []
 
 
-def test_a_storage_without_all_of_its_objects_does_not_hold_the_backup(
-    one: LocalStorage, two: LocalStorage
-) -> None:
+def test_a_storage_without_all_of_its_objects_does_not_hold_the_backup(one: LocalStorage, two: LocalStorage) -> None:
     what = manifest()
     store(one, what)
     store(two, what)
@@ -201,9 +193,7 @@ def test_a_storage_without_all_of_its_objects_does_not_hold_the_backup(
     assert "has lost knowledge_os/" in found.damaged[0].reason
 
 
-def test_a_manifest_in_a_storage_it_lists_no_objects_for_is_no_copy(
-    one: LocalStorage, two: LocalStorage
-) -> None:
+def test_a_manifest_in_a_storage_it_lists_no_objects_for_is_no_copy(one: LocalStorage, two: LocalStorage) -> None:
     what = manifest(storages="one")
     store(one, what)
     store(two, what)
@@ -228,9 +218,7 @@ def test_a_damaged_manifest_is_told_and_the_others_are_listed(one: LocalStorage)
     assert [(each.storage, each.id) for each in found.damaged] == [("one", "bad")]
 
 
-def test_a_storage_that_cannot_be_asked_is_told_and_the_others_are_listed(
-    one: LocalStorage, tmp_path: Path
-) -> None:
+def test_a_storage_that_cannot_be_asked_is_told_and_the_others_are_listed(one: LocalStorage, tmp_path: Path) -> None:
     store(one, manifest())
     gone = LocalStorage("gone", tmp_path / "not" / "mounted")
     found = catalogue([gone, one], "knowledge_os")
@@ -250,9 +238,7 @@ def test_the_latest_proof_counts_whichever_storage_has_it(one: LocalStorage, two
     assert catalogue([one], what.target).backups[0].proven_at == NOW + timedelta(days=1)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"[]", b"{}", b'{"proven_at": 1}', b'{"proven_at": "soon"}', b"\xff"]
-)
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"proven_at": 1}', b'{"proven_at": "soon"}', b"\xff"])
 def test_a_proof_that_cannot_be_read_proves_nothing(one: LocalStorage, content: bytes) -> None:
     what = manifest()
     store(one, what)

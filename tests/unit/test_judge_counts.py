@@ -8,8 +8,9 @@ import pytest
 
 from tasks.config import TableRule, Thresholds
 from tasks.errors import ConfigError
-from tasks.history.judge import NO_HISTORY, Baseline, is_accepted, judge_counts, resolve_table
-from tasks.history.replay import Replay
+from tasks.history.judge import NO_HISTORY, Baseline, baseline_of, is_accepted, judge_counts, resolve_table
+from tasks.history.records import Tallied
+from tasks.history.replay import START, Replay
 from tasks.models import Finding, verdict_of
 
 E, K = "public.experts", "public.knowledge_nodes"
@@ -77,9 +78,7 @@ CASES = [
         "emptied is emptied, however small",
         ["rows.dropped"],
     ),
-    Case(
-        "one row to none", [{E: 1}], {E: 0}, "critical", "emptied is emptied, however small", ["rows.dropped"]
-    ),
+    Case("one row to none", [{E: 1}], {E: 0}, "critical", "emptied is emptied, however small", ["rows.dropped"]),
     Case("three rows to two", [{E: 3}], {E: 2}, "healthy", "a third of three rows is one row"),
     Case("eight rows to four", [{E: 8}], {E: 4}, "healthy", "half, yet under five rows"),
     Case(
@@ -90,12 +89,8 @@ CASES = [
         "exactly half and exactly five rows",
         ["rows.dropped"],
     ),
-    Case(
-        "ninety-nine rows to fifty", [{E: 99}], {E: 50}, "healthy", "49 of 99 is under half of a small table"
-    ),
-    Case(
-        "99 rows to 49", [{E: 99}], {E: 49}, "critical", "more than half of a small table", ["rows.dropped"]
-    ),
+    Case("ninety-nine rows to fifty", [{E: 99}], {E: 50}, "healthy", "49 of 99 is under half of a small table"),
+    Case("99 rows to 49", [{E: 99}], {E: 49}, "critical", "more than half of a small table", ["rows.dropped"]),
     Case("100 rows to 96", [{E: 100}], {E: 96}, "healthy", "4 % is under the warning threshold"),
     Case("100 rows to 95", [{E: 100}], {E: 95}, "warning", "exactly 5 % crosses", ["rows.dropped"]),
     Case(
@@ -290,6 +285,16 @@ def test_the_window_forgets_a_peak_after_thirty_days() -> None:
     assert verdict_of(replay.day({E: 960})) == "healthy"
 
 
+def test_what_is_older_than_the_window_counts_for_the_last_tally_only() -> None:
+    tallies = [Tallied(START, {E: 1040}), Tallied(START + timedelta(days=1), {E: 1000})]
+    at_the_edge = baseline_of(tallies, [], START + timedelta(days=30), window_days=30)
+    assert (at_the_edge.last, at_the_edge.highest) == ({E: 1000}, {E: 1040})
+    a_day_later = baseline_of(tallies, [], START + timedelta(days=31), window_days=30)
+    assert (a_day_later.last, a_day_later.highest) == ({E: 1000}, {E: 1000})
+    long_after = baseline_of(tallies, [], START + timedelta(days=99), window_days=30)
+    assert (long_after.last, long_after.highest) == ({E: 1000}, {})
+
+
 @pytest.mark.parametrize(
     ("rows", "expected", "message"),
     [
@@ -333,10 +338,7 @@ def test_a_misnamed_rule_is_said_and_the_others_hold() -> None:
     ],
 )
 def test_only_what_is_not_the_datas_fault_is_accepted(code: str, severity: str, accepted: bool) -> None:
-    assert (
-        is_accepted([Finding.model_validate({"code": code, "severity": severity, "message": "."})])
-        is accepted
-    )
+    assert is_accepted([Finding.model_validate({"code": code, "severity": severity, "message": "."})]) is accepted
 
 
 NAMES = [

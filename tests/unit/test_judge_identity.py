@@ -22,9 +22,7 @@ SEEN = Identity(
     server_version="16.4",
     compose_project="atra",
 )
-PIN = Pin(
-    target="knowledge_os", system_identifier=SEEN.system_identifier, volume=RIGHT, pinned_at=START, reason=""
-)
+PIN = Pin(target="knowledge_os", system_identifier=SEEN.system_identifier, volume=RIGHT, pinned_at=START, reason="")
 
 
 @pytest.mark.parametrize(
@@ -114,8 +112,7 @@ def test_something_gone_or_altered_is_a_warning_that_is_accepted() -> None:
     findings = judge_schema({"table public.a": "1", "column public.a.id": "9", "view public.v": "1"}, BEFORE)
     assert findings[0].severity == "warning"
     assert findings[0].message == (
-        "The schema is not what it was: removed index public.a_pkey; changed column public.a.id; "
-        "added view public.v."
+        "The schema is not what it was: removed index public.a_pkey; changed column public.a.id; added view public.v."
     )
     assert is_accepted(findings)
 

@@ -122,9 +122,7 @@ def test_progress_tells_raw_and_stored_bytes(good: LocalStorage) -> None:
     assert told[-1] == (4 * MIB, done.stored["good"].bytes)
 
 
-@pytest.mark.parametrize(
-    "error", [RuntimeError("pg_dump died"), StorageFull("not the storage's"), KeyboardInterrupt()]
-)
+@pytest.mark.parametrize("error", [RuntimeError("pg_dump died"), StorageFull("not the storage's"), KeyboardInterrupt()])
 @pytest.mark.parametrize("after", [0, 1, 10])
 def test_a_producer_that_fails_leaves_nothing_and_its_own_error(
     good: LocalStorage, tmp_path: Path, error: BaseException, after: int
@@ -140,9 +138,7 @@ def test_a_producer_that_fails_leaves_nothing_and_its_own_error(
     assert files(good) == files(other) == []
 
 
-def test_an_interrupt_when_one_storage_is_through_takes_its_object_back(
-    good: LocalStorage, tmp_path: Path
-) -> None:
+def test_an_interrupt_when_one_storage_is_through_takes_its_object_back(good: LocalStorage, tmp_path: Path) -> None:
     through = threading.Event()
 
     class Early(LocalStorage):
@@ -181,9 +177,7 @@ def test_a_storage_that_fails_does_not_stop_the_others(good: LocalStorage, tmp_p
     assert files(bad) == []
 
 
-def test_a_storage_that_fails_while_its_queue_is_full_blocks_nobody(
-    good: LocalStorage, tmp_path: Path
-) -> None:
+def test_a_storage_that_fails_while_its_queue_is_full_blocks_nobody(good: LocalStorage, tmp_path: Path) -> None:
     def stall_then_fail(taken: int) -> None:
         if taken >= MIB:
             time.sleep(0.3)
@@ -197,13 +191,9 @@ def test_a_storage_that_fails_while_its_queue_is_full_blocks_nobody(
 
 
 @pytest.mark.parametrize("at", [0, 4 * MIB, 15 * MIB])
-def test_a_storage_that_is_stuck_is_given_up_and_leaves_nothing(
-    good: LocalStorage, tmp_path: Path, at: int
-) -> None:
+def test_a_storage_that_is_stuck_is_given_up_and_leaves_nothing(good: LocalStorage, tmp_path: Path, at: int) -> None:
     released = threading.Event()
-    stuck = Behaving(
-        "stuck", tmp_path / "stuck", during=lambda taken: released.wait(10) if taken >= at else None
-    )
+    stuck = Behaving("stuck", tmp_path / "stuck", during=lambda taken: released.wait(10) if taken >= at else None)
     done = stream(chunks(), [stuck, good], KEY, level=None, patience=0.3)
     assert isinstance(done.failed["stuck"], StorageUnreachable)
     assert "storage stuck was given up while it stored t/1/dump" in str(done.failed["stuck"])
@@ -251,9 +241,7 @@ def test_a_mistake_in_a_storage_is_not_taken_for_a_failed_storage(good: LocalSto
         stream(chunks(), [bad, good], KEY, level=None)
 
 
-def test_a_storage_that_took_other_bytes_than_were_sent_has_failed(
-    good: LocalStorage, tmp_path: Path
-) -> None:
+def test_a_storage_that_took_other_bytes_than_were_sent_has_failed(good: LocalStorage, tmp_path: Path) -> None:
     lying = Behaving("lying", tmp_path / "lying", after=lambda stored: Stored(stored.bytes, "0" * 64))
     done = stream(chunks(), [lying, good], KEY, level=None)
     assert isinstance(done.failed["lying"], ObjectDamaged)
@@ -355,10 +343,15 @@ def test_an_abandoned_feed_ends_a_reader_that_waits() -> None:
     assert [type(each) for each in outcome] == [Abandoned]
 
 
-MEASURE = """ import resource, sys from pathlib import Path from tasks.storage.local import LocalStorage from
-tasks.storage.pipeline import stream import random block = random.Random(1).randbytes(1 << 19) * 2
-stream((block for _ in range(int(sys.argv[1]))), [LocalStorage("a", Path(sys.argv[2]))], "t/1/" + sys.argv[1],
-level=1) print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+MEASURE = """
+import random, resource, sys
+from pathlib import Path
+from tasks.storage.local import LocalStorage
+from tasks.storage.pipeline import stream
+block = random.Random(1).randbytes(1 << 20)
+storage = LocalStorage("a", Path(sys.argv[2]))
+stream((block for _ in range(int(sys.argv[1]))), [storage], "t/1/" + sys.argv[1], level=1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 

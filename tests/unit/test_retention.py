@@ -74,9 +74,7 @@ def test_backups_from_the_future_take_nobodys_place() -> None:
     future = [Kept(f"f{day}", NOW + timedelta(days=day), False, False) for day in range(1, 60)]
     rule = Retention(last=3, daily=0, weekly=0, monthly=0)
     alone = kept(plan(nightly(10), rule, NOW, frozen=False))
-    assert kept(plan([*nightly(10), *future], rule, NOW, frozen=False)) == alone | {
-        each.id for each in future
-    }
+    assert kept(plan([*nightly(10), *future], rule, NOW, frozen=False)) == alone | {each.id for each in future}
 
 
 def test_a_clock_set_back_deletes_nothing() -> None:
@@ -157,14 +155,8 @@ def test_frozen_deletes_nothing(entries: list[Kept], rule: Retention) -> None:
 
 
 @given(entries_strategy, rules, st.integers(0, 4000))
-def test_a_clock_set_back_never_deletes_a_good_backup_more(
-    entries: list[Kept], rule: Retention, days: int
-) -> None:
-    good = {
-        entry.id
-        for entry in entries
-        if not entry.quarantined and entry.created_at > NOW - timedelta(days=days)
-    }
+def test_a_clock_set_back_never_deletes_a_good_backup_more(entries: list[Kept], rule: Retention, days: int) -> None:
+    good = {entry.id for entry in entries if not entry.quarantined and entry.created_at > NOW - timedelta(days=days)}
     assert not deleted(plan(entries, rule, NOW - timedelta(days=days), frozen=False)) & good
 
 

@@ -1,0 +1,5 @@
+"""`python -m deployments` is `rollcall`."""
+
+from deployments.cli import main
+
+main()

@@ -1,0 +1,158 @@
+"""The command line: `rollcall COMMAND`. It reads arguments, runs the flow, prints, and turns the outcome into an exit code.
+
+Every command takes --config and --json (one JSON document on stdout; logs go to stderr). Bad input of any kind is one
+sentence on stderr and exit 1.
+"""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from deployments import show, tracking
+from tasks.config import Config, load
+from tasks.errors import RollcallError
+
+app = typer.Typer(
+    name="rollcall",
+    help="Back up PostgreSQL in Docker, prove every backup, and notice when a database is not the one it should be.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigOption = Annotated[
+    str | None,
+    typer.Option("--config", help="Configuration file; else $ROLLCALL_CONFIG, else deployments/targets.yaml."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+PrefectOption = Annotated[
+    bool,
+    typer.Option("--prefect", help="Track the run with Prefect, in a temporary server where no API is configured."),
+]
+TargetArgument = Annotated[str, typer.Argument(help="Name of the target, as in the configuration.")]
+
+CRITICAL = 2
+FAILED = 1
+
+
+@app.command()
+def backup(
+    target: TargetArgument, config: ConfigOption = None, json: JsonOption = False, prefect: PrefectOption = False
+) -> None:
+    """Back up, judge, store, rotate. Exit 0 stored; 2 stored but critical (quarantined); 1 failed."""
+    _known(config, target)
+    manifest = tracking.run("backup", "backup", target, config, prefect)
+    show.document(manifest) if json else show.backup(manifest)
+    raise typer.Exit(CRITICAL if manifest.quarantined else 0)
+
+
+@app.command()
+def verify(
+    target: TargetArgument,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    prefect: PrefectOption = False,
+    fail_on_warning: Annotated[bool, typer.Option("--fail-on-warning", help="Exit 2 on a warning too.")] = False,
+) -> None:
+    """Identity, counts, schema, backup freshness. Exit 0 healthy or warning; 2 critical; 1 could not be checked."""
+    settings = _known(config, target)
+    result = tracking.run("verify", "verify", target, config, prefect)
+    show.document(result) if json else show.verify(result, show.expected(settings, target, result))
+    bad = result.verdict == "critical" or (fail_on_warning and result.verdict == "warning")
+    raise typer.Exit(CRITICAL if bad else 0)
+
+
+@app.command()
+def backups(target: TargetArgument, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """The catalogue: every backup that the target's storages hold, newest first."""
+    from tasks.checks.judgement import shelves
+
+    found = shelves(_known(config, target), target)
+    show.catalogue_document(found) if json else show.catalogue(found, target)
+
+
+@app.command()
+def history(
+    target: TargetArgument,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    days: Annotated[int, typer.Option("--days", min=1, help="How far back.")] = 30,
+    chart: Annotated[Path | None, typer.Option("--chart", help="Write a picture here (.png or .svg).")] = None,
+) -> None:
+    """Counts over time: a line a table, and a picture with --chart."""
+    settings = _known(config, target)
+    if chart and chart.suffix not in {".png", ".svg"}:
+        raise RollcallError(f"--chart {chart}: the name must end in .png or .svg.")
+    show.history(settings, target, days=days, chart=chart, json=json)
+
+
+@app.command()
+def accept(
+    target: TargetArgument,
+    reason: Annotated[str, typer.Option("--reason", help="Why the present state is right; it is kept.")],
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    table: Annotated[str | None, typer.Option("--table", help="Accept the present count of this table alone.")] = None,
+) -> None:
+    """Make the present counts (and identity) the baseline, after a legitimate change."""
+    from tasks.checks.acceptance import accept_present
+
+    if not reason.strip():
+        raise RollcallError("--reason is empty; say why the present state is right, for whoever reads the history.")
+    accepted = accept_present(_known(config, target), target, reason, getpass.getuser(), datetime.now(UTC), table)
+    show.document(accepted) if json else show.accepted(accepted)
+
+
+@app.command()
+def doctor(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """What would fail tonight: engine, ways in, rights, storages, notifications. Exit 2 if anything would."""
+    from tasks.checks.doctor import examine
+
+    diagnoses = examine(load(config))
+    show.diagnoses_document(diagnoses) if json else show.diagnoses(diagnoses)
+    raise typer.Exit(0 if all(each.well for each in diagnoses) else CRITICAL)
+
+
+def _known(config: str | None, target: str) -> Config:
+    """The configuration, once it is known to have the target: bad input is met before anything runs."""
+    settings = load(config)
+    settings.target(target)
+    return settings
+
+
+def main() -> None:
+    """Run the command line. Every error on purpose becomes one sentence; so does a misused option."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("rollcall").setLevel(logging.INFO)
+    sys.exit(_outcome(lambda: app(standalone_mode=False)))
+
+
+def _outcome(call: Callable[[], Any]) -> int:
+    try:
+        code = call()
+    except RollcallError as error:
+        return _sentence(str(error))
+    except click.ClickException as error:
+        return _sentence(f"{error.format_message().rstrip('.')}. See: rollcall --help")
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return _sentence("Stopped by hand. Nothing half-written is listed as a backup.")
+    return code if isinstance(code, int) else 0
+
+
+def _sentence(text: str) -> int:
+    print(f"rollcall: {text}", file=sys.stderr)
+    return FAILED
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""What the command line prints, for people (tables) and for programs (one JSON document)."""
+
+from __future__ import annotations
+
+import json as json_format
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tasks.alerts.artifacts import size
+from tasks.checks.doctor import Diagnosis
+from tasks.checks.judgement import expected_rows
+from tasks.config import Config
+from tasks.errors import RollcallError
+from tasks.history.records import Acceptance
+from tasks.history.store import open_history
+from tasks.models import CheckResult, Finding, Manifest
+from tasks.storage.catalogue import Catalogue
+
+COLOURS = {"healthy": "green", "warning": "yellow", "critical": "bold red", "notice": "cyan"}
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _print_json(document: Any) -> None:
+    print(json_format.dumps(document, ensure_ascii=False, indent=1))
+
+
+def document(model: BaseModel) -> None:
+    """The model as JSON; a finding without a table has no `table`."""
+    content = model.model_dump(mode="json")
+    for finding in content.get("findings", []):
+        if finding.get("table") is None:
+            finding.pop("table", None)
+    _print_json(content)
+
+
+def expected(config: Config, target: str, result: CheckResult) -> dict[str, int]:
+    """The rows that were expected: the baseline, and floors where there is none."""
+    days = config.target(target).thresholds.window_days
+    with open_history(config.history) as history:
+        last = history.baseline(target, result.checked_at, days).last
+    return expected_rows(config, target, result.counts, last)
+
+
+def _findings(console: Console, findings: Sequence[Finding]) -> None:
+    for each in findings:
+        console.print(f"  [{COLOURS[each.severity]}]{each.severity:8}[/] {each.code:20} {escape(each.message)}")
+
+
+def verify(result: CheckResult, expected: Mapping[str, int]) -> None:
+    """Verdict, identity, findings, counts against what is expected."""
+    console = _console()
+    console.print(f"[{COLOURS[result.verdict]}]{result.verdict.upper()}[/] {result.target}")
+    if result.identity:
+        seen = result.identity
+        console.print(
+            f"  container {seen.container}, volume {seen.volume}, cluster {seen.system_identifier}, "
+            f"timeline {seen.timeline}, checkpoint {seen.checkpoint_lsn}, PostgreSQL {seen.server_version}"
+        )
+    _findings(console, result.findings)
+    names = sorted({*result.counts, *expected}, key=lambda name: (result.counts.get(name) == expected.get(name), name))
+    if names:
+        table = Table("table", "rows", "expected", box=None, pad_edge=True)
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for name in names[:40]:
+            table.add_row(escape(name), _number(result.counts.get(name)), _number(expected.get(name)))
+        console.print(table)
+    if len(names) > 40:
+        console.print(f"  and {len(names) - 40} more tables, all in --json")
+
+
+def _number(rows: int | None) -> str:
+    return "-" if rows is None else f"{rows:,}"
+
+
+def backup(manifest: Manifest) -> None:
+    """Where the copies are, what they hold, how long it took."""
+    console = _console()
+    state = "QUARANTINED" if manifest.quarantined else "STORED"
+    console.print(
+        f"[{COLOURS[manifest.verdict]}]{state}[/] {manifest.id} of {manifest.target}, verdict {manifest.verdict}"
+    )
+    for storage in dict.fromkeys(each.storage for each in manifest.objects):
+        mine = [each for each in manifest.objects if each.storage == storage]
+        console.print(
+            f"  {storage}: {len(mine)} objects, {size(sum(each.bytes for each in mine))}, read back and equal"
+        )
+    tallies = {manifest.database: manifest.tally, **manifest.databases}
+    for name, tally in tallies.items():
+        console.print(f"  database {escape(name)}: {sum(tally.counts.values()):,} rows in {len(tally.counts)} tables")
+    _findings(console, manifest.findings)
+    console.print("  " + ", ".join(f"{step} {seconds:.1f} s" for step, seconds in manifest.timings.items()))
+
+
+def _entry(entry: Any) -> dict[str, Any]:
+    manifest: Manifest = entry.manifest
+    return {
+        "id": manifest.id,
+        "created_at": manifest.created_at.isoformat(),
+        "verdict": manifest.verdict,
+        "quarantined": manifest.quarantined,
+        "proven_at": entry.proven_at.isoformat() if entry.proven_at else None,
+        "storages": entry.storages,
+        "bytes": sum(each.bytes for each in manifest.objects if each.storage == entry.storages[0]),
+        "rows": sum(manifest.tally.counts.values()),
+        "method": manifest.method,
+    }
+
+
+def catalogue_document(found: Catalogue) -> None:
+    """The catalogue as JSON."""
+    damaged = [{"storage": each.storage, "id": each.id, "reason": each.reason} for each in found.damaged]
+    _print_json(
+        {"backups": [_entry(each) for each in found.backups], "damaged": damaged, "unreachable": found.unreachable}
+    )
+
+
+def catalogue(found: Catalogue, target: str) -> None:
+    """The catalogue as a table; what is damaged and who did not answer below it."""
+    console = _console()
+    if not found.backups:
+        console.print(f"No backup of {target} is listed. Make one: rollcall backup {target}")
+    else:
+        table = Table("id", "verdict", "proven", "storages", "size", "rows", box=None, pad_edge=True)
+        for row in map(_entry, found.backups):
+            verdict = "QUARANTINED" if row["quarantined"] else row["verdict"]
+            colour = COLOURS["critical" if row["quarantined"] else row["verdict"]]
+            proven, places = row["proven_at"] or "not yet", ", ".join(row["storages"])
+            table.add_row(row["id"], f"[{colour}]{verdict}[/]", proven, places, size(row["bytes"]), f"{row['rows']:,}")
+        console.print(table)
+    for each in found.damaged:
+        console.print(f"[red]damaged[/] {each.id} in {each.storage}: {escape(each.reason)}")
+    for name, reason in found.unreachable.items():
+        console.print(f"[red]no answer[/] {name}: {escape(reason)}")
+
+
+def history(config: Config, target: str, *, days: int, chart: Path | None, json: bool) -> None:
+    """Counts over time: a sparkline a table, and a picture file where one is asked for."""
+    from tasks.history.chart import picture, sparkline
+
+    with open_history(config.history) as store:
+        frame = store.frame(target)
+        observations = store.observations(target, since=datetime.now(UTC) - timedelta(days=days))
+    frame = frame[frame.index >= datetime.now(UTC) - timedelta(days=days)]
+    if chart is not None:
+        floors = {name: rule.min for name, rule in config.target(target).tables.items() if rule.min is not None}
+        try:
+            picture(frame, target, chart, floors)
+        except OSError as error:
+            raise RollcallError(f"The picture cannot be written to {chart}: {error.strerror}.") from error
+    if json:
+        fields = {"checked_at", "kind", "verdict", "accepted", "counts", "backup_id"}
+        _print_json([each.model_dump(mode="json", include=fields) for each in observations])
+        return
+    console = _console()
+    if not observations:
+        console.print(f"Nothing is known of {target} in the last {days} days. Look at it: rollcall verify {target}")
+        return
+    table = Table("table", f"last {days} days", "first", "now", box=None, pad_edge=True)
+    for name in frame.columns:
+        values = [None if value != value else float(value) for value in frame[name]][-60:]
+        known = [value for value in values if value is not None]
+        ends = (f"{known[0]:,.0f}", f"{known[-1]:,.0f}") if known else ("-", "-")
+        table.add_row(escape(str(name)), sparkline(values), *ends)
+    console.print(table)
+    for each in observations[-10:]:
+        colour = COLOURS[each.verdict]
+        console.print(f"  {each.checked_at:%Y-%m-%d %H:%M:%S} UTC  {each.kind:8} [{colour}]{each.verdict}[/]")
+    if chart is not None:
+        console.print(f"The picture is {chart}")
+
+
+def accepted(acceptance: Acceptance) -> None:
+    """What is now the baseline."""
+    what = acceptance.table or f"{len(acceptance.counts)} tables and the identity"
+    _console().print(f"Accepted for {acceptance.target}: {escape(what)}. Reason kept: {escape(acceptance.reason)}")
+
+
+def diagnoses(found: Sequence[Diagnosis]) -> None:
+    """A line for each part that was tried."""
+    console = _console()
+    for each in found:
+        mark = "[green]well[/]" if each.well else "[bold red]WRONG[/]"
+        console.print(f"{mark:>12}  {escape(each.subject)}: {escape(each.words)}")
+
+
+def diagnoses_document(found: Sequence[Diagnosis]) -> None:
+    """The same as JSON."""
+    _print_json([each.model_dump(mode="json") for each in found])

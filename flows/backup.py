@@ -1,0 +1,87 @@
+"""Back up a target: look, take, prove, judge, file, rotate, tell."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from tasks import menu, orchestration
+from tasks.backups.file import compose_manifest
+from tasks.backups.ledger import Ledger
+from tasks.checks.judgement import Judgement, storage_findings
+from tasks.checks.lock import only_run
+from tasks.checks.look import Seen
+from tasks.config import Config, load
+from tasks.errors import RollcallError
+from tasks.models import Manifest
+
+
+@orchestration.flow(name="backup", run_name="backup {target}")
+def backup(target: str, config: str | None = None) -> Manifest:
+    """Back up every database of a target's cluster, prove the copies, judge the rows, rotate, tell.
+
+    Args:
+        target: Name of the target, as in the configuration.
+        config: Path of the configuration file; left empty: $ROLLCALL_CONFIG, else deployments/targets.yaml.
+    """
+    settings = load(config)
+    now = datetime.now(UTC)
+    ledger = Ledger(now, settings.target(target).storages)
+    with only_run(settings.state, target):
+        try:
+            return _backup(settings, target, now, ledger)
+        except RollcallError as error:
+            menu.discard(settings, ledger.keys)
+            menu.tell_failure(settings, target, "backup", error)
+            raise
+
+
+def _backup(settings: Config, target: str, now: datetime, ledger: Ledger) -> Manifest:
+    menu.sweep(target)
+    menu.restore_history(settings, target)
+    rules = settings.target(target)
+    container = menu.look_at_container(rules)
+    seen = menu.look_at_cluster(rules, container)
+    identity = menu.judge_cluster(settings, target, seen.identity)
+    ledger.lap("look")
+
+    _take(settings, target, seen, ledger)
+    _prove(settings, target, seen, ledger)
+
+    tally = ledger.tally_of(rules.database)
+    judgement = menu.judge_tally(settings, target, tally, now)
+    judgement = judgement.with_findings([*identity, *storage_findings(ledger.failed)])
+    manifest = compose_manifest(settings, target, now, seen, ledger, judgement)
+    ledger.drop(menu.write_manifests(settings, manifest))
+    menu.remember(settings, target, "backup", now, judgement, tally, seen.identity, manifest.id)
+    return _finish(settings, target, manifest, judgement, ledger)
+
+
+def _take(settings: Config, target: str, seen: Seen, ledger: Ledger) -> None:
+    """Every database, the globals and the settings, into every storage that is still there."""
+    for database in seen.databases:
+        ledger.add(menu.take_database(settings, target, seen, ledger.id, database, ledger.storages))
+        ledger.lap(f"take {database}")
+    if settings.target(target).roles:
+        ledger.add(menu.take_globals(settings, target, seen, ledger.id, ledger.storages))
+    ledger.add(menu.take_settings(settings, target, seen, ledger.id, ledger.storages))
+    ledger.lap("take globals and settings")
+
+
+def _prove(settings: Config, target: str, seen: Seen, ledger: Ledger) -> None:
+    """Every stored byte read back; every dump's table of contents held against its tally."""
+    ledger.drop(menu.read_objects(settings, ledger.objects))
+    ledger.lap("read back")
+    ledger.replace([menu.read_contents(settings, target, seen, part, ledger.storages) for part in ledger.dumps])
+    ledger.lap("read contents")
+
+
+def _finish(settings: Config, target: str, manifest: Manifest, judgement: Judgement, ledger: Ledger) -> Manifest:
+    """The backup exists: rotate, clear what is in storages that dropped out, tell."""
+    rotation = menu.rotate(settings, target, critical=manifest.quarantined)
+    menu.discard(settings, ledger.left_behind)
+    told = judgement.with_findings(
+        storage_findings(ledger.failed | rotation.failed)[len(storage_findings(ledger.failed)) :]
+    )
+    menu.tell(settings, target, told, manifest.identity, manifest.tally.counts, manifest.id)
+    menu.report_backup(manifest, judgement.expected, rotation)
+    return manifest

@@ -1,0 +1,77 @@
+"""Verify a target: is it the cluster it should be, are its rows there, is there a backup to go back to?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from tasks import menu, orchestration
+from tasks.checks.judgement import Judgement, freshness_findings
+from tasks.checks.look import Seen
+from tasks.config import Config, load
+from tasks.containers.observe import Container
+from tasks.errors import ContainerMissing, ContainerStopped, DatabaseUnreachable, LoginRefused, RollcallError
+from tasks.models import CheckResult, Identity, Tally
+
+ABSENT = (ContainerMissing, ContainerStopped, DatabaseUnreachable, LoginRefused)
+
+
+@orchestration.flow(name="verify", run_name="verify {target}")
+def verify(target: str, config: str | None = None) -> CheckResult:
+    """Check a target's identity, rows, schema and backups; record it in the history; alert on a change.
+
+    Args:
+        target: Name of the target, as in the configuration.
+        config: Path of the configuration file; left empty: $ROLLCALL_CONFIG, else deployments/targets.yaml.
+    """
+    settings = load(config)
+    settings.target(target)
+    now = datetime.now(UTC)
+    try:
+        menu.restore_history(settings, target)
+        judgement, tally, identity = _look_and_judge(settings, target, now)
+        backups = freshness_findings(settings, target, menu.look_at_backups(settings, target))
+        volume = menu.look_for_volume(settings.target(target))
+        judgement = judgement.with_findings([*volume, *backups])
+        menu.remember(settings, target, "verify", now, judgement, tally, identity)
+        return _finish(settings, target, now, judgement, tally, identity)
+    except RollcallError as error:
+        menu.tell_failure(settings, target, "verify", error)
+        raise
+
+
+def _look_and_judge(settings: Config, target: str, now: datetime) -> tuple[Judgement, Tally, Identity | None]:
+    """What was found; a database that is not there to be asked is a finding, not a failure to check."""
+    rules = settings.target(target)
+    container: Container | None = None
+    try:
+        container = menu.look_at_container(rules)
+        seen: Seen = menu.look_at_cluster(rules, container)
+        tally = menu.take_tally(rules, seen)
+    except ABSENT as error:
+        return menu.judge_absence(settings, target, container, error), Tally(counts={}), None
+    identity = menu.judge_cluster(settings, target, seen.identity)
+    judgement = menu.judge_tally(settings, target, tally, now)
+    return judgement.with_findings(identity), tally, seen.identity
+
+
+def _finish(
+    settings: Config,
+    target: str,
+    now: datetime,
+    judgement: Judgement,
+    tally: Tally,
+    identity: Identity | None,
+) -> CheckResult:
+    """Tell whom it concerns, and leave a report; an undelivered alert is itself a finding."""
+    undelivered = menu.tell(settings, target, judgement, identity, tally.counts, None)
+    judgement = judgement.with_findings(undelivered)
+    result = CheckResult(
+        target=target,
+        verdict=judgement.verdict,
+        checked_at=now,
+        findings=judgement.findings,
+        counts=tally.counts,
+        identity=identity,
+    )
+    menu.report_check(result, judgement.expected)
+    return result

@@ -1,0 +1,95 @@
+"""Tell people: decide whether a run's outcome is news, send it, and remember that it was sent."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from tasks import orchestration
+from tasks.alerts.decide import LastAlert, decide, fingerprint
+from tasks.alerts.events import alert_event, backup_failed_event
+from tasks.alerts.message import Message, compose, compose_failure, compose_recovery
+from tasks.alerts.notify import notify, undelivered_finding
+from tasks.checks.judgement import Judgement
+from tasks.config import Config
+from tasks.errors import RollcallError
+from tasks.history.records import Alert, Run
+from tasks.history.store import History, open_history
+from tasks.models import Finding, Identity
+
+log = logging.getLogger("rollcall")
+
+
+def tell(
+    config: Config,
+    target: str,
+    judgement: Judgement,
+    identity: Identity | None,
+    counts: Mapping[str, int],
+    backup_id: str | None,
+) -> list[Finding]:
+    """Send the outcome if it is news; return `notification.failed` where it could not be delivered."""
+    now = datetime.now(UTC)
+    with open_history(config.history) as history:
+        last = _last(history, target)
+        every = timedelta(hours=config.remind_every_hours)
+        reason = decide(judgement.verdict, judgement.findings, last, now, every)
+        if reason is None:
+            return []
+        if judgement.verdict == "healthy":
+            message = compose_recovery(target, counts, judgement.expected, identity, when=now, backup=backup_id)
+        else:
+            message = compose(
+                target,
+                judgement.verdict,
+                judgement.findings,
+                identity,
+                counts,
+                expected=judgement.expected,
+                reason=reason,
+                when=now,
+                backup=backup_id,
+            )
+        undelivered = send(config, message)
+        alert = Alert(
+            target=target,
+            verdict=judgement.verdict,
+            fingerprint=fingerprint(judgement.findings),
+            sent_at=now,
+            delivered=not undelivered,
+        )
+        history.record_alert(alert)
+    event = alert_event(target, judgement.verdict, reason, message.title, undelivered)
+    orchestration.emit(event.name, event.resource, event.payload)
+    finding = undelivered_finding(undelivered)
+    return [finding] if finding else []
+
+
+def _last(history: History, target: str) -> LastAlert | None:
+    last = history.last_alert(target)
+    return LastAlert(last.verdict, last.fingerprint, last.sent_at, last.delivered) if last else None
+
+
+def send(config: Config, message: Message) -> list[str]:
+    """Deliver to every destination of the configuration; return what could not be, in sentences."""
+
+    def by_block(name: str, what: Message) -> None:
+        orchestration.send_notification_block(name, what.title, what.body)
+
+    return notify(config.notify, message, by_block)
+
+
+def tell_failure(config: Config, target: str, what: str, error: RollcallError) -> list[str]:
+    """Say that a run of `what` did not come to its end. Nothing is decided: a failure is always news."""
+    event = backup_failed_event(target, error)
+    orchestration.emit(event.name, event.resource, event.payload)
+    now = datetime.now(UTC)
+    undelivered = send(config, compose_failure(target, what, error, now))
+    for sentence in undelivered:
+        log.warning("%s", sentence)
+    with open_history(config.history) as history:
+        history.record_run(
+            Run(target=target, kind=what, started_at=now, ended_at=now, outcome="failed", message=str(error))
+        )
+    return undelivered

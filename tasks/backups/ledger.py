@@ -1,0 +1,75 @@
+"""What one run has stored so far, and which storages still take part in it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from tasks.backups.take import Part
+from tasks.errors import StorageError
+from tasks.models import StoredObject, Tally
+from tasks.storage.catalogue import new_id
+
+
+class Ledger:
+    """The running account of a backup.
+
+    storages: those that took every object so far; only they will get a manifest. failed: the others, and why.
+    timings: seconds by step.
+    """
+
+    def __init__(self, now: datetime, storages: Sequence[str]) -> None:
+        self.id = new_id(now, secrets.token_hex(3))
+        self.storages = list(storages)
+        self.failed: dict[str, str] = {}
+        self.parts: list[Part] = []
+        self.timings: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def add(self, part: Part) -> None:
+        """Enter what a step stored. Raise StorageError if no storage is left."""
+        self.parts.append(part)
+        self.drop(part.failed)
+
+    def drop(self, failed: Mapping[str, str]) -> None:
+        """Leave out storages that failed. Raise StorageError if none is left."""
+        self.failed.update(failed)
+        self.storages = [name for name in self.storages if name not in self.failed]
+        if not self.storages:
+            raise StorageError(" ".join(f"{name}: {why}" for name, why in self.failed.items()))
+
+    def lap(self, step: str) -> None:
+        """Note the seconds since the last lap as those of `step`."""
+        now = time.monotonic()
+        self.timings[step] = round(now - self._since, 3)
+        self._since = now
+
+    @property
+    def dumps(self) -> list[Part]:
+        """The parts that hold a database."""
+        return [part for part in self.parts if part.tally is not None]
+
+    @property
+    def objects(self) -> list[StoredObject]:
+        """Every object in a storage that still takes part."""
+        return [each for part in self.parts for each in part.objects if each.storage in self.storages]
+
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        """(storage, key) of everything stored, wherever it is."""
+        return [(each.storage, each.key) for part in self.parts for each in part.objects]
+
+    @property
+    def left_behind(self) -> list[tuple[str, str]]:
+        """(storage, key) of what is in storages that dropped out: no manifest will list it."""
+        return [(storage, key) for storage, key in self.keys if storage in self.failed]
+
+    def tally_of(self, database: str) -> Tally:
+        """The tally of one database. Raise KeyError if it was not taken."""
+        return {part.database: part.tally for part in self.dumps if part.tally}[database]
+
+    def replace(self, parts: Sequence[Part]) -> None:
+        """Put dumps that were looked at once more in the place of what they were."""
+        self.parts = [*(part for part in self.parts if part.tally is None), *parts]

@@ -1,0 +1,260 @@
+"""Take a backup's parts out of a running cluster and into every storage at once."""
+
+from __future__ import annotations
+
+import io
+import logging
+import random
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
+from docker.errors import NotFound
+
+from tasks.checks.look import Seen, login
+from tasks.config import Config, Target
+from tasks.containers.engine import engine
+from tasks.containers.programs import beside, sweep_helpers
+from tasks.databases import dump
+from tasks.databases.tally import Frozen, frozen
+from tasks.errors import DatabaseError, StorageError, TablesLocked
+from tasks.models import Model, Role, StoredObject, Tally
+from tasks.secrets import reveal
+from tasks.storage import Storage, Stored, open_storage
+from tasks.storage.catalogue import object_key
+from tasks.storage.pipeline import Streamed, stream
+
+log = logging.getLogger("rollcall")
+
+LOCK_ATTEMPTS = 10
+SAY_EVERY = 2.0  # seconds between two lines of progress
+
+
+class Part(Model):
+    """What one step stored: one object in each storage that took it, and why the others did not.
+
+    tally is there for a dump only; seconds: how long the step took.
+    """
+
+    objects: list[StoredObject]
+    failed: dict[str, str] = {}
+    tally: Tally | None = None
+    database: str | None = None
+    seconds: float = 0.0
+    missing: list[str] = []
+
+
+class Label(Model):
+    """Where an object belongs: backup, target, role, name inside the backup."""
+
+    target: str
+    backup_id: str
+    role: Role
+    name: str
+    database: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The object's key in every storage."""
+        return object_key(self.target, self.backup_id, self.name)
+
+
+def open_storages(config: Config, names: Sequence[str]) -> list[Storage]:
+    """The storages called `names`, opened."""
+    return [open_storage(name, config.storages[name]) for name in names]
+
+
+def take_database(config: Config, target: str, seen: Seen, backup_id: str, database: str, into: Sequence[str]) -> Part:
+    """Dump and tally one database in the same snapshot, stored in each of the storages `into`.
+
+    Raise TablesLocked if other sessions kept tables locked through every attempt, and what pg_dump or the storages
+    raise; then nothing of it is left in any storage.
+    """
+    label = Label(
+        target=target,
+        backup_id=backup_id,
+        role="dump",
+        name=f"{quote(database, safe='')}.dump.zst",
+        database=database,
+    )
+    for attempt in range(1, LOCK_ATTEMPTS + 1):
+        try:
+            return _take_database(config, label, seen, database, into)
+        except TablesLocked as reason:
+            if attempt == LOCK_ATTEMPTS:
+                raise
+            log.info("%s: %s Once more, from a new snapshot (%d of %d).", target, reason, attempt, LOCK_ATTEMPTS)
+            time.sleep(random.uniform(0.05, 0.3))  # noqa: S311 - only to get out of step with the other session
+    raise AssertionError("unreachable")
+
+
+def _take_database(config: Config, label: Label, seen: Seen, database: str, into: Sequence[str]) -> Part:
+    rules = config.target(label.target)
+    started = time.monotonic()
+    line = dump.dump_line(dump.connection_string(rules, seen.container, seen.way, database))
+    way = login(rules, seen.way, database)
+    with (
+        engine() as client,
+        # The helper waits for its argument before the tables are locked: so the gap between our locks and pg_dump's
+        # own, in which a TRUNCATE can queue, is as short as a connection.
+        beside(client, seen.container, dump.program(rules, line, way.password or ""), owner=label.target) as running,
+        frozen(way, lock_wait=rules.lock_wait) as instant,
+    ):
+        running.say(instant.snapshot)
+        with _tally_beside(instant, database) as counting:
+            streamed = _store(_unless_failed(running.chunks(), counting), config, label, rules, into)
+            tally = counting.result()
+    part = _part(label, streamed, started)
+    return part.model_copy(update={"tally": tally, "database": database})
+
+
+class _tally_beside:  # noqa: N801 - reads as a with-statement
+    """Count in a thread while the dump streams; a run that ends early cancels the query it waits for."""
+
+    def __init__(self, instant: Frozen, database: str) -> None:
+        self._instant, self._database = instant, database
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="tally")
+
+    def __enter__(self) -> Future[Tally]:
+        return self._pool.submit(self._instant.tally, counted(self._database))
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._instant.connection.cancel_safe(timeout=5)
+        self._pool.shutdown(wait=True)
+
+
+def _unless_failed(chunks: Iterator[bytes], counting: Future[Tally]) -> Iterator[bytes]:
+    """The chunks, until the tally beside them fails: a dump that nothing vouches for need not be finished.
+
+    The last thing waited for is the tally: an object becomes visible only when its count is known.
+    """
+    for chunk in chunks:
+        if counting.done() and counting.exception():
+            break
+        yield chunk
+    counting.result()
+
+
+def counted(database: str) -> Callable[[int, int, str], None]:
+    """A progress function that says now and then how many tables are counted."""
+    say = _Now()
+
+    def progress(done: int, tables: int, table: str) -> None:
+        if say.due():
+            log.info("%s: %d of %d tables counted, just now %s", database, done, tables, table)
+
+    return progress
+
+
+class _Now:
+    """True at most every SAY_EVERY seconds."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + SAY_EVERY
+        self._lock = threading.Lock()
+
+    def due(self) -> bool:
+        with self._lock:
+            if time.monotonic() < self._next:
+                return False
+            self._next = time.monotonic() + SAY_EVERY
+            return True
+
+
+def _store(chunks: Iterable[bytes], config: Config, label: Label, rules: Target, into: Sequence[str]) -> Streamed:
+    say, started = _Now(), time.monotonic()
+
+    def progress(raw: int, stored: int) -> None:
+        if say.due():
+            rate = raw / (time.monotonic() - started) / 1e6
+            log.info("%s: %.0f MB read (%.0f MB/s), %.0f MB to store", label.name, raw / 1e6, rate, stored / 1e6)
+
+    level = rules.compression_level if label.role == "dump" else None
+    return stream(chunks, open_storages(config, into), label.key, level=level, progress=progress)
+
+
+def _part(label: Label, streamed: Streamed, started: float) -> Part:
+    objects = [_object(label, name, stored, streamed.raw_bytes) for name, stored in streamed.stored.items()]
+    failed = {name: str(error) for name, error in streamed.failed.items()}
+    return Part(objects=objects, failed=failed, seconds=round(time.monotonic() - started, 3))
+
+
+def _object(label: Label, storage: str, stored: Stored, raw_bytes: int) -> StoredObject:
+    return StoredObject(
+        storage=storage,
+        key=label.key,
+        role=label.role,
+        bytes=stored.bytes,
+        sha256=stored.sha256,
+        database=label.database,
+        raw_bytes=raw_bytes,
+    )
+
+
+def take_globals(config: Config, target: str, seen: Seen, backup_id: str, into: Sequence[str]) -> Part:
+    """Roles with their password verifiers, and tablespaces, as SQL. Raise DumpFailed: a superuser is needed."""
+    rules = config.target(target)
+    started = time.monotonic()
+    line = dump.globals_line(dump.connection_string(rules, seen.container, seen.way, rules.database))
+    password = reveal(rules.password) if rules.password else ""
+    label = Label(target=target, backup_id=backup_id, role="globals", name="globals.sql")
+    with (
+        engine() as client,
+        beside(client, seen.container, dump.program(rules, line, password), owner=target) as running,
+    ):
+        running.say("")
+        return _part(label, _store(running.chunks(), config, label, rules, into), started)
+
+
+def take_settings(config: Config, target: str, seen: Seen, backup_id: str, into: Sequence[str]) -> Part:
+    """The server's own configuration files, as they are. One that does not exist is named in `missing`."""
+    started, objects, missing = time.monotonic(), list[StoredObject](), list[str]()
+    failed: dict[str, str] = {}
+    with engine() as client:
+        for path in seen.files:
+            try:
+                archive, _ = client.api.get_archive(seen.container.id, path)
+            except NotFound:
+                missing.append(path)
+                continue
+            label = Label(target=target, backup_id=backup_id, role="config", name=f"config/{PurePosixPath(path).name}")
+            content = _only_file(b"".join(archive), path)
+            part = _part(
+                label,
+                _store([content], config, label, config.target(target), [s for s in into if s not in failed]),
+                started,
+            )
+            objects += part.objects
+            failed |= part.failed
+    return Part(objects=objects, failed=failed, missing=missing, seconds=round(time.monotonic() - started, 3))
+
+
+def _only_file(archive: bytes, path: str) -> bytes:
+    """The content of the one file in the tar archive that the engine answers with."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        for member in tar:
+            content = tar.extractfile(member) if member.isfile() else None
+            if content is not None:
+                return content.read()
+    raise DatabaseError(f"The configuration file {path} could not be read from the container: it is no ordinary file.")
+
+
+def sweep(target: str) -> None:
+    """Remove helpers that a killed run of this target left behind; the caller holds the target's lock."""
+    with engine() as client:
+        for each in sweep_helpers(client, target):
+            log.warning("A helper container that an earlier run left (%s) is removed.", each[:12])
+
+
+def discard(config: Config, keys: Sequence[tuple[str, str]]) -> None:
+    """Remove (storage, key) pairs of a backup that is not to be; a storage that does not answer keeps its unlisted part."""
+    for name, key in keys:
+        try:
+            open_storage(name, config.storages[name]).delete(key)
+        except StorageError as error:
+            log.warning("What was stored of an unfinished backup could not be removed: %s", error)

@@ -1,0 +1,112 @@
+"""Look at a target: its container, its mount, the way in, and which cluster answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from docker.errors import NotFound
+
+from tasks.config import Target
+from tasks.containers.engine import engine
+from tasks.containers.observe import Container, observe
+from tasks.databases.connect import Login, connect, translated
+from tasks.databases.identity import ClusterIdentity, databases, read_cluster, read_identity
+from tasks.databases.reach import Way, way_in
+from tasks.databases.tally import Progress, frozen
+from tasks.models import Finding, Identity, Model, Tally
+from tasks.secrets import reveal
+
+
+class Seen(Model):
+    """A target as it was found: no secret in it, so it may be passed between tasks and shown.
+
+    databases: all of the cluster that a backup takes; cluster: how it was initialised; files: the server's own
+    configuration files, as paths inside the container.
+    """
+
+    container: Container
+    way: Way
+    identity: Identity
+    databases: list[str]
+    cluster: dict[str, Any]
+    files: list[str]
+
+
+def look_at_container(target: Target) -> Container:
+    """The target's container, running. Raise ContainerMissing, ContainerStopped, EngineUnreachable."""
+    return observe(target.container, target.volume, target.port if not target.host else None)
+
+
+def login(target: Target, way: Way, database: str | None = None) -> Login:
+    """How to log in, with the password looked up now."""
+    password = reveal(target.password) if target.password else None
+    return Login(way.host, way.port, target.user, password, database or target.database)
+
+
+def look_at_cluster(target: Target, container: Container) -> Seen:
+    """Connect and read the cluster's identity. Raise NoWayIn, LoginRefused, DatabaseUnreachable, DatabaseError."""
+    way = way_in(target, container)
+    into = login(target, way)
+    with connect(into) as connection, translated("reading the cluster's identity", login=into):
+        found = read_identity(connection)
+        cluster = read_cluster(connection)
+        names = _wanted(target, databases(connection))
+    # Where the server itself says its data is counts more than what the image's environment promised.
+    container = container.model_copy(update={"pgdata": found.data_directory})
+    return Seen(
+        container=container,
+        way=way,
+        identity=_identity(container, found),
+        databases=names,
+        cluster=cluster,
+        files=_files(found),
+    )
+
+
+def _identity(container: Container, found: ClusterIdentity) -> Identity:
+    return Identity(
+        container=container.name,
+        volume=container.volume,
+        system_identifier=found.system_identifier,
+        timeline=found.timeline,
+        checkpoint_lsn=found.checkpoint_lsn,
+        server_version=found.server_version,
+        compose_project=container.compose_project,
+        container_id=container.id,
+        image_id=container.image_id,
+        pgdata=container.pgdata,
+    )
+
+
+def _files(found: ClusterIdentity) -> list[str]:
+    return [
+        found.config_file,
+        f"{found.data_directory}/postgresql.auto.conf",
+        found.hba_file,
+        found.ident_file,
+    ]
+
+
+def _wanted(target: Target, present: list[str]) -> list[str]:
+    """The databases to back up, the target's own first."""
+    others = [name for name in present if name != target.database]
+    if target.databases is not None:
+        others = [name for name in target.databases if name != target.database]
+    return [target.database, *others]
+
+
+def take_tally(target: Target, seen: Seen, progress: Progress | None = None) -> Tally:
+    """Count the target's database in one snapshot. Raise TablesLocked, RowsHidden, DatabaseUnreachable."""
+    with frozen(login(target, seen.way), lock_wait=target.lock_wait) as instant:
+        return instant.tally(progress)
+
+
+def volume_findings(target: Target) -> list[Finding]:
+    """`volume.missing` where the engine has no volume of the pinned name."""
+    with engine() as client:
+        try:
+            client.api.inspect_volume(target.volume)
+        except NotFound:
+            message = f"The pinned volume {target.volume} does not exist on this Docker engine."
+            return [Finding(code="volume.missing", severity="critical", message=message)]
+    return []

@@ -1,0 +1,50 @@
+"""Everything a run can do: each task, the name it has in Prefect's UI, and how a transient failure is retried.
+
+Flows order from here and from nowhere else. What the tasks are made of is Prefect-free and lives in the packages.
+"""
+
+from __future__ import annotations
+
+from tasks import reports
+from tasks.alerts import tell as telling
+from tasks.backups import file, proof, take
+from tasks.checks import judgement, look
+from tasks.orchestration import NEVER, Retry, task
+
+QUICK = Retry(times=3, first_wait=1.0)
+"""For what takes seconds: asking the engine, the database, a storage."""
+LONG = Retry(times=2, first_wait=5.0)
+"""For what takes minutes: taking a database."""
+
+# Looking
+restore_history = task(judgement.restore_history, name="restore history if it is lost", retry=QUICK)
+look_at_container = task(look.look_at_container, name="look at container", retry=QUICK)
+look_at_cluster = task(look.look_at_cluster, name="look at cluster", retry=QUICK)
+look_for_volume = task(look.volume_findings, name="look for pinned volume", retry=QUICK)
+look_at_backups = task(judgement.shelves, name="look at backups", retry=QUICK)
+take_tally = task(look.take_tally, name="take tally", retry=QUICK)
+
+# Judging
+judge_absence = task(judgement.judge_absence, name="judge absence", retry=NEVER)
+judge_cluster = task(judgement.judge_cluster, name="judge identity", retry=NEVER)
+judge_tally = task(judgement.judge_tally, name="judge tally", retry=NEVER)
+remember = task(judgement.remember, name="remember", retry=NEVER)
+
+# Taking
+take_database = task(take.take_database, name="take database", retry=LONG)
+take_globals = task(take.take_globals, name="take globals", retry=LONG)
+take_settings = task(take.take_settings, name="take settings", retry=LONG)
+sweep = task(take.sweep, name="sweep what a killed run left", retry=QUICK)
+discard = task(take.discard, name="discard unfinished backup", retry=NEVER)
+
+# Proving and filing
+read_objects = task(proof.read_objects, name="read back objects", retry=QUICK)
+read_contents = task(proof.read_contents, name="read back contents", retry=QUICK)
+write_manifests = task(file.write_manifests, name="write manifests", retry=QUICK)
+rotate = task(file.rotate, name="rotate", retry=NEVER)
+
+# Telling
+tell = task(telling.tell, name="tell", retry=NEVER)
+tell_failure = task(telling.tell_failure, name="tell of failure", retry=NEVER)
+report_backup = task(reports.report_backup, name="report backup", retry=NEVER)
+report_check = task(reports.report_check, name="report check", retry=NEVER)
