@@ -1,4 +1,4 @@
-"""The command line: `rollcall COMMAND`. It reads arguments, runs the flow, prints, and turns the outcome into an exit code.
+"""The command line: `rollcall COMMAND`. It reads arguments, runs the flow, prints, and sets the exit code.
 
 Every command takes --config and --json (one JSON document on stdout; logs go to stderr). Bad input of any kind is one
 sentence on stderr and exit 1.
@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from deployments import show, tracking
@@ -24,7 +23,6 @@ from tasks.errors import RollcallError
 app = typer.Typer(
     name="rollcall",
     help="Back up PostgreSQL in Docker, prove every backup, and notice when a database is not the one it should be.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -40,6 +38,9 @@ PrefectOption = Annotated[
     typer.Option("--prefect", help="Track the run with Prefect, in a temporary server where no API is configured."),
 ]
 TargetArgument = Annotated[str, typer.Argument(help="Name of the target, as in the configuration.")]
+
+# Typer carries its own copy of Click, and shows of its errors only this one's children.
+USAGE_ERROR: Any = typer.BadParameter.__base__
 
 CRITICAL = 2
 FAILED = 1
@@ -134,7 +135,7 @@ def main() -> None:
     """Run the command line. Every error on purpose becomes one sentence; so does a misused option."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("rollcall").setLevel(logging.INFO)
-    sys.exit(_outcome(lambda: app(standalone_mode=False)))
+    sys.exit(_outcome(lambda: app(sys.argv[1:] or ["--help"], standalone_mode=False)))
 
 
 def _outcome(call: Callable[[], Any]) -> int:
@@ -142,9 +143,9 @@ def _outcome(call: Callable[[], Any]) -> int:
         code = call()
     except RollcallError as error:
         return _sentence(str(error))
-    except click.ClickException as error:
+    except USAGE_ERROR as error:
         return _sentence(f"{error.format_message().rstrip('.')}. See: rollcall --help")
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return _sentence("Stopped by hand. Nothing half-written is listed as a backup.")
     return code if isinstance(code, int) else 0
 

@@ -146,6 +146,8 @@ def catalogue(found: Catalogue, target: str) -> None:
 
 def history(config: Config, target: str, *, days: int, chart: Path | None, json: bool) -> None:
     """Counts over time: a sparkline a table, and a picture file where one is asked for."""
+    from pandas import notna
+
     from tasks.history.chart import picture, sparkline
 
     with open_history(config.history) as store:
@@ -168,7 +170,7 @@ def history(config: Config, target: str, *, days: int, chart: Path | None, json:
         return
     table = Table("table", f"last {days} days", "first", "now", box=None, pad_edge=True)
     for name in frame.columns:
-        values = [None if value != value else float(value) for value in frame[name]][-60:]
+        values = [float(value) if notna(value) else None for value in frame[name]][-60:]
         known = [value for value in values if value is not None]
         ends = (f"{known[0]:,.0f}", f"{known[-1]:,.0f}") if known else ("-", "-")
         table.add_row(escape(str(name)), sparkline(values), *ends)

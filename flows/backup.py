@@ -48,12 +48,12 @@ def _backup(settings: Config, target: str, now: datetime, ledger: Ledger) -> Man
     _prove(settings, target, seen, ledger)
 
     tally = ledger.tally_of(rules.database)
-    judgement = menu.judge_tally(settings, target, tally, now)
-    judgement = judgement.with_findings([*identity, *storage_findings(ledger.failed)])
-    manifest = compose_manifest(settings, target, now, seen, ledger, judgement)
+    judgement = menu.judge_tally(settings, target, tally, now).with_findings(identity)
+    known = judgement.with_findings(storage_findings(ledger.failed))
+    manifest = compose_manifest(settings, target, now, seen, ledger, known)
     ledger.drop(menu.write_manifests(settings, manifest))
-    menu.remember(settings, target, "backup", now, judgement, tally, seen.identity, manifest.id)
-    return _finish(settings, target, manifest, judgement, ledger)
+    menu.remember(settings, target, "backup", now, known, tally, seen.identity, manifest.id)
+    return _finish(settings, manifest, judgement, ledger)
 
 
 def _take(settings: Config, target: str, seen: Seen, ledger: Ledger) -> None:
@@ -75,13 +75,11 @@ def _prove(settings: Config, target: str, seen: Seen, ledger: Ledger) -> None:
     ledger.lap("read contents")
 
 
-def _finish(settings: Config, target: str, manifest: Manifest, judgement: Judgement, ledger: Ledger) -> Manifest:
+def _finish(settings: Config, manifest: Manifest, judgement: Judgement, ledger: Ledger) -> Manifest:
     """The backup exists: rotate, clear what is in storages that dropped out, tell."""
-    rotation = menu.rotate(settings, target, critical=manifest.quarantined)
+    rotation = menu.rotate(settings, manifest.target, critical=manifest.quarantined)
     menu.discard(settings, ledger.left_behind)
-    told = judgement.with_findings(
-        storage_findings(ledger.failed | rotation.failed)[len(storage_findings(ledger.failed)) :]
-    )
-    menu.tell(settings, target, told, manifest.identity, manifest.tally.counts, manifest.id)
+    judgement = judgement.with_findings(storage_findings(ledger.failed | rotation.failed))
+    menu.tell(settings, manifest.target, judgement, manifest.identity, manifest.tally.counts, manifest.id)
     menu.report_backup(manifest, judgement.expected, rotation)
     return manifest

@@ -201,7 +201,8 @@ def _read(path: Path) -> CommentedMap:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ConfigError(
-            f"There is no configuration at {path}. Name one with --config or ROLLCALL_CONFIG, or copy deployments/targets.example.yaml there."
+            f"There is no configuration at {path}. Name one with --config or ROLLCALL_CONFIG, "
+            "or copy deployments/targets.example.yaml there."
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
@@ -236,7 +237,10 @@ def _in_words(problem: Any, key: str) -> str:
     if kind == "missing":
         return f"the key {key or problem['loc'][-1]} is missing."
     if _is_secret(problem["loc"]):
-        return f"{key} must name where the secret is, as {{env: NAME}}, {{file: PATH}} or {{block: NAME}}; it is never written here."
+        return (
+            f"{key} must name where the secret is, as {{env: NAME}}, {{file: PATH}} or {{block: NAME}}; "
+            "it is never written here."
+        )
     if kind == "value_error":
         return f"{message}." if not key else f"{key}: {message}."
     if kind == "string_pattern_mismatch":

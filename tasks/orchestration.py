@@ -27,7 +27,7 @@ log = logging.getLogger("rollcall")
 
 @dataclass(frozen=True)
 class Retry:
-    """How often a transient failure is tried again, and how long the first wait is (seconds; it doubles, with jitter)."""
+    """How often a transient failure is tried again, and how long the first wait is (seconds; doubling, with jitter)."""
 
     times: int = 3
     first_wait: float = 2.0
@@ -159,7 +159,7 @@ def send_notification_block(name: str, subject: str, body: str) -> None:
         raise NotificationFailed(f"The Prefect block {name!r} is no notification block.")
     try:
         with block.raise_on_failure():
-            block.notify(body, subject)
+            cast("Any", block).notify(body, subject)
     except Exception as error:
         raise NotificationFailed(f"The Prefect block {name!r} could not deliver: {type(error).__name__}.") from error
 
@@ -170,7 +170,8 @@ def publish(key: str, markdown: str, description: str) -> None:
         return
     from prefect.artifacts import create_markdown_artifact
 
-    create_markdown_artifact(markdown=markdown, key=key, description=description)
+    # Prefect's type says coroutine; called from a synchronous run it has done its work when it returns.
+    cast("Any", create_markdown_artifact)(markdown=markdown, key=key, description=description)
 
 
 def emit(name: str, resource: dict[str, str], payload: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from tasks.config import Config
 from tasks.errors import StorageError
 from tasks.models import Manifest, Model
 from tasks.storage import open_storage
-from tasks.storage.catalogue import Catalogue, delete_backup, write_manifest
+from tasks.storage.catalogue import Catalogue, delete_backup, unfinished, write_manifest
 from tasks.storage.retention import Kept, RetentionPlan, plan
 
 log = logging.getLogger("rollcall")
@@ -113,11 +113,16 @@ def rotate(config: Config, target: str, *, critical: bool) -> Rotation:
 
 
 def _delete(config: Config, target: str, ids: Sequence[str]) -> dict[str, str]:
+    """Delete these backups, and what killed runs left, from every storage; return what failed, by storage."""
     failed: dict[str, str] = {}
     for name in config.target(target).storages:
         try:
+            storage = open_storage(name, config.storages[name])
             for backup_id in ids:
-                delete_backup(open_storage(name, config.storages[name]), target, backup_id)
+                delete_backup(storage, target, backup_id)
+            for key in unfinished(storage, target, datetime.now(UTC)):
+                log.info("Removing %s from %s: its backup was begun days ago and never finished.", key, name)
+                storage.delete(key)
         except StorageError as error:
             failed[name] = str(error)
     return failed

@@ -252,7 +252,7 @@ def sweep(target: str) -> None:
 
 
 def discard(config: Config, keys: Sequence[tuple[str, str]]) -> None:
-    """Remove (storage, key) pairs of a backup that is not to be; a storage that does not answer keeps its unlisted part."""
+    """Remove (storage, key) pairs that no manifest will list; a storage that does not answer keeps its part."""
     for name, key in keys:
         try:
             open_storage(name, config.storages[name]).delete(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 from tasks.checks.judgement import storages_of
 from tasks.checks.look import Seen, look_at_cluster, look_at_container, volume_findings
@@ -15,6 +16,7 @@ from tasks.history.judge import judge_identity
 from tasks.history.store import open_history
 from tasks.models import Model
 from tasks.secrets import reveal
+from tasks.storage import Storage
 
 
 class Diagnosis(Model):
@@ -27,10 +29,8 @@ class Diagnosis(Model):
 
 def examine(config: Config) -> list[Diagnosis]:
     """Try the engine, the history, every notification's secret, and everything about every target."""
-    found = [_tried("engine", _engine), _tried("history", lambda: _history(config))]
-    found += [
-        _tried(f"notify[{place}]", lambda each=each: _destination(each)) for place, each in enumerate(config.notify)
-    ]
+    found = [_tried("engine", _engine), _tried("history", partial(_history, config))]
+    found += [_tried(f"notify[{place}]", partial(_destination, each)) for place, each in enumerate(config.notify)]
     if not config.notify:
         found.append(Diagnosis(subject="notify", well=False, words="Nobody is told: add a destination under notify."))
     for target in config.targets:
@@ -64,12 +64,15 @@ def _destination(entry: object) -> str:
     return "A Prefect block; it is loaded when it is needed."
 
 
+def _storage(storage: Storage) -> str:
+    storage.probe()
+    return "Writes, reads, deletes."
+
+
 def _target(config: Config, target: str) -> Iterator[Diagnosis]:
     rules = config.target(target)
     for storage in storages_of(config, target):
-        yield _tried(
-            f"{target}: storage {storage.name}", lambda storage=storage: storage.probe() or "Writes, reads, deletes."
-        )
+        yield _tried(f"{target}: storage {storage.name}", partial(_storage, storage))
     for finding in volume_findings(rules):
         yield Diagnosis(subject=f"{target}: volume", well=False, words=finding.message)
     try:
@@ -81,7 +84,7 @@ def _target(config: Config, target: str) -> Iterator[Diagnosis]:
     words = f"PostgreSQL {version} answers at {way.host}:{way.port} ({way.reason}); {len(seen.databases)} databases."
     yield Diagnosis(subject=f"{target}: database", well=True, words=words)
     yield _identity(config, target, seen)
-    yield _tried(f"{target}: pg_dump", lambda: _programs(target, seen))
+    yield _tried(f"{target}: pg_dump", partial(_programs, target, seen))
 
 
 def _identity(config: Config, target: str, seen: Seen) -> Diagnosis:
@@ -96,7 +99,7 @@ def _identity(config: Config, target: str, seen: Seen) -> Diagnosis:
 
 
 def _programs(target: str, seen: Seen) -> str:
-    line = "for each in pg_dump pg_dumpall pg_restore; do command -v $each >/dev/null || { echo $each; exit 4; }; done; pg_dump --version"
+    line = "command -v pg_dumpall pg_restore >/dev/null && pg_dump --version"
     with engine() as client, beside(client, seen.container, Program(line, deadline=60), owner=target) as running:
         running.say("")
         return f"{b''.join(running.chunks()).decode().strip()} is in the database's own image."

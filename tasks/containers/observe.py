@@ -73,7 +73,7 @@ def observe(name: str, volume: str, port: int | None = None) -> Container:
 
 
 def _heir(client: docker.DockerClient, volume: str, missing: ContainerMissing) -> dict[str, Any]:
-    """The inspect JSON of the one running container on the pinned volume; `missing` is raised if there is not just one."""
+    """The inspect JSON of the one running container on the pinned volume; `missing` is raised if there is not one."""
     ids = [each["Id"] for each in client.api.containers(filters={"volume": volume, "status": "running"})]
     mounted = [found for found in map(client.api.inspect_container, ids) if read(found).volume == volume]
     if len(mounted) != 1:
@@ -118,6 +118,6 @@ def _published(found: dict[str, Any], port: int) -> list[tuple[str, int]]:
 
 
 def mount_behind(path: str, mounts: list[Mount]) -> Mount | None:
-    """The mount with the longest destination that `path` is in: images differ in what they mount and where PGDATA is."""
+    """The mount with the longest destination that `path` is in: images differ in what they mount."""
     inside = [each for each in mounts if PurePosixPath(path).is_relative_to(each.destination)]
     return max(inside, key=lambda each: len(PurePosixPath(each.destination).parts), default=None)

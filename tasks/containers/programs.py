@@ -258,7 +258,7 @@ class Exec:
     def chunks(self) -> Iterator[bytes]:
         """See Running."""
         stderr = ""
-        for kind, chunk in frames_iter(self._stream, tty=False):
+        for kind, chunk in frames_iter(self._stream, tty=False):  # type: ignore[no-untyped-call]
             if time.monotonic() > self._ends:
                 raise DumpInterrupted("The dump did not end before its deadline; raise `deadline` if it needs longer.")
             if kind == STDOUT:
@@ -343,7 +343,8 @@ def _start_helper(client: docker.DockerClient, container: Container, program: Pr
 
 def _confined(client: docker.DockerClient, container: Container, folder: Path, *, host_network: bool) -> dict[str, Any]:
     """No capability, nothing writable but our folder, and no anonymous volume for those that the image declares."""
-    declared = client.api.inspect_image(container.image_id)["Config"].get("Volumes") or {}
+    image: dict[str, Any] = client.api.inspect_image(container.image_id)  # type: ignore[no-untyped-call]
+    declared = image["Config"].get("Volumes") or {}
     config: dict[str, Any] = client.api.create_host_config(
         network_mode="host" if host_network else f"container:{container.id}",
         binds={str(folder): {"bind": "/rollcall", "mode": "rw"}},

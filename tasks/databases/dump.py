@@ -74,7 +74,7 @@ POSITIONS_LINE = (
 
 
 def sequence_entries(contents: str) -> str:
-    """The numbers of the entries of a table of contents that set a sequence's position, as POSITIONS_LINE takes them."""
+    """The numbers of the entries of a table of contents that set a sequence's position, for POSITIONS_LINE."""
     return " ".join(re.findall(r"^(\d+;) \d+ \d+ SEQUENCE SET ", contents, re.MULTILINE))
 
 

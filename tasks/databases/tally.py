@@ -39,7 +39,7 @@ CHANGED_MEANWHILE = (
 )
 
 
-class _Moved(Exception):  # noqa: N818 - it is no error, it asks for another attempt
+class _Moved(Exception):
     """Tables came, went or were renamed between listing and locking them."""
 
 

@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -132,6 +132,25 @@ def delete_backup(storage: Storage, target: str, backup_id: str) -> None:
     storage.delete(manifest_key(target, backup_id))
     for key in list(storage.keys(f"{target}/{backup_id}/")):
         storage.delete(key)
+
+
+def unfinished(storage: Storage, target: str, now: datetime, age: timedelta = timedelta(days=2)) -> list[str]:
+    """Keys of backups that were begun over `age` ago and never got a manifest: what killed runs left.
+
+    Nothing younger: another machine's run may be at work on it.
+    """
+    keys = set(storage.keys(f"{target}/"))
+    begun = {backup_id for backup_id in _ids(keys) if manifest_key(target, backup_id) not in keys}
+    old = {backup_id for backup_id in begun if _begun_at(backup_id, now) < now - age}
+    return sorted(key for key in keys if key.split("/")[1] in old)
+
+
+def _begun_at(backup_id: str, now: datetime) -> datetime:
+    """When an id was made; `now` for one that is not ours, so that it is left alone."""
+    try:
+        return datetime.strptime(backup_id.split("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return now
 
 
 def catalogue(storages: Sequence[Storage], target: str) -> Catalogue:

@@ -10,7 +10,7 @@ from collections import deque
 from tasks.errors import StorageUnreachable
 
 
-class Abandoned(Exception):  # noqa: N818 - what happened, not a mistake of anybody
+class Abandoned(Exception):
     """The producer failed or the run was stopped: the object must not appear. Never leaves tasks.storage."""
 
 
