@@ -21,7 +21,6 @@ _NOTHING = "nothing to do"
 
 # In this order they lead a title: a wrong volume explains missing rows, never the other way round.
 CODES: dict[str, Code] = {
-    "restore.interrupted": Code("restore interrupted", "rollcall recover {target}"),
     "volume.mismatch": Code(
         "wrong volume", "put the pinned volume back (never down -v), then rollcall verify {target}"
     ),
@@ -36,17 +35,15 @@ CODES: dict[str, Code] = {
     "table.missing": Code("{table} missing", _ROWS_BACK),
     "rows.below_min": Code("{table} below its minimum", _ROWS_BACK),
     "rows.dropped": Code("{table} lost rows", _ROWS_BACK),
-    "rows.hidden": Code("rows hidden from the count", "let its user read every table; then " + _LOOK),
+    "backup.damaged": Code("a stored backup is damaged", _BACK_UP),
     "backup.failed": Code("backup failed", _BACK_UP),
     "backup.missing": Code("no good backup", _BACK_UP),
     "backup.stale": Code("backup too old", _BACK_UP),
-    "backup.unproven": Code("backup unproven", "rollcall drill {target}"),
     "storage.unreachable": Code("storage unreachable", "bring the storage back; then " + _BACK_UP),
     "schema.changed": Code("schema changed", _MEANT),
     "volume.not_pinned": Code("volume not pinned", "pin it in the compose file (external: true and its name)"),
     "table.misnamed": Code("rule for {table} not applied", "mend tables in the configuration; then " + _LOOK),
     "table.unknown": Code("no table {table}", "mend tables in the configuration; then " + _LOOK),
-    "config.tables": Code("configuration names unknown tables", "mend tables in the configuration; then " + _LOOK),
     "notification.failed": Code(
         "notification undelivered", "mend notify in the configuration; then rollcall verify {target}"
     ),

@@ -81,10 +81,12 @@ def send(config: Config, message: Message) -> list[str]:
 
 
 def tell_failure(config: Config, target: str, what: str, error: RollcallError) -> list[str]:
-    """Say that a run of `what` did not come to its end. Nothing is decided: a failure is always news."""
+    """Say that a run of `what` did not come to its end; the same failure again only after the cool-down."""
     event = backup_failed_event(target, error)
     orchestration.emit(event.name, event.resource, event.payload)
     now = datetime.now(UTC)
+    if not _is_news(config, target, what, str(error), now):
+        return []
     undelivered = send(config, compose_failure(target, what, error, now))
     for sentence in undelivered:
         log.warning("%s", sentence)
@@ -93,3 +95,13 @@ def tell_failure(config: Config, target: str, what: str, error: RollcallError) -
             Run(target=target, kind=what, started_at=now, ended_at=now, outcome="failed", message=str(error))
         )
     return undelivered
+
+
+def _is_news(config: Config, target: str, what: str, message: str, now: datetime) -> bool:
+    """False if just this was told within the cool-down and nothing has come to its end since."""
+    with open_history(config.history) as history:
+        told = [run for run in history.runs(target, what) if run.message == message]
+        seen = history.latest(target)
+    if not told or now - told[-1].started_at >= timedelta(hours=config.remind_every_hours):
+        return True
+    return seen is not None and seen.checked_at > told[-1].started_at

@@ -153,6 +153,17 @@ def storage_findings(failed: Mapping[str, StorageError | str]) -> list[Finding]:
     ]
 
 
+def _failure_since(config: Config, target: str, good: datetime) -> list[Finding]:
+    """`backup.failed` if a backup was tried after the newest good one and did not come to its end."""
+    with open_history(config.history) as history:
+        failures = [each for each in history.runs(target, "backup") if each.started_at > good]
+    if not failures:
+        return []
+    last = failures[-1]
+    message = f"The last backup, at {last.started_at:%Y-%m-%d %H:%M} UTC, failed: {last.message}"
+    return [Finding(code="backup.failed", severity="warning", message=message)]
+
+
 def freshness_findings(config: Config, target: str, found: Catalogue, now: datetime | None = None) -> list[Finding]:
     """`backup.missing` and `backup.stale`: is there a good backup, and is it young enough?"""
     findings = storage_findings(found.unreachable)
@@ -170,6 +181,7 @@ def freshness_findings(config: Config, target: str, found: Catalogue, now: datet
     if not good:
         message = f"{target} has no good backup. Make one now: rollcall backup {target}"
         return [*findings, Finding(code="backup.missing", severity="warning", message=message)]
+    findings += _failure_since(config, target, max(good))
     age = (now or datetime.now(UTC)) - max(good)
     if age > timedelta(hours=config.target(target).max_age_hours):
         hours = age.total_seconds() / 3600

@@ -140,15 +140,16 @@ def unfinished(storage: Storage, target: str, now: datetime, age: timedelta = ti
     Nothing younger: another machine's run may be at work on it.
     """
     keys = set(storage.keys(f"{target}/"))
-    begun = {backup_id for backup_id in _ids(keys) if manifest_key(target, backup_id) not in keys}
+    id_of = {key: key.split("/", 2)[1] for key in keys}
+    begun = set(id_of.values()) - _ids(keys)
     old = {backup_id for backup_id in begun if _begun_at(backup_id, now) < now - age}
-    return sorted(key for key in keys if key.split("/")[1] in old)
+    return sorted(key for key, backup_id in id_of.items() if backup_id in old)
 
 
 def _begun_at(backup_id: str, now: datetime) -> datetime:
     """When an id was made; `now` for one that is not ours, so that it is left alone."""
     try:
-        return datetime.strptime(backup_id.split("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return datetime.strptime(backup_id.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
         return now
 
