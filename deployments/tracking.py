@@ -32,6 +32,8 @@ def run(module: str, name: str, target: str, config: str | None, prefect: bool) 
 def _tracked(module: str, name: str, target: str, config: str | None) -> Any:
     os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "rollcall")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    # On a terminal its every state change is noise; its UI has them all the same.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 

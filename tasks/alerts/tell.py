@@ -13,7 +13,7 @@ from tasks.alerts.message import Message, compose, compose_failure, compose_reco
 from tasks.alerts.notify import notify, undelivered_finding
 from tasks.checks.judgement import Judgement
 from tasks.config import Config
-from tasks.errors import RollcallError
+from tasks.errors import HistoryError, RollcallError
 from tasks.history.records import Alert, Run
 from tasks.history.store import History, open_history
 from tasks.models import Finding, Identity
@@ -81,7 +81,10 @@ def send(config: Config, message: Message) -> list[str]:
 
 
 def tell_failure(config: Config, target: str, what: str, error: RollcallError) -> list[str]:
-    """Say that a run of `what` did not come to its end; the same failure again only after the cool-down."""
+    """Say that a run of `what` did not come to its end; the same failure again only after the cool-down.
+
+    It is told even where the history cannot be used: that may be the very failure.
+    """
     event = backup_failed_event(target, error)
     orchestration.emit(event.name, event.resource, event.payload)
     now = datetime.now(UTC)
@@ -90,18 +93,23 @@ def tell_failure(config: Config, target: str, what: str, error: RollcallError) -
     undelivered = send(config, compose_failure(target, what, error, now))
     for sentence in undelivered:
         log.warning("%s", sentence)
-    with open_history(config.history) as history:
-        history.record_run(
-            Run(target=target, kind=what, started_at=now, ended_at=now, outcome="failed", message=str(error))
-        )
+    run = Run(target=target, kind=what, started_at=now, ended_at=now, outcome="failed", message=str(error))
+    try:
+        with open_history(config.history) as history:
+            history.record_run(run)
+    except HistoryError as reason:
+        log.warning("%s", reason)
     return undelivered
 
 
 def _is_news(config: Config, target: str, what: str, message: str, now: datetime) -> bool:
     """False if just this was told within the cool-down and nothing has come to its end since."""
-    with open_history(config.history) as history:
-        told = [run for run in history.runs(target, what) if run.message == message]
-        seen = history.latest(target)
+    try:
+        with open_history(config.history) as history:
+            told = [run for run in history.runs(target, what) if run.message == message]
+            seen = history.latest(target)
+    except HistoryError:
+        return True
     if not told or now - told[-1].started_at >= timedelta(hours=config.remind_every_hours):
         return True
     return seen is not None and seen.checked_at > told[-1].started_at

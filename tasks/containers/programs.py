@@ -176,6 +176,10 @@ def _failure(status: int | None, stderr: str) -> DatabaseError:
     return DumpFailed(f"The dump program failed (exit {status}): {words}.")
 
 
+def _too_late() -> DumpInterrupted:
+    return DumpInterrupted("The dump did not end before its deadline; raise `deadline` if it needs longer.")
+
+
 class Helper:
     """A program in a helper container of the database's image; output through a FIFO in a folder of ours."""
 
@@ -210,7 +214,7 @@ class Helper:
         poll.register(self._fifo, select.POLLIN | select.POLLHUP)
         while True:
             if time.monotonic() > self._ends:
-                raise DumpInterrupted("The dump did not end before its deadline; raise `deadline` if it needs longer.")
+                raise _too_late()
             events = poll.poll(1000)
             if not events:
                 if not self._alive():
@@ -252,6 +256,10 @@ class Exec:
 
     def __init__(self, client: docker.DockerClient, exec_id: str, stream: Any, leash: _Leash, deadline: float) -> None:
         self._client, self._id, self._stream, self._leash = client, exec_id, stream, leash
+        # A program that has gone quiet cannot be asked for the time: hanging up on it ends the wait for its output.
+        self._watch = threading.Timer(deadline, leash.close)
+        self._watch.daemon = True
+        self._watch.start()
         self._ends = time.monotonic() + deadline
         self.say, self.feed = leash.say, leash.feed
 
@@ -260,11 +268,13 @@ class Exec:
         stderr = ""
         for kind, chunk in frames_iter(self._stream, tty=False):  # type: ignore[no-untyped-call]
             if time.monotonic() > self._ends:
-                raise DumpInterrupted("The dump did not end before its deadline; raise `deadline` if it needs longer.")
+                break
             if kind == STDOUT:
                 yield chunk
             else:
                 stderr = (stderr + chunk.decode(errors="replace"))[-LAST_WORDS:]
+        if time.monotonic() > self._ends:
+            raise _too_late()
         status = self._client.api.exec_inspect(self._id)["ExitCode"]
         if self._leash.failure:
             raise self._leash.failure
@@ -273,6 +283,7 @@ class Exec:
 
     def close(self) -> None:
         """Let go of the leash: the program ends if it still runs."""
+        self._watch.cancel()
         self._leash.close()
 
 

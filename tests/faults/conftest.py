@@ -1,0 +1,67 @@
+"""Targets for the fault tests: a small and a large database on one server, and servers that may be broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.bed.postgres import PostgresServer, PostgresServers, create_database
+from tests.faults.victim import Victim, make_victim
+
+SMALL = """
+    CREATE TABLE experts (id serial PRIMARY KEY, name text NOT NULL);
+    INSERT INTO experts (name) SELECT 'expert ' || n FROM generate_series(1, 85) AS n;
+    CREATE TABLE knowledge_nodes AS SELECT n AS id, md5(random()::text) || md5(random()::text) AS content
+        FROM generate_series(1, 20000) AS n;
+"""
+LARGE = """
+    CREATE TABLE experts (id serial PRIMARY KEY, name text NOT NULL);
+    INSERT INTO experts (name) SELECT 'expert ' || n FROM generate_series(1, 85) AS n;
+    CREATE TABLE knowledge_nodes AS SELECT n AS id,
+        (SELECT string_agg(md5(random()::text || n), '') FROM generate_series(1, 32)) AS content
+        FROM generate_series(1, 50000) AS n;
+"""
+
+
+@pytest.fixture(scope="session")
+def small_database(postgres17: PostgresServer) -> PostgresServer:
+    """A database of about 3 MB on the shared server; tests read it, and none changes it."""
+    return _filled(postgres17, SMALL)
+
+
+@pytest.fixture(scope="session")
+def large_database(postgres17: PostgresServer) -> PostgresServer:
+    """A database of about 50 MB that compresses to half: enough for several parts of an upload."""
+    return _filled(postgres17, LARGE)
+
+
+def _filled(server: PostgresServer, script: str) -> PostgresServer:
+    database = create_database(server, "faults")
+    database.execute(*script.split(";\n")[:-1])
+    return database
+
+
+@pytest.fixture
+def own_server(postgres: PostgresServers) -> PostgresServer:
+    """A small database on a server of the test's own, which may be stopped and killed."""
+    server = postgres(version=17, command=["-c", "fsync=off"])
+    server.execute(*SMALL.split(";\n")[:-1])
+    return server
+
+
+@pytest.fixture
+def victim_of(
+    tmp_path: Path, engine: docker.DockerClient, request: pytest.FixtureRequest
+) -> Callable[[PostgresServer], Victim]:
+    """Makes the target of a test: `victim_of(server)`. Its name is the test's own, so that its helpers are known."""
+    name = f"victim-{abs(hash(request.node.nodeid)):x}"
+    return lambda server: make_victim(name, tmp_path, server, engine)
+
+
+@pytest.fixture
+def victim(victim_of: Callable[[PostgresServer], Victim], small_database: PostgresServer) -> Victim:
+    """A target on the small database, backed up to one folder."""
+    return victim_of(small_database)
