@@ -132,10 +132,14 @@ class _Leash:
             self.failure = error
             self.close()
 
-    def close(self) -> None:
-        """Hang up; a feeder that is still sending is stopped by it."""
+    def hang_up(self) -> None:
+        """End the connection; whoever reads from it or sends to it is woken."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Hang up; a feeder that is still sending is stopped by it."""
+        self.hang_up()
         with contextlib.suppress(OSError):
             self._file.close()
             self._socket.close()
@@ -257,7 +261,7 @@ class Exec:
     def __init__(self, client: docker.DockerClient, exec_id: str, stream: Any, leash: _Leash, deadline: float) -> None:
         self._client, self._id, self._stream, self._leash = client, exec_id, stream, leash
         # A program that has gone quiet cannot be asked for the time: hanging up on it ends the wait for its output.
-        self._watch = threading.Timer(deadline, leash.close)
+        self._watch = threading.Timer(deadline, leash.hang_up)
         self._watch.daemon = True
         self._watch.start()
         self._ends = time.monotonic() + deadline

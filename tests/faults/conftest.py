@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import docker
 import pytest
 
 from tests.bed.postgres import PostgresServer, PostgresServers, create_database
-from tests.faults.victim import Victim, make_victim
+from tests.faults.victim import Runs, Victim, make_victim
 
 SMALL = """
     CREATE TABLE experts (id serial PRIMARY KEY, name text NOT NULL);
@@ -21,7 +21,7 @@ LARGE = """
     CREATE TABLE experts (id serial PRIMARY KEY, name text NOT NULL);
     INSERT INTO experts (name) SELECT 'expert ' || n FROM generate_series(1, 85) AS n;
     CREATE TABLE knowledge_nodes AS SELECT n AS id,
-        (SELECT string_agg(md5(random()::text || n), '') FROM generate_series(1, 32)) AS content
+        (SELECT string_agg(md5(random()::text || (n * part)::text), '') FROM generate_series(1, 32) AS part) AS content
         FROM generate_series(1, 50000) AS n;
 """
 
@@ -52,13 +52,21 @@ def own_server(postgres: PostgresServers) -> PostgresServer:
     return server
 
 
+@pytest.fixture(scope="session")
+def runs() -> Iterator[Runs]:
+    """What forks a process for every run."""
+    driver = Runs()
+    yield driver
+    driver.stop()
+
+
 @pytest.fixture
 def victim_of(
-    tmp_path: Path, engine: docker.DockerClient, request: pytest.FixtureRequest
+    tmp_path: Path, engine: docker.DockerClient, runs: Runs, request: pytest.FixtureRequest
 ) -> Callable[[PostgresServer], Victim]:
     """Makes the target of a test: `victim_of(server)`. Its name is the test's own, so that its helpers are known."""
     name = f"victim-{abs(hash(request.node.nodeid)):x}"
-    return lambda server: make_victim(name, tmp_path, server, engine)
+    return lambda server: make_victim(name, tmp_path, server, engine, runs)
 
 
 @pytest.fixture

@@ -1,29 +1,42 @@
-"""Run the command line in a process that a named fault strikes at a named point: `POINT ACTION -- COMMAND …`.
+"""Run the command line in processes that a named fault strikes at a named point.
 
-The product has no hook for this: its functions are wrapped here, in the process of the test. ACTION is `kill` (SIGKILL,
-as the kernel does when memory runs out) or `pause` (a file says that the point is reached, another that it goes on).
+The product has no hook for this: its functions are wrapped here. The fault's action is `kill` (SIGKILL, as the kernel
+does when memory runs out) or `pause` (a file says that the point is reached, another that it goes on).
+
+Started as a program it imports everything once and then forks a process for each line of JSON it reads: a process of
+its own for every run, without two seconds of imports for each of the hundreds that these tests need.
 """
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import signal
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import botocore.endpoint
 import tenacity
 
+from deployments import cli
 from tasks import menu, orchestration
-from tasks.backups import file, proof, take
+from tasks.backups import file
 from tasks.containers import programs
 from tasks.databases.tally import Frozen
 from tasks.history.store import History
 from tasks.storage import catalogue, local
 from tasks.storage.local import LocalStorage
+from tasks.storage.s3 import S3Storage
+
+for each in ("flows.backup", "flows.verify", "pandas", "apprise", "boto3"):
+    importlib.import_module(each)
 
 REACHED, GO_ON = "reached", "go-on"
 PAUSE_SECONDS = 60.0
@@ -81,17 +94,6 @@ def _is_manifest(_partial: Path, target: Path) -> bool:
     return target.name == "manifest.json"
 
 
-def _s3(name: str, *, late: bool = False, call: int = 1) -> Install:
-    """boto3 is imported by those alone who need it."""
-
-    def install(strike: Strike) -> None:
-        from tasks.storage.s3 import S3Storage
-
-        (after if late else before)(S3Storage, name, call)(strike)
-
-    return install
-
-
 POINTS: dict[str, Install] = {
     "lock taken": before(menu, "sweep"),
     "cluster judged": after(menu, "judge_cluster"),
@@ -107,7 +109,9 @@ POINTS: dict[str, Install] = {
     "before reading back": before(menu, "read_objects"),
     "while pg_restore reads": before(programs._Leash, "feed"),
     "before any manifest": before(file, "write_manifest"),
-    "manifest written, not named": before(LocalStorage, "_reveal", when=lambda _self, _partial, to, _key: "manifest" in to.name),
+    "manifest written, not named": before(
+        LocalStorage, "_reveal", when=lambda _self, _partial, to, _key: "manifest" in to.name
+    ),
     "manifest named, partial left": after(local, "_link", when=_is_manifest),
     "between two manifests": before(file, "write_manifest", call=2),
     "before the history": before(History, "record"),
@@ -116,20 +120,16 @@ POINTS: dict[str, Install] = {
     "manifest rotated away": after(LocalStorage, "delete"),
     "one copy rotated away": after(file, "delete_backup"),
     "before telling": before(menu, "tell"),
-    "second part of an upload": _s3("_send_part", call=2),
-    "upload sent, not complete": _s3("_complete"),
-    "upload complete": _s3("_complete", late=True),
-    "before proof": before(proof, "read_back"),
-    "before globals are asked": before(take, "take_globals"),
-    "manifest read back": before(catalogue, "read_back"),
+    "second part of an upload": before(S3Storage, "_send_part", call=2),
+    "upload sent, not complete": before(S3Storage, "_complete"),
+    "upload complete": after(S3Storage, "_complete"),
+    "manifest not read back": before(catalogue, "read_back"),
     "nowhere": lambda _strike: None,
 }
 
 
 def hurry() -> None:
     """Wait a moment where the product waits seconds before it tries again; how often it tries stays."""
-    import botocore.endpoint
-
     orchestration.wait_exponential_jitter = lambda **_: tenacity.wait_fixed(0.1)  # type: ignore[attr-defined]
     botocore.endpoint.time = SimpleNamespace(sleep=lambda _: time.sleep(0.05), time=time.time)  # type: ignore[attr-defined]
 
@@ -147,15 +147,49 @@ def _pause() -> None:
         time.sleep(0.02)
 
 
-def main() -> None:
-    """Install the fault, then be the command line."""
-    point, action, _, *command = sys.argv[1:]
+def run(request: dict[str, Any]) -> None:
+    """Become the run that was asked for: its own session, folder of output, environment and fault."""
+    os.setsid()
+    for stream, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), stream)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    tempfile.tempdir = None
     hurry()
-    POINTS[point]({"kill": _kill, "pause": _pause}[action])
-    sys.argv = ["rollcall", *command]
-    from deployments.cli import main as rollcall
+    POINTS[request["at"]]({"kill": _kill, "pause": _pause}[request["action"]])
+    sys.argv = ["rollcall", *request["command"]]
+    cli.main()
 
-    rollcall()
+
+def answer(request: dict[str, Any]) -> Any:
+    """The pid of a started run; the exit code (minus the signal) of one that ended, else None."""
+    if "pid" in request:
+        pid, status = os.waitpid(request["pid"], os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if pid else None
+    pid = os.fork()
+    if pid == 0:
+        try:
+            run(request)
+        finally:  # Nothing of this loop may go on in the child; a traceback is for the test to find.
+            code = _leave()
+            os._exit(code)
+    return pid
+
+
+def _leave() -> int:
+    error = sys.exc_info()[1]
+    if error is not None and not isinstance(error, SystemExit):
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -80,21 +82,50 @@ class Outcome:
         return self
 
 
+class Runs:
+    """The driver: it forks a process for every run."""
+
+    def __init__(self) -> None:
+        self._driver = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.driver"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+
+    def ask(self, request: dict[str, Any]) -> Any:
+        """What the driver answers."""
+        assert self._driver.stdin is not None
+        assert self._driver.stdout is not None
+        self._driver.stdin.write(json.dumps(request) + "\n")
+        self._driver.stdin.flush()
+        return json.loads(self._driver.stdout.readline())
+
+    def stop(self) -> None:
+        """End the driver."""
+        self._driver.communicate()
+
+
 @dataclass
 class Process:
-    """A run that goes on beside the test."""
+    """A run that goes on beside the test; it tells its exit code (minus the signal) once."""
 
-    process: subprocess.Popen[str]
+    pid: int
+    poll: Callable[[], int | None]
     folder: Path
+    output: Path
     started: float = field(default_factory=time.monotonic)
 
     def at_the_point(self) -> Self:
         """Return once the driver has paused. Fails if the run ends before."""
-        wait_until(
-            lambda: (self.folder / REACHED).exists() or self.process.poll() is not None, RUN_SECONDS, "the point"
-        )
-        if self.process.poll() is not None:
-            raise AssertionError(f"It ended before the point was reached: {self.process.communicate()}")
+        code = None
+        given_up = time.monotonic() + RUN_SECONDS
+        while not (self.folder / REACHED).exists():
+            code = self.poll()
+            assert code is None, self._outcome(code or 0)
+            assert time.monotonic() < given_up, "the point was not reached"
+            time.sleep(0.01)
         return self
 
     def go_on(self) -> Outcome:
@@ -104,15 +135,20 @@ class Process:
 
     def ended(self) -> Outcome:
         """Wait for the end; a run that takes too long is killed, and the test fails."""
-        try:
-            stdout, stderr = self.process.communicate(timeout=RUN_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            stdout, stderr = self.process.communicate()
-            raise AssertionError(f"No end after {RUN_SECONDS:g} s: {stderr}") from None
+        given_up = time.monotonic() + RUN_SECONDS
+        while (code := self.poll()) is None:
+            if time.monotonic() > given_up:
+                os.kill(self.pid, signal.SIGKILL)
+                raise AssertionError(f"No end after {RUN_SECONDS:g} s: {self._outcome(-9)}")
+            time.sleep(0.01)
         for mark in (REACHED, GO_ON):
             (self.folder / mark).unlink(missing_ok=True)
-        return Outcome(self.process.returncode, stdout, stderr, time.monotonic() - self.started)
+        return self._outcome(code)
+
+    def _outcome(self, code: int) -> Outcome:
+        seconds = time.monotonic() - self.started
+        stdout, stderr = ((self.output / name).read_text() for name in ("stdout", "stderr"))
+        return Outcome(code, stdout, stderr, seconds)
 
 
 @dataclass
@@ -125,6 +161,7 @@ class Victim:
     engine: docker.DockerClient
     document: dict[str, Any]
     environment: dict[str, str]
+    runs: Runs
 
     @property
     def target(self) -> dict[str, Any]:
@@ -155,18 +192,28 @@ class Victim:
     ) -> Process:
         """Start a command; `at`: where the driver strikes, None for the plain command line with its real waits."""
         self.config.write_text(json.dumps(self.document) if text is None else text)
-        module = ["deployments"] if at is None else ["tests.faults.driver", at, action, "--"]
         given = {**os.environ, **self.environment, **(environment or {})}
-        process = subprocess.Popen(
-            [sys.executable, "-m", *module, *command, "--config", str(self.config)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={name: value for name, value in given.items() if value is not None},
-        )
-        return Process(process, self.folder)
+        known = {name: value for name, value in given.items() if value is not None}
+        output = Path(tempfile.mkdtemp(prefix="run-", dir=self.folder))
+        arguments = [*command, "--config", str(self.config)]
+        if at is None:
+            return self._plainly(arguments, known, output)
+        files = {name: str(output / name) for name in ("stdout", "stderr")}
+        request = {"command": arguments, "environment": known, "at": at, "action": action, **files}
+        pid = self.runs.ask(request)
+        return Process(pid, lambda: self.runs.ask({"pid": pid}), self.folder, output)
+
+    def _plainly(self, arguments: list[str], environment: dict[str, str], output: Path) -> Process:
+        with (output / "stdout").open("w") as stdout, (output / "stderr").open("w") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "deployments", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=ROOT,
+                env=environment,
+            )
+        return Process(process.pid, process.poll, self.folder, output)
 
     def add_local(self, name: str, path: Path | None = None) -> Path:
         """One more folder that every backup goes to; return it."""
@@ -193,7 +240,7 @@ class Victim:
 
     def listed(self) -> dict[str, Any]:
         """What `rollcall backups --json` prints."""
-        return self.start("backups", self.name, "--json", at=None).ended().went_well().document
+        return self.start("backups", self.name, "--json").ended().went_well().document
 
     def is_whole(self) -> list[str]:
         """The ids of the backups listed, once every object of each is read and hashed; nothing may be damaged."""
@@ -230,25 +277,15 @@ class Victim:
         ]
 
     def leaves_nothing_stored(self) -> None:
-        """A run that failed in an orderly way leaves no file in a storage or a folder for passing things."""
-        left = [path for path in self._files() if path.parent.name not in self.is_whole_ids()]
-        assert left == []
+        """A run that failed in an orderly way leaves no file in a folder that is of no backup, and passes nothing on."""
+        ids = set(self.is_whole())
+        assert [path for path in self._files() if not ids & set(path.parts)] == []
         assert list((self.folder / "tmp").iterdir()) == []
-
-    def is_whole_ids(self) -> set[str]:
-        return {entry["id"] for entry in self.listed()["backups"]}
 
     def _files(self) -> list[Path]:
         sections = self.document["storages"].values()
         folders = [Path(each["path"]) for each in sections if each["type"] == "local"]
-        ids = self.is_whole_ids()
-        return [
-            path
-            for folder in folders
-            if folder.is_dir()
-            for path in folder.rglob("*")
-            if path.is_file() and not ids & set(path.parts)
-        ]
+        return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
 
 
 def command_lines() -> list[str]:
@@ -262,7 +299,7 @@ def command_lines() -> list[str]:
     return found
 
 
-def make_victim(name: str, folder: Path, server: PostgresServer, engine: docker.DockerClient) -> Victim:
+def make_victim(name: str, folder: Path, server: PostgresServer, engine: docker.DockerClient, runs: Runs) -> Victim:
     """A target on `server`'s database alone, backed up to one folder."""
     (folder / "tmp").mkdir()
     target = {
@@ -282,4 +319,4 @@ def make_victim(name: str, folder: Path, server: PostgresServer, engine: docker.
         "PREFECT_API_URL": "",
         "PREFECT_HOME": str(folder / "prefect"),
     }
-    return Victim(name, folder, server, engine, document, environment)
+    return Victim(name, folder, server, engine, document, environment, runs)
