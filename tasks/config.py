@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -164,13 +165,19 @@ class Config(Section):
     @model_validator(mode="after")
     def targets_name_known_storages(self) -> Config:
         """A backup that goes nowhere must be noticed before tonight."""
+        unknown: list[InitErrorDetails] = []
         for name, target in self.targets.items():
-            for storage in target.storages:
+            for position, storage in enumerate(target.storages):
                 if storage not in self.storages:
                     known = ", ".join(self.storages)
-                    raise ValueError(
-                        f"targets.{name}.storages names {storage!r}, which is not under storages ({known})"
+                    wrong = PydanticCustomError(
+                        "unknown_storage", "{text}", {"text": f"{storage!r} is not under storages ({known})"}
                     )
+                    unknown.append(
+                        InitErrorDetails(type=wrong, loc=("targets", name, "storages", position), input=storage)
+                    )
+        if unknown:
+            raise ValidationError.from_exception_data("Config", unknown)
         return self
 
     def target(self, name: str) -> Target:

@@ -16,6 +16,7 @@ class Code(NamedTuple):
 _LOOK = "rollcall verify {target}"
 _MEANT = "rollcall accept {target} --reason TEXT, if this was meant"
 _ROWS_BACK = "rollcall backups {target}; meant? rollcall accept {target} --reason TEXT"
+_RIGHT_ONE = "put the right cluster back; rollcall backups {target} lists what can bring it"
 _BACK_UP = "rollcall backup {target}"
 _NOTHING = "nothing to do"
 
@@ -25,8 +26,8 @@ CODES: dict[str, Code] = {
         "wrong volume", "put the pinned volume back (never down -v), then rollcall verify {target}"
     ),
     "volume.missing": Code("pinned volume missing", "do not start it on an empty one; rollcall backups {target}"),
-    "cluster.changed": Code("another database cluster", _MEANT),
-    "cluster.rewound": Code("cluster is an older copy", _MEANT),
+    "cluster.changed": Code("another database cluster", _RIGHT_ONE),
+    "cluster.rewound": Code("cluster is an older copy", _RIGHT_ONE),
     "container.missing": Code(
         "container missing", "start it again (docker compose up -d); then rollcall verify {target}"
     ),

@@ -12,11 +12,25 @@ from tasks.history.judge import is_accepted, judge_counts, judge_identity, judge
 from tasks.history.records import Observation, Pin
 from tasks.history.store import open_history
 from tasks.history.table_names import resolve_table
-from tasks.models import Finding, Identity, Manifest, Model, Tally, Verdict, verdict_of
+from tasks.models import WORST_FIRST, Finding, Identity, Manifest, Model, Tally, Verdict, verdict_of
 from tasks.storage import Storage, open_storage
 from tasks.storage.catalogue import Catalogue, catalogue
 
 ABSENCES = {ContainerMissing: "container.missing", ContainerStopped: "container.stopped"}
+
+
+# A wrong volume explains missing rows, never the other way round.
+SUBJECTS = ("volume", "cluster", "container", "database", "table", "rows", "schema", "storage", "backup")
+
+
+def causes_first(findings: Sequence[Finding]) -> list[Finding]:
+    """The worst first, and among equals what may explain the others."""
+
+    def rank(finding: Finding) -> tuple[int, int]:
+        subject = finding.code.partition(".")[0]
+        return WORST_FIRST.index(finding.severity), SUBJECTS.index(subject) if subject in SUBJECTS else len(SUBJECTS)
+
+    return sorted(findings, key=rank)
 
 
 class Judgement(Model):
@@ -28,7 +42,7 @@ class Judgement(Model):
 
     def with_findings(self, more: Sequence[Finding]) -> Judgement:
         """The same with further findings, and the verdict that follows."""
-        findings = [*self.findings, *more]
+        findings = causes_first([*self.findings, *more])
         return self.model_copy(update={"findings": findings, "verdict": verdict_of(findings)})
 
 

@@ -166,7 +166,8 @@ PASSING = (
     "in recovery mode",
     "too many clients",
 )
-WAITED_FOR_A_LOCK = ("could not obtain lock", "lock timeout")
+# pg_dump keeps --lock-wait-timeout by means of a statement timeout, which it sets for nothing else.
+WAITED_FOR_A_LOCK = ("could not obtain lock", "lock timeout", "due to statement timeout")
 
 
 def _failure(status: int | None, stderr: str) -> DatabaseError:

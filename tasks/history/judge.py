@@ -29,15 +29,13 @@ __all__ = [
     "resolve_table",
 ]
 
-# With one of these a tally is not what later ones are judged by: a bad value must never become the normal.
-_NEVER_ACCEPTED = {"table.missing", "volume.mismatch", "volume.missing", "cluster.changed", "cluster.rewound"}
-
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 
 
 def is_accepted(findings: Iterable[Finding]) -> bool:
-    """Whether an observation with these findings may become the baseline."""
-    return not any(finding.code in _NEVER_ACCEPTED or finding.code.startswith("rows.") for finding in findings)
+    """Whether an observation with these findings may become the baseline: not with anything critical, and not with
+    rows missing, however few. A bad value must never become the normal."""
+    return not any(finding.severity == "critical" or finding.code.startswith("rows.") for finding in findings)
 
 
 def judge_counts(
@@ -216,7 +214,7 @@ def _judge_volume(now: Identity, pinned_volume: str) -> list[Finding]:
         mounted = f"volume {now.volume}" if now.volume else "no Docker volume"
         message = (
             f"Container {now.container} keeps its data on {mounted}; it must be on volume {pinned_volume}: "
-            "the container was started with the wrong volume, so put it back with `rollcall restore-volume`."
+            f"it was started with the wrong volume, start it on {pinned_volume} again."
         )
         findings.append(Finding(code="volume.mismatch", severity="critical", message=message))
     if not named:
@@ -232,7 +230,7 @@ def _judge_cluster(now: Identity, pin: Pin | None, last: Identity | None) -> lis
     if pin is not None and now.system_identifier != pin.system_identifier:
         message = (
             f"Container {now.container} runs the cluster {now.system_identifier}; it must be "
-            f"{pin.system_identifier}: restore the right one with `rollcall restore-volume {pin.target}`, "
+            f"{pin.system_identifier}: put the right one back, "
             f"or after a planned upgrade run `rollcall accept {pin.target} --reason TEXT`."
         )
         return [Finding(code="cluster.changed", severity="critical", message=message)]

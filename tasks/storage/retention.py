@@ -29,7 +29,7 @@ class RetentionPlan:
     frozen: str | None
 
 
-FROZEN = "Rotation is frozen while the verdict is critical: nothing is deleted until it is healthy or accepted."
+FROZEN = "the verdict is critical: nothing is deleted until it is healthy or accepted"
 
 
 def plan(entries: Sequence[Kept], rule: Retention, now: datetime, frozen: bool) -> RetentionPlan:

@@ -15,7 +15,7 @@ from typing import Any, Self
 import psycopg
 
 from tests.bed.postgres import PostgresServer
-from tests.bed.progress import wait_until
+from tests.bed.progress import BedError, wait_until
 
 LOCKSTEP_ROWS = 100
 BOTH_SIDES = 1000
@@ -140,7 +140,13 @@ class Writer:
         for thread in self._threads:
             thread.start()
         wait_until(lambda: len(self.turns) == len(JOBS) or bool(self.failures), 20, "a first turn of every writer")
+        self.check()
         return self
+
+    def check(self) -> None:
+        """Raise BedError if a writer failed."""
+        if self.failures:
+            raise BedError("; ".join(self.failures))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

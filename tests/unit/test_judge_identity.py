@@ -75,7 +75,7 @@ def test_another_cluster_is_named_with_what_to_do() -> None:
     (finding,) = judge_identity(SEEN.model_copy(update={"system_identifier": "73"}), PIN, SEEN, RIGHT)
     assert "cluster 73" in finding.message
     assert PIN.system_identifier in finding.message
-    assert "rollcall restore-volume knowledge_os" in finding.message
+    assert "put the right one back" in finding.message
     assert "rollcall accept knowledge_os --reason" in finding.message
 
 
