@@ -5,9 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
@@ -21,6 +30,7 @@ DEFAULT_PATH = Path("deployments/targets.yaml")
 # A name becomes a folder, a key prefix and a lock file: nothing in it may need quoting anywhere.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 Name = Annotated[str, Field(pattern=NAME)]
+Text = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -45,7 +55,7 @@ class S3Storage(Section):
     """
 
     type: Literal["s3"]
-    bucket: str
+    bucket: Text
     prefix: str = ""
     endpoint_url: str | None = None
     region: str | None = None
@@ -76,6 +86,20 @@ class NotifyBlock(Section):
     """A Prefect notification block as `type-slug/name`, for example `slack-webhook/oncall`."""
 
     block: Annotated[str, Field(pattern=r"^[a-z0-9-]+/.+$")]
+
+
+def _notify_kind(given: Any) -> str:
+    """Which of the two was meant, so that an error speaks of that one alone."""
+    return (
+        "NotifyBlock"
+        if isinstance(given, NotifyBlock) or (isinstance(given, Mapping) and "block" in given)
+        else "NotifyUrl"
+    )
+
+
+NotifySection = Annotated[
+    Annotated[NotifyUrl, Tag("NotifyUrl")] | Annotated[NotifyBlock, Tag("NotifyBlock")], Discriminator(_notify_kind)
+]
 
 
 class Thresholds(Section):
@@ -124,10 +148,10 @@ class Target(Section):
     max_age_hours: after how long without a good backup `verify` warns.
     """
 
-    container: str
-    volume: str
-    database: str
-    user: str = "postgres"
+    container: Text
+    volume: Text
+    database: Text
+    user: Text = "postgres"
     password: SecretReference | None = None
     host: str | None = None
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
@@ -158,9 +182,9 @@ class Config(Section):
     history: str = "sqlite:///state/history.db"
     state: Path = Path("state")
     storages: dict[Name, StorageSection]
-    notify: list[NotifyUrl | NotifyBlock] = Field(default_factory=list)
+    notify: list[NotifySection] = Field(default_factory=list)
     remind_every_hours: Annotated[float, Field(gt=0)] = 1.0
-    targets: dict[Name, Target]
+    targets: Annotated[dict[Name, Target], Field(min_length=1)]
 
     @model_validator(mode="after")
     def targets_name_known_storages(self) -> Config:
@@ -219,7 +243,8 @@ def _read(path: Path) -> CommentedMap:
         document = YAML(typ="rt").load(text)
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        problem = str(error.problem or error).splitlines()[0]
+        # What follows ` with ` quotes the value of a repeated key, which may be a secret written where none belongs.
+        problem = str(error.problem or error).splitlines()[0].partition(" with value ")[0]
         raise ConfigError(f"{path}, line {line}: this is not valid YAML: {problem}.") from error
     except YAMLError as error:
         raise ConfigError(f"{path}: this is not valid YAML: {str(error).splitlines()[0]}.") from error
@@ -232,27 +257,38 @@ def _first_problem(path: Path, document: CommentedMap, error: ValidationError) -
     """One sentence about the first problem; the reader mends it and runs again."""
     problem = min(error.errors(), key=lambda each: _line_of(document, each["loc"]))
     keys = _keys_in_document(document, problem["loc"])
+    if problem["type"] == "missing":
+        keys.append(problem["loc"][-1])
     where = f"{path}, line {_line_of(document, problem['loc'])}"
-    key = ".".join(str(part) for part in keys)
-    return f"{where}: {_in_words(problem, key)}"
+    return f"{where}: {_in_words(problem, '.'.join(str(part) for part in keys))}."
 
 
 def _in_words(problem: Any, key: str) -> str:
-    kind, message = problem["type"], problem["msg"].removeprefix("Value error, ")
-    if kind == "extra_forbidden":
-        return f"the key {key} is not known; check its spelling, or remove it."
-    if kind == "missing":
-        return f"the key {key or problem['loc'][-1]} is missing."
     if _is_secret(problem["loc"]):
+        key = key.removesuffix(".env")
         return (
             f"{key} must name where the secret is, as {{env: NAME}}, {{file: PATH}} or {{block: NAME}}; "
-            "it is never written here."
+            "it is never written here"
         )
-    if kind == "value_error":
-        return f"{message}." if not key else f"{key}: {message}."
-    if kind == "string_pattern_mismatch":
-        return f"{key} may hold letters, digits, '_', '-' and '.' only, and starts with a letter or digit."
-    return f"{key}: {message[0].lower()}{message[1:]}."
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"the key {key} is not known; check its spelling, or remove it"
+        case "missing":
+            return f"the key {key} is missing"
+        case "union_tag_not_found":
+            return f"the key {key}.type is missing; it is local or s3"
+        case "union_tag_invalid":
+            return f"{key}.type must be local or s3"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return f"{key} must be a mapping"
+        case "too_short" | "string_too_short":
+            return f"{key} must not be empty"
+        case "string_pattern_mismatch" if problem["loc"][-1] == "block":
+            return f"{key} must be a block's type and name, for example slack-webhook/oncall"
+        case "string_pattern_mismatch":
+            return f"{key} may hold letters, digits, '_', '-' and '.' only, and starts with a letter or digit"
+    message = problem["msg"].removeprefix("Value error, ").partition(", unable to")[0]
+    return f"{key}: {message.replace('Input should be', 'must be')}"
 
 
 def _is_secret(location: tuple[int | str, ...]) -> bool:
@@ -261,17 +297,15 @@ def _is_secret(location: tuple[int | str, ...]) -> bool:
 
 
 def _keys_in_document(document: Any, location: tuple[int | str, ...]) -> list[int | str]:
-    """The location without pydantic's own names of union members; a missing last key stays."""
+    """The part of the location that the document has: without pydantic's own names of union members."""
     keys: list[int | str] = []
     node = document
-    for position, part in enumerate(location):
+    for part in location:
         if (isinstance(node, CommentedMap) and part in node) or (
             isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node)
         ):
             node = node[part]
-        elif not (position == len(location) - 1 and isinstance(node, CommentedMap)):
-            continue
-        keys.append(part)
+            keys.append(part)
     return keys
 
 
@@ -279,27 +313,30 @@ def _line_of(document: Any, location: tuple[int | str, ...]) -> int:
     """The line (from 1) of the deepest key of `location` that the document has."""
     line, node = 1, document
     for part in _keys_in_document(document, location):
-        if isinstance(node, CommentedMap) and part in node:
-            line = node.lc.key(part)[0] + 1
-        elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
-            line = node.lc.item(part)[0] + 1
-        else:
-            break
+        line = (node.lc.key(part) if isinstance(node, CommentedMap) else node.lc.item(part))[0] + 1
         node = node[part]
     return int(line)
 
 
 def _anchored(config: Config, folder: Path) -> Config:
     """The configuration with every relative path made absolute from `folder`."""
-    storages = {
-        name: storage.model_copy(update={"path": folder / storage.path.expanduser()})
-        if isinstance(storage, LocalStorage)
-        else storage
-        for name, storage in config.storages.items()
-    }
     history = config.history
     if history.startswith("sqlite:///") and not history.startswith("sqlite:////"):
         history = f"sqlite:///{folder / history.removeprefix('sqlite:///')}"
-    return config.model_copy(
-        update={"storages": storages, "history": history, "state": folder / config.state.expanduser()}
-    )
+    return cast("Config", _with_paths_from(folder, config)).model_copy(update={"history": history})
+
+
+def _with_paths_from(folder: Path, value: Any) -> Any:
+    """`value` with every path in it, however deep, absolute: those of storages, of the state, of secret files."""
+    match value:
+        case Path():
+            return folder / value.expanduser()
+        case BaseModel():
+            return value.model_copy(
+                update={name: _with_paths_from(folder, getattr(value, name)) for name in type(value).model_fields}
+            )
+        case dict():
+            return {key: _with_paths_from(folder, each) for key, each in value.items()}
+        case list():
+            return [_with_paths_from(folder, each) for each in value]
+    return value

@@ -104,7 +104,7 @@ def _definitions(connection: Connection, turn: int) -> None:
     body = f"AS $$ SELECT '{turn}' $$"
     connection.execute(f"CREATE OR REPLACE FUNCTION app.phrase() RETURNS text LANGUAGE sql {body}".encode())
     connection.execute(f"CREATE OR REPLACE VIEW app.seen AS SELECT id, {turn} AS turn FROM app.accounts".encode())
-    if turn < 40:
+    if turn < 50:
         connection.execute(f"CREATE INDEX accounts_{turn} ON app.accounts (balance) WHERE id < {turn}".encode())
 
 
@@ -139,8 +139,12 @@ class Writer:
         self._threads = [threading.Thread(target=self._run, args=(job, pause)) for job, pause in JOBS.items()]
         for thread in self._threads:
             thread.start()
-        wait_until(lambda: len(self.turns) == len(JOBS) or bool(self.failures), 20, "a first turn of every writer")
-        self.check()
+        try:
+            wait_until(lambda: len(self.turns) == len(JOBS) or bool(self.failures), 20, "a first turn of every writer")
+            self.check()
+        except BaseException:
+            self._stop()
+            raise
         return self
 
     def check(self) -> None:
@@ -151,12 +155,15 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         self._ended.set()
         for thread in self._threads:
             thread.join(timeout=30)
 
     def _run(self, job: Job, pause: float) -> None:
-        turn = 0
+        turn = 10  # So that those before the first have names too.
         try:
             with self.server.connect(autocommit=True) as connection:
                 while not self._ended.wait(random.uniform(0, pause)):
