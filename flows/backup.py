@@ -80,6 +80,6 @@ def _finish(settings: Config, manifest: Manifest, judgement: Judgement, ledger: 
     rotation = menu.rotate(settings, manifest.target, critical=manifest.quarantined)
     menu.discard(settings, ledger.left_behind)
     judgement = judgement.with_findings(storage_findings(ledger.failed | rotation.failed))
-    menu.tell(settings, manifest.target, judgement, manifest.identity, manifest.tally.counts, manifest.id)
+    menu.tell(settings, manifest.target, judgement, manifest.identity, manifest.tally.counts, rotation.newest_good)
     menu.report_backup(manifest, judgement.expected, rotation)
     return manifest

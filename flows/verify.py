@@ -29,11 +29,12 @@ def verify(target: str, config: str | None = None) -> CheckResult:
     try:
         menu.restore_history(settings, target)
         judgement, tally, identity = _look_and_judge(settings, target, now)
-        backups = freshness_findings(settings, target, menu.look_at_backups(settings, target))
+        shelves = menu.look_at_backups(settings, target)
+        backups = freshness_findings(settings, target, shelves)
         volume = menu.look_for_volume(settings.target(target))
         judgement = judgement.with_findings([*volume, *backups])
         menu.remember(settings, target, "verify", now, judgement, tally, identity)
-        return _finish(settings, target, now, judgement, tally, identity)
+        return _finish(settings, target, now, judgement, tally, identity, shelves.newest_good)
     except RollcallError as error:
         menu.tell_failure(settings, target, "verify", error)
         raise
@@ -61,9 +62,10 @@ def _finish(
     judgement: Judgement,
     tally: Tally,
     identity: Identity | None,
+    good_backup: str | None,
 ) -> CheckResult:
     """Tell whom it concerns, and leave a report; an undelivered alert is itself a finding."""
-    undelivered = menu.tell(settings, target, judgement, identity, tally.counts, None)
+    undelivered = menu.tell(settings, target, judgement, identity, tally.counts, good_backup)
     judgement = judgement.with_findings(undelivered)
     result = CheckResult(
         target=target,

@@ -195,7 +195,9 @@ class Config(Section):
                 if storage not in self.storages:
                     known = ", ".join(self.storages)
                     wrong = PydanticCustomError(
-                        "unknown_storage", "{text}", {"text": f"{storage!r} is not under storages ({known})"}
+                        "unknown_storage",
+                        "{text}",
+                        {"text": f"names {storage!r}, which is not under storages ({known})"},
                     )
                     unknown.append(
                         InitErrorDetails(type=wrong, loc=("targets", name, "storages", position), input=storage)
@@ -260,40 +262,39 @@ def _first_problem(path: Path, document: CommentedMap, error: ValidationError) -
     if problem["type"] == "missing":
         keys.append(problem["loc"][-1])
     where = f"{path}, line {_line_of(document, problem['loc'])}"
-    return f"{where}: {_in_words(problem, '.'.join(str(part) for part in keys))}."
+    return f"{where}: {_in_words(problem, keys)}."
 
 
-def _in_words(problem: Any, key: str) -> str:
-    if _is_secret(problem["loc"]):
-        key = key.removesuffix(".env")
-        return (
-            f"{key} must name where the secret is, as {{env: NAME}}, {{file: PATH}} or {{block: NAME}}; "
-            "it is never written here"
-        )
-    match problem["type"]:
-        case "extra_forbidden":
-            return f"the key {key} is not known; check its spelling, or remove it"
-        case "missing":
-            return f"the key {key} is missing"
-        case "union_tag_not_found":
-            return f"the key {key}.type is missing; it is local or s3"
-        case "union_tag_invalid":
-            return f"{key}.type must be local or s3"
-        case "model_type" | "dict_type" | "model_attributes_type":
-            return f"{key} must be a mapping"
-        case "too_short" | "string_too_short":
-            return f"{key} must not be empty"
-        case "string_pattern_mismatch" if problem["loc"][-1] == "block":
-            return f"{key} must be a block's type and name, for example slack-webhook/oncall"
-        case "string_pattern_mismatch":
-            return f"{key} may hold letters, digits, '_', '-' and '.' only, and starts with a letter or digit"
+SENTENCES = {
+    "extra_forbidden": "the key {key} is not known; check its spelling, or remove it",
+    "missing": "the key {key} is missing",
+    "union_tag_not_found": "the key {key}.type is missing; it is local or s3",
+    "union_tag_invalid": "{key}.type must be local or s3",
+    "model_type": "{key} must be a mapping",
+    "model_attributes_type": "{key} must be a mapping",
+    "dict_type": "{key} must be a mapping",
+    "list_type": "{key} must be a list",
+    "too_short": "{key} must not be empty",
+    "string_too_short": "{key} must not be empty",
+    "string_pattern_mismatch": "{key} may hold letters, digits, '_', '-' and '.' only, and starts with a letter or digit",
+    "block": "{key} must be a block's type and name, for example slack-webhook/oncall",
+    "secret": "{key} must name where the secret is, as {{env: NAME}}, {{file: PATH}} or {{block: NAME}}; "
+    "it is never written here",
+}
+SECRETS = {kind.__name__ for kind in (EnvReference, FileReference, BlockReference)}
+
+
+def _in_words(problem: Any, keys: list[int | str]) -> str:
+    kind, location = problem["type"], problem["loc"]
+    if SECRETS.intersection(location):
+        kind, keys = "secret", [key for key in keys if key not in {"env", "file", "block"}]
+    elif kind == "string_pattern_mismatch" and location[-1] == "block":
+        kind = "block"
+    key = ".".join(str(part) for part in keys)
+    if kind in SENTENCES:
+        return SENTENCES[kind].format(key=key)
     message = problem["msg"].removeprefix("Value error, ").partition(", unable to")[0]
-    return f"{key}: {message.replace('Input should be', 'must be')}"
-
-
-def _is_secret(location: tuple[int | str, ...]) -> bool:
-    kinds = {kind.__name__ for kind in (EnvReference, FileReference, BlockReference)}
-    return any(part in kinds for part in location)
+    return f"{key}: {message}" if kind == "value_error" else f"{key} {message.replace('Input should be', 'must be')}"
 
 
 def _keys_in_document(document: Any, location: tuple[int | str, ...]) -> list[int | str]:

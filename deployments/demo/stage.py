@@ -21,8 +21,7 @@ def refuse_what_is_not_ours(scene: Scene) -> None:
     names = {"container": [CONTAINER], "volume": [RIGHT_VOLUME, WRONG_VOLUME], "network": networks}
     for kind in names:
         for project in PROJECTS:
-            found = _ids(scene, kind, f"com.docker.compose.project={project}")
-            names[kind].extend(found)
+            names[kind] += _ids(scene, kind, f"com.docker.compose.project={project}")
     for kind, wanted in names.items():
         for name in wanted:
             found = _inspect(scene, kind, name)

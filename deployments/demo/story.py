@@ -44,7 +44,7 @@ class Story:
         self.servers.ready()
         stage.grow(self.scene)
         self.right_cluster = stage.cluster_number(self.scene)
-        self._dashboard("85 experts, 26337 nodes")
+        self._dashboard("experts 85, nodes 26337")
 
     def _a_good_night(self) -> None:
         self.voice.step("A good night: a backup to a local folder and to S3, then a check")
@@ -64,7 +64,7 @@ class Story:
         ready = "docker exec knowledge_postgres pg_isready"
         self.voice.command(ready)
         self.voice.output(self.scene.must(ready.split()))
-        self._dashboard("1 experts, 27 nodes")
+        self._dashboard("experts 1, nodes 27")
         broken = stage.psql(self.scene, "SELECT name, usage_count FROM experts")
         self.voice.output("every page:  " + next(iter(broken.stderr.splitlines()), ""))
 
@@ -88,7 +88,9 @@ class Story:
 
     def _the_next_night(self) -> None:
         self.voice.step("The nightly backup runs all the same: kept, but in quarantine, and nothing old is deleted")
-        said = self._rollcall("backup", exits=CRITICAL, also="Rotation is frozen")
+        said = self._rollcall(
+            "backup", exits=CRITICAL, also="Rotation is frozen", show="QUARAN|local|offsite|rows in 3|volume.mis"
+        )
         expect("QUARANTINED" in said, "The backup of the wrong volume was not quarantined.")
         expect("Rotation is frozen" in said, "Rotation was not frozen by the wrong volume.")
         self._rollcall("backups", exits=0)
@@ -125,7 +127,7 @@ class Story:
             self.voice.output(said)
 
     def _dashboard(self, expected: str) -> None:
-        counts = "SELECT format('%s experts, %s nodes', (SELECT count(*) FROM experts), count(*)) FROM knowledge_nodes"
+        counts = "SELECT format('experts %s, nodes %s', (SELECT count(*) FROM experts), count(*)) FROM knowledge_nodes"
         seen = stage.psql(self.scene, counts).stdout.strip()
         self.voice.output(f"dashboard:   {seen}")
         expect(seen == expected, f"The database of the demo holds {seen or 'nothing'} where {expected} belong.")
@@ -143,4 +145,6 @@ class Story:
         return "\n".join([*done.stdout.splitlines(), *logged])
 
     def _show_message(self, message: dict[str, str], lines: int | None = None) -> None:
-        self.voice.output("\n".join(f"| {line}" for line in [message["title"], *message["message"].splitlines()][:lines]))
+        self.voice.output(
+            "\n".join(f"| {line}" for line in [message["title"], *message["message"].splitlines()][:lines])
+        )

@@ -21,12 +21,13 @@ log = logging.getLogger("rollcall")
 
 
 class Rotation(Model):
-    """What rotation did: ids deleted, why it was frozen, and storages that could not be tidied."""
+    """What rotation did: ids deleted, why it was frozen, storages that could not be tidied, the newest good backup."""
 
     deleted: list[str]
     kept: int
     frozen: str | None = None
     failed: dict[str, str] = {}
+    newest_good: str | None = None
 
 
 def compose_manifest(
@@ -105,11 +106,18 @@ def rotate(config: Config, target: str, *, critical: bool) -> Rotation:
         frozen = f"not every storage could be asked ({', '.join(found.unreachable)})"
     if frozen:
         log.warning("Rotation is frozen: %s.", frozen.rstrip("."))
-        return Rotation(deleted=[], kept=len(found.backups), frozen=frozen, failed=found.unreachable)
+        return Rotation(
+            deleted=[],
+            kept=len(found.backups),
+            frozen=frozen,
+            failed=found.unreachable,
+            newest_good=found.newest_good,
+        )
     for backup_id, reason in planned.delete:
         log.info("Rotation deletes %s: %s.", backup_id, reason)
     deleted = [backup_id for backup_id, _ in planned.delete]
-    return Rotation(deleted=deleted, kept=len(planned.keep), failed=_delete(config, target, deleted))
+    failed = _delete(config, target, deleted)
+    return Rotation(deleted=deleted, kept=len(planned.keep), failed=failed, newest_good=found.newest_good)
 
 
 def _delete(config: Config, target: str, ids: Sequence[str]) -> dict[str, str]:

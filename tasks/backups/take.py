@@ -20,6 +20,7 @@ from tasks.config import Config, Target
 from tasks.containers.engine import engine
 from tasks.containers.programs import beside, sweep_helpers
 from tasks.databases import dump
+from tasks.databases.lock_watch import lock_watch
 from tasks.databases.tally import Frozen, frozen
 from tasks.errors import DatabaseError, StorageError, TablesLocked
 from tasks.models import Model, Role, StoredObject, Tally
@@ -95,7 +96,8 @@ def take_database(config: Config, target: str, seen: Seen, backup_id: str, datab
 def _take_database(config: Config, label: Label, seen: Seen, database: str, into: Sequence[str]) -> Part:
     rules = config.target(label.target)
     started = time.monotonic()
-    line = dump.dump_line(dump.connection_string(rules, seen.container, seen.way, database))
+    name = f"rollcall {label.backup_id}"
+    line = dump.dump_line(dump.connection_string(rules, seen.container, seen.way, database, name))
     way = login(rules, seen.way, database)
     with (
         engine() as client,
@@ -103,6 +105,7 @@ def _take_database(config: Config, label: Label, seen: Seen, database: str, into
         # own, in which a TRUNCATE can queue, is as short as a connection.
         beside(client, seen.container, dump.program(rules, line, way.password or ""), owner=label.target) as running,
         frozen(way, lock_wait=rules.lock_wait) as instant,
+        lock_watch(way, name, instant.backend_pid, running.stop),
     ):
         running.say(instant.snapshot)
         with _tally_beside(instant, database) as counting:

@@ -30,8 +30,8 @@ def _server(target: Target, container: Container, way: Way) -> tuple[str, int]:
     return (way.host, way.port) if target.host else ("127.0.0.1", container.port)
 
 
-def connection_string(target: Target, container: Container, way: Way, database: str) -> str:
-    """For `--dbname`, quoted for libpq and for the shell; it holds no password."""
+def connection_string(target: Target, container: Container, way: Way, database: str, name: str = "rollcall") -> str:
+    """For `--dbname`, quoted for libpq and for the shell; it holds no password. `name`: what the session is called."""
     host, port = _server(target, container, way)
     return shlex.quote(
         make_conninfo(
@@ -39,7 +39,7 @@ def connection_string(target: Target, container: Container, way: Way, database: 
             port=port,
             user=target.user,
             dbname=database,
-            application_name="rollcall",
+            application_name=name,
             connect_timeout=10,
         )
     )

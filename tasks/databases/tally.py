@@ -151,9 +151,6 @@ def _attempt(connection: Connection, login: Login, lock_wait: float) -> Frozen:
     seen = catalog.relations(connection)
     if row is None or _places(seen) != _places(listed):
         raise _Moved
-    for view in seen:
-        if view.kind == MATERIALIZED_VIEW:
-            _lock_view(connection, view)
     return Frozen(login, connection, snapshot=row[0], backend_pid=row[1], relations=seen)
 
 
@@ -182,11 +179,6 @@ def _refuse_hidden(listed: Iterable[Relation], login: Login) -> None:
 def _lock_query(tables: Sequence[Relation]) -> sql.Composed:
     names = sql.SQL(", ").join(sql.SQL("ONLY {}").format(table.identifier) for table in tables)
     return sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names)
-
-
-def _lock_view(connection: Connection, view: Relation) -> None:
-    """LOCK TABLE does not take materialised views; planning a query locks one until the transaction's end."""
-    connection.execute(sql.SQL("EXPLAIN SELECT FROM {}").format(view.identifier))
 
 
 def _is_counted(relation: Relation) -> bool:

@@ -52,6 +52,11 @@ class Catalogue:
     damaged: list[Damaged] = field(default_factory=list)
     unreachable: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def newest_good(self) -> str | None:
+        """The id of the newest backup that is not quarantined; None where there is none."""
+        return next((entry.manifest.id for entry in self.backups if not entry.manifest.quarantined), None)
+
 
 def new_id(now: datetime, token: str) -> str:
     """The id of a backup taken at `now` (with a zone): `20261122T221804Z-3f9a1c`. Ids sort by time."""

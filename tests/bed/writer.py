@@ -34,6 +34,7 @@ SCHEMA = (
     "CREATE SEQUENCE app.ticket INCREMENT 7",
     "CREATE TABLE app.measured (at int, value float8) PARTITION BY RANGE (at)",
     "CREATE TABLE app.measured_0 PARTITION OF app.measured FOR VALUES FROM (0) TO (1000)",
+    "CREATE MATERIALIZED VIEW app.added_up AS SELECT balance > 0 AS rich, count(*) FROM app.accounts GROUP BY 1",
     "CREATE FUNCTION app.phrase() RETURNS text LANGUAGE sql AS $$ SELECT '0' $$",
 )
 
@@ -108,6 +109,13 @@ def _definitions(connection: Connection, turn: int) -> None:
         connection.execute(f"CREATE INDEX accounts_{turn} ON app.accounts (balance) WHERE id < {turn}".encode())
 
 
+def _views(connection: Connection, turn: int) -> None:
+    """A migration: its view is his alone until it gets the table too. And a materialised view, refreshed."""
+    connection.execute("REFRESH MATERIALIZED VIEW app.added_up")
+    connection.execute(f"CREATE OR REPLACE VIEW app.narrow AS SELECT id, {turn} AS turn FROM app.wide".encode())
+    connection.execute("ALTER TABLE app.wide ALTER COLUMN id SET NOT NULL")
+
+
 # The pause is the longest, in seconds. Whoever wants a table for himself waits less eagerly: it is his queueing
 # between our lock and pg_dump's that makes a backup begin again.
 JOBS: dict[Job, float] = {
@@ -121,6 +129,7 @@ JOBS: dict[Job, float] = {
     _columns: 0.8,
     _partitions: 0.8,
     _definitions: 0.05,
+    _views: 0.8,
 }
 
 

@@ -28,7 +28,9 @@ import tenacity
 from deployments import cli
 from tasks import menu, orchestration
 from tasks.backups import file
-from tasks.containers import programs
+from tasks.containers import by_helper, leash, programs
+from tasks.containers.by_helper import Helper
+from tasks.containers.leash import Leash
 from tasks.databases.tally import Frozen
 from tasks.history.store import History
 from tasks.storage import catalogue, local
@@ -75,9 +77,9 @@ def _wrap(owner: Any, name: str, call: int, when: Callable[..., bool], strike: S
 
 def mid_dump(strike: Strike) -> None:
     """Strike once, when so many bytes of the dump have come."""
-    whole, struck = programs.Helper._output, False
+    whole, struck = Helper._output, False
 
-    def wrapped(self: programs.Helper) -> Iterator[bytes]:
+    def wrapped(self: Helper) -> Iterator[bytes]:
         nonlocal struck
         read = 0
         for chunk in whole(self):
@@ -87,7 +89,7 @@ def mid_dump(strike: Strike) -> None:
                 strike()
             yield chunk
 
-    programs.Helper._output = wrapped  # type: ignore[method-assign]
+    Helper._output = wrapped  # type: ignore[method-assign]
 
 
 def _is_manifest(_partial: Path, target: Path) -> bool:
@@ -97,8 +99,8 @@ def _is_manifest(_partial: Path, target: Path) -> bool:
 POINTS: dict[str, Install] = {
     "lock taken": before(menu, "sweep"),
     "cluster judged": after(menu, "judge_cluster"),
-    "helper started": after(programs, "_start_helper"),
-    "tables locked": before(programs._Leash, "say", call=2),
+    "helper started": after(programs, "start_helper"),
+    "tables locked": before(Leash, "say", call=2),
     "while the tally runs": before(Frozen, "_counted"),
     "middle of the dump": mid_dump,
     "middle of a file": after(local, "_write_all"),
@@ -107,7 +109,7 @@ POINTS: dict[str, Install] = {
     "dump stored, globals not": before(menu, "take_globals"),
     "settings not stored": before(menu, "take_settings"),
     "before reading back": before(menu, "read_objects"),
-    "while pg_restore reads": before(programs._Leash, "feed"),
+    "while pg_restore reads": before(Leash, "feed"),
     "before any manifest": before(file, "write_manifest"),
     "manifest written, not named": before(
         LocalStorage, "_reveal", when=lambda _self, _partial, to, _key: "manifest" in to.name

@@ -277,7 +277,7 @@ class Victim:
         ]
 
     def leaves_nothing_stored(self) -> None:
-        """A run that failed in an orderly way leaves no file in a folder that is of no backup, and passes nothing on."""
+        """A run that failed in an orderly way leaves no file that is of no backup, and no folder of its own."""
         ids = set(self.is_whole())
         assert [path for path in self._files() if not ids & set(path.parts)] == []
         assert list((self.folder / "tmp").iterdir()) == []
@@ -309,6 +309,7 @@ def make_victim(name: str, folder: Path, server: PostgresServer, engine: docker.
         "databases": [server.database],
         "user": USER,
         "password": {"env": "FAULTS_PASSWORD"},
+        "roles": False,
         "storages": ["near"],
     }
     document = {"storages": {"near": {"type": "local", "path": str(folder / "near")}}, "targets": {name: target}}

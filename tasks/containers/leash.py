@@ -1,0 +1,180 @@
+"""A program on a leash: what to run, the shell around it, our end of its standard input, and how its end is told.
+
+When this process ends, however it ends, the kernel closes the connection that is the program's standard input; the
+shell at the other end reads end-of-file and stops the program. The password travels over the same line, so it is in no
+argument list, no inspect output and no file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tasks.errors import DatabaseError, DumpFailed, DumpInterrupted, RollcallError, TablesLocked
+
+LAST_WORDS = 4000  # characters of stderr that an error carries at most
+
+# Line one is the password. The program starts when line two, its argument $1, is there; end-of-file ends it.
+LEASHED = """
+%(prologue)s
+exec 3<&0
+IFS= read -r PGPASSWORD <&3 || exit 9
+if [ -n "$PGPASSWORD" ]; then export PGPASSWORD; else unset PGPASSWORD; fi
+IFS= read -r given <&3 || exit 9
+set -- "$given"
+{ %(program)s ; } %(output)s & program=$!
+{ cat <&3 >/dev/null; kill "$program" 2>/dev/null; } & leash=$!
+wait "$program"; status=$?
+kill "$leash" 2>/dev/null
+%(epilogue)s
+exit "$status"
+"""
+
+# The same for a program that reads a stream of ours: standard input itself, which ends with us, is the leash.
+FED = """
+%(prologue)s
+exec 3<&0
+IFS= read -r PGPASSWORD <&3 || exit 9
+IFS= read -r given <&3 || exit 9
+set -- "$given"
+{ %(program)s ; } <&3 %(output)s
+status=$?
+%(epilogue)s
+exit "$status"
+"""
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to run: a line of shell in which every variable part is quoted, the server's password, and a deadline in
+    seconds. `fed`: the program reads a stream that we send after its argument line."""
+
+    line: str
+    password: str = ""
+    deadline: float = 6 * 3600.0
+    fed: bool = False
+    host_network: bool = False
+
+    def script(self, prologue: str = "", output: str = "", epilogue: str = "") -> str:
+        """The whole shell script around the program."""
+        frame = FED if self.fed else LEASHED
+        return frame % {"program": self.line, "prologue": prologue, "output": output, "epilogue": epilogue}
+
+
+class Running(Protocol):
+    """A program that waits for its argument line."""
+
+    def say(self, line: str) -> None:
+        """Send the argument line: the program starts."""
+
+    def feed(self, chunks: Iterator[bytes]) -> None:
+        """Send a stream, beside the caller, until it ends or the program wants no more of it. What the stream raises
+        is raised by `chunks`."""
+
+    def stop(self, reason: RollcallError) -> None:
+        """End the program, from any thread; `chunks` raises `reason`."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """Its standard output. After the last chunk: DumpFailed if it did not exit 0, DumpInterrupted if the server
+        went away or the deadline passed."""
+
+
+class Leash:
+    """Our end of the program's standard input."""
+
+    def __init__(self, connection: Any, program: Program) -> None:
+        self._file = connection
+        self._socket = getattr(connection, "_sock", connection)
+        self._feeder: threading.Thread | None = None
+        self.failure: RollcallError | None = None
+        if "\n" in program.password:
+            raise DumpFailed("The password contains a line break, which PostgreSQL's own programs cannot take.")
+        self.say(program.password)
+
+    def say(self, line: str) -> None:
+        """See Running."""
+        self._socket.sendall(line.encode() + b"\n")
+
+    def feed(self, chunks: Iterator[bytes]) -> None:
+        """See Running."""
+        self._feeder = threading.Thread(target=self._send, args=(chunks,), name="feed", daemon=True)
+        self._feeder.start()
+
+    def _send(self, chunks: Iterator[bytes]) -> None:
+        """A closed line is no error here: a program that has read enough hangs up."""
+        try:
+            for chunk in chunks:
+                self._socket.sendall(chunk)
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+        except RollcallError as error:
+            self.failure = error
+            self.close()
+
+    def hang_up(self) -> None:
+        """End the connection; whoever reads from it or sends to it is woken."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def stop(self, reason: RollcallError) -> None:
+        """See Running."""
+        self.failure = reason
+        self.hang_up()
+
+    def close(self) -> None:
+        """Hang up; a feeder that is still sending is stopped by it."""
+        self.hang_up()
+        with contextlib.suppress(OSError):
+            self._file.close()
+            self._socket.close()
+        if self._feeder and self._feeder is not threading.current_thread():
+            self._feeder.join()
+
+
+def last_words(stderr: str) -> str:
+    """The end of what a program said, in one line."""
+    return " ".join(stderr.strip()[-LAST_WORDS:].split()) or "it said nothing"
+
+
+# What libpq and the server say when trying again may help.
+PASSING = (
+    "server closed the connection",
+    "terminating connection",
+    "could not receive data",
+    "no connection to the server",
+    "Connection refused",
+    "Connection reset",
+    "SSL SYSCALL",
+    "is shutting down",
+    "is starting up",
+    "in recovery mode",
+    "too many clients",
+)
+# pg_dump keeps --lock-wait-timeout by means of a statement timeout, which it sets for nothing else.
+WAITED_FOR_A_LOCK = ("could not obtain lock", "lock timeout", "due to statement timeout", "deadlock detected")
+# What pg_dump says of a view, function or sequence, which nothing locks for it, that was dropped under its hands.
+CHANGED_MEANWHILE = ("cache lookup failed", "could not open relation with OID", "could not find tuple for")
+
+
+def failure_of(status: int | None, stderr: str) -> DatabaseError:
+    """The error that an exit status (None: it was ended before it could leave one) and the last words amount to."""
+    words = last_words(stderr).rstrip(".")
+    if status is None:
+        return DumpInterrupted(f"The dump program was ended from outside: {words}.")
+    if any(each in stderr for each in WAITED_FOR_A_LOCK):
+        return TablesLocked(f"The dump program waited for a lock that another session holds or waits for: {words}.")
+    if any(each in stderr for each in CHANGED_MEANWHILE):
+        return TablesLocked(f"The schema changed while the dump program read it: {words}.")
+    if any(each in stderr for each in PASSING):
+        return DumpInterrupted(f"The dump program lost its server: {words}.")
+    return DumpFailed(f"The dump program failed (exit {status}): {words}.")
+
+
+def too_late() -> DumpInterrupted:
+    """The error of a program that did not end before its deadline."""
+    return DumpInterrupted("The dump did not end before its deadline; raise `deadline` if it needs longer.")
