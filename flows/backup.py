@@ -30,7 +30,7 @@ def backup(target: str, config: str | None = None) -> Manifest:
         try:
             return _backup(settings, target, now, ledger)
         except RollcallError as error:
-            menu.discard(settings, ledger.keys)
+            menu.discard(settings, target, ledger.id, ledger.unlisted)
             menu.tell_failure(settings, target, "backup", error)
             raise
 
@@ -51,7 +51,7 @@ def _backup(settings: Config, target: str, now: datetime, ledger: Ledger) -> Man
     judgement = menu.judge_tally(settings, target, tally, now).with_findings(identity)
     known = judgement.with_findings(storage_findings(ledger.failed))
     manifest = compose_manifest(settings, target, now, seen, ledger, known)
-    ledger.drop(menu.write_manifests(settings, manifest))
+    ledger.file(menu.write_manifests(settings, manifest))
     menu.remember(settings, target, "backup", now, known, tally, seen.identity, manifest.id)
     return _finish(settings, manifest, judgement, ledger)
 
@@ -78,7 +78,7 @@ def _prove(settings: Config, target: str, seen: Seen, ledger: Ledger) -> None:
 def _finish(settings: Config, manifest: Manifest, judgement: Judgement, ledger: Ledger) -> Manifest:
     """The backup exists: rotate, clear what is in storages that dropped out, tell."""
     rotation = menu.rotate(settings, manifest.target, critical=manifest.quarantined)
-    menu.discard(settings, ledger.left_behind)
+    menu.discard(settings, manifest.target, ledger.id, ledger.unlisted)
     judgement = judgement.with_findings(storage_findings(ledger.failed | rotation.failed))
     menu.tell(settings, manifest.target, judgement, manifest.identity, manifest.tally.counts, rotation.newest_good)
     menu.report_backup(manifest, judgement.expected, rotation)

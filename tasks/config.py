@@ -276,7 +276,8 @@ SENTENCES = {
     "list_type": "{key} must be a list",
     "too_short": "{key} must not be empty",
     "string_too_short": "{key} must not be empty",
-    "string_pattern_mismatch": "{key} may hold letters, digits, '_', '-' and '.' only, and starts with a letter or digit",
+    "string_pattern_mismatch": "{key} may hold letters, digits, '_', '-' and '.' only, and starts "
+    "with a letter or digit",
     "block": "{key} must be a block's type and name, for example slack-webhook/oncall",
     "secret": "{key} must name where the secret is, as {{env: NAME}}, {{file: PATH}} or {{block: NAME}}; "
     "it is never written here",

@@ -96,9 +96,10 @@ def _say_how_to_go_on(scene: Scene, servers: Servers) -> None:
     file.touch(mode=0o600)
     # Nobody listens for alerts any more, so none are to be sent to this address.
     file.write_text("\n".join([*lines, "export ROLLCALL_NOTIFY_URL=json://127.0.0.1:9/"]) + "\n")
+    verify = f"{sys.executable} -m deployments verify knowledge_os"
     print(
         f"\nLeft running, as asked:\n  Prefect's UI   {servers.ui}\n"
-        f"  your turn      cd {ROOT} && . {file.relative_to(ROOT)} && {sys.executable} -m deployments verify knowledge_os\n"
+        f"  your turn      cd {ROOT} && . {file.relative_to(ROOT)} && {verify}\n"
         f"  be rid of it   {CLEAN}   (the next `make demo` does so too)"
     )
 

@@ -38,7 +38,7 @@ class Story:
     def _two_projects(self) -> None:
         self.voice.step(
             "Two Compose projects, atra and knowledge_os, bring the same database server",
-            f"Both say container_name: {CONTAINER}, and neither pins its volume. atra is up, with a year of work in it.",
+            f"Both say container_name: {CONTAINER}, and neither pins its volume. atra is up and holds a year of work.",
         )
         self._up("atra")
         self.servers.ready()
@@ -146,5 +146,5 @@ class Story:
 
     def _show_message(self, message: dict[str, str], lines: int | None = None) -> None:
         self.voice.output(
-            "\n".join(f"| {line}" for line in [message["title"], *message["message"].splitlines()][:lines])
+            "\n".join(f"┃ {line}" for line in [message["title"], *message["message"].splitlines()][:lines])
         )

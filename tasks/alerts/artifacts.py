@@ -31,11 +31,17 @@ _COUNT_HEAD = ("", "table", "rows", "expected", "difference", "%", "finding")
 
 
 def escape(text: str) -> str:
-    """`text` as plain words in a Markdown table cell: no mark-up, no HTML, no line break."""
-    flat = "".join(letter if letter.isprintable() else " " for letter in text)
-    safe = html.escape(flat, quote=True)
-    safe = re.sub(r"(?<!\w)_|_(?!\w)", "&#95;", safe)
-    return re.sub(r"[|`*~\[\]\\!]", lambda found: f"&#{ord(found[0])};", safe)
+    """`text` as plain words in a Markdown table cell: no mark-up, no HTML, no line break.
+
+    With backslashes, for Prefect's UI shows numeric entities as they are written: `&#96;`.
+    """
+    safe = re.sub(r"(?<!\w)_|_(?!\w)|[|`*~\[\]\\!]", r"\\\g<0>", _flat(text))
+    return html.escape(safe, quote=False)
+
+
+def _flat(text: str) -> str:
+    """One line: what cannot be printed becomes spaces."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def counts_table(counts: Mapping[str, int], expected: Mapping[str, int], findings: Sequence[Finding] = ()) -> str:
@@ -239,7 +245,8 @@ def _rotation(deleted: Sequence[str], frozen: str | None) -> str:
 
 def _other_database(name: str, tally: Tally) -> str:
     rows, tables = sum(tally.counts.values()), tables_in_words(len(tally.counts))
-    return _fold(f"Database {escape(name)}: {rows:,} rows in {tables}", counts_table(tally.counts, {}))
+    # In HTML, where a backslash is a backslash.
+    return _fold(f"Database {html.escape(_flat(name), quote=False)}: {rows:,} rows in {tables}", counts_table(tally.counts, {}))
 
 
 def _fold(summary: str, inside: str) -> str:

@@ -17,7 +17,7 @@ class Ledger:
     """The running account of a backup.
 
     storages: those that took every object so far; only they will get a manifest. failed: the others, and why.
-    timings: seconds by step.
+    timings: seconds by step. filed: whether a manifest makes it a backup.
     """
 
     def __init__(self, now: datetime, storages: Sequence[str]) -> None:
@@ -26,6 +26,7 @@ class Ledger:
         self.failed: dict[str, str] = {}
         self.parts: list[Part] = []
         self.timings: dict[str, float] = {}
+        self.filed = False
         self._since = time.monotonic()
 
     def add(self, part: Part) -> None:
@@ -39,6 +40,11 @@ class Ledger:
         self.storages = [name for name in self.storages if name not in self.failed]
         if not self.storages:
             raise StorageError(" ".join(f"{name}: {why}" for name, why in self.failed.items()))
+
+    def file(self, failed: Mapping[str, str]) -> None:
+        """The manifest is written, except in storages that failed. Raise StorageError if it is nowhere."""
+        self.drop(failed)
+        self.filed = True
 
     def lap(self, step: str) -> None:
         """Note the seconds since the last lap as those of `step`."""
@@ -62,9 +68,10 @@ class Ledger:
         return [(each.storage, each.key) for part in self.parts for each in part.objects]
 
     @property
-    def left_behind(self) -> list[tuple[str, str]]:
-        """(storage, key) of what is in storages that dropped out: no manifest will list it."""
-        return [(storage, key) for storage, key in self.keys if storage in self.failed]
+    def unlisted(self) -> list[str]:
+        """Storages that hold something of this run that no manifest lists: all until it is filed, then those that
+        dropped out. What is filed is a backup, and stays one whatever fails after."""
+        return sorted({storage for storage, _ in self.keys if storage in self.failed or not self.filed})
 
     def tally_of(self, database: str) -> Tally:
         """The tally of one database. Raise KeyError if it was not taken."""

@@ -26,12 +26,12 @@ from tasks.errors import DatabaseError, StorageError, TablesLocked
 from tasks.models import Model, Role, StoredObject, Tally
 from tasks.secrets import reveal
 from tasks.storage import Storage, Stored, open_storage
-from tasks.storage.catalogue import object_key
+from tasks.storage.catalogue import delete_backup, object_key
 from tasks.storage.pipeline import Streamed, stream
 
 log = logging.getLogger("rollcall")
 
-LOCK_ATTEMPTS = 10
+LOCK_ATTEMPTS = 30
 SAY_EVERY = 2.0  # seconds between two lines of progress
 
 
@@ -254,10 +254,11 @@ def sweep(target: str) -> None:
             log.warning("A helper container that an earlier run left (%s) is removed.", each[:12])
 
 
-def discard(config: Config, keys: Sequence[tuple[str, str]]) -> None:
-    """Remove (storage, key) pairs that no manifest will list; a storage that does not answer keeps its part."""
-    for name, key in keys:
+def discard(config: Config, target: str, backup_id: str, storages: Sequence[str]) -> None:
+    """Remove what `storages` hold of a backup that is none there, first a manifest that did not read back; a storage
+    that does not answer keeps its part."""
+    for name in storages:
         try:
-            open_storage(name, config.storages[name]).delete(key)
+            delete_backup(open_storage(name, config.storages[name]), target, backup_id)
         except StorageError as error:
             log.warning("What was stored of an unfinished backup could not be removed: %s", error)

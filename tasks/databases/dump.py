@@ -18,9 +18,10 @@ from tasks.containers.programs import Program
 from tasks.databases.reach import Way
 from tasks.models import SequencePosition
 
-# A TRUNCATE that queues between our lock and pg_dump's would wait for us, and pg_dump for it, for ever. So pg_dump
-# waits only this long (milliseconds) and the whole is tried again from a new snapshot.
-LOCK_WAIT = 1000
+# A TRUNCATE that queues between our lock and pg_dump's would wait for us, and pg_dump for it, for ever: with our locks
+# held no wait of pg_dump's can end well. So it waits hardly at all (milliseconds; PostgreSQL counts against it the time
+# to lock every table), and the whole is tried again from a new snapshot.
+LOCK_WAIT = 300
 
 SETVAL = re.compile(r"^SELECT pg_catalog\.setval\('((?:[^']|'')+)', (-?\d+), (true|false)\);$", re.MULTILINE)
 

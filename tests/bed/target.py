@@ -77,4 +77,5 @@ def target_for(server: PostgresServer, folder: Path, **rules: Any) -> Target:
     }
     # JSON is YAML, and quotes whatever a test thinks of.
     (folder / "targets.yaml").write_text(json.dumps(document, indent=1))
+    (folder / "backups").mkdir(exist_ok=True)
     return Target(folder)

@@ -8,6 +8,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -119,17 +120,17 @@ def _views(connection: Connection, turn: int) -> None:
 # The pause is the longest, in seconds. Whoever wants a table for himself waits less eagerly: it is his queueing
 # between our lock and pg_dump's that makes a backup begin again.
 JOBS: dict[Job, float] = {
-    _lockstep: 0.4,
-    _sides: 0.02,
-    _accounts: 0.005,
-    _events: 0.02,
-    _tickets: 0.002,
+    _lockstep: 3.0,
+    _sides: 0.05,
+    _accounts: 0.02,
+    _events: 0.05,
+    _tickets: 0.01,
     _large_objects: 0.05,
-    _tables: 0.6,
-    _columns: 0.8,
-    _partitions: 0.8,
+    _tables: 4.0,
+    _columns: 4.0,
+    _partitions: 4.0,
     _definitions: 0.05,
-    _views: 0.8,
+    _views: 4.0,
 }
 
 
@@ -176,7 +177,8 @@ class Writer:
         try:
             with self.server.connect(autocommit=True) as connection:
                 while not self._ended.wait(random.uniform(0, pause)):
-                    with connection.transaction():
+                    # Against a migration in one transaction pg_dump alone can deadlock too: whoever is chosen tries again.
+                    with suppress(psycopg.errors.DeadlockDetected), connection.transaction():
                         job(connection, turn)
                     turn += 1
                     self.turns[job.__name__] += 1

@@ -46,9 +46,9 @@ def _filled(server: PostgresServer, script: str) -> PostgresServer:
 
 @pytest.fixture
 def own_server(postgres: PostgresServers) -> PostgresServer:
-    """A small database on a server of the test's own, which may be stopped and killed."""
+    """A database of about 15 MB on a server of the test's own, which may be stopped and killed."""
     server = postgres(version=17, command=["-c", "fsync=off"])
-    server.execute(*SMALL.split(";\n")[:-1])
+    server.execute(*LARGE.replace("30000", "15000").split(";\n")[:-1])
     return server
 
 

@@ -118,7 +118,7 @@ POINTS: dict[str, Install] = {
     "between two manifests": before(file, "write_manifest", call=2),
     "before the history": before(History, "record"),
     "before the pin": before(History, "set_pin"),
-    "before rotation": before(file, "shelves"),
+    "before rotation": before(menu, "rotate"),
     "manifest rotated away": after(LocalStorage, "delete"),
     "one copy rotated away": after(file, "delete_backup"),
     "before telling": before(menu, "tell"),

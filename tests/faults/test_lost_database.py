@@ -22,7 +22,7 @@ def remote(
     """A target on the large database that is reached through a proxy."""
     victim = victim_of(large_database)
     proxy = tcp_proxy(large_database.host, large_database.port)
-    victim.target |= {"host": proxy.host, "port": proxy.port}
+    victim.target.update(host=proxy.host, port=proxy.port)
     return victim, proxy
 
 

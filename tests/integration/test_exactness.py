@@ -14,7 +14,7 @@ from tests.bed.stock import restore_new
 from tests.bed.target import Target, target_for
 from tests.bed.writer import BOTH_SIDES, LOCKSTEP_ROWS, Writer
 
-BACKUPS = 3
+BACKUPS = 20
 FAST = ["-c", "fsync=off"]
 
 

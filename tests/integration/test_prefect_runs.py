@@ -1,0 +1,311 @@
+"""What Prefect adds, on a real server: schedules that fire, runs that can be looked at, and the same results."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bed.postgres import PostgresServer, PostgresServers
+from tests.bed.progress import ROOT, wait_until
+from tests.bed.target import NAME, Target, target_for
+
+BIN = Path(sys.executable).parent
+ROWS = 42
+START_SECONDS = 120
+SCHEDULE_SECONDS = 90  # the server's scheduler looks every minute
+
+
+@dataclass(frozen=True)
+class Prefect:
+    """A server, and the environment in which programs use it."""
+
+    home: Path
+    port: int
+
+    @property
+    def api(self) -> str:
+        return f"http://127.0.0.1:{self.port}/api"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return clean_environment() | {"PREFECT_HOME": str(self.home), "PREFECT_API_URL": self.api}
+
+    def ask(self, path: str, **body: Any) -> Any:
+        """The answer of the server's API; a POST where the path is one of its filters."""
+        data = json.dumps(body).encode() if path.endswith("filter") else None
+        request = urllib.request.Request(f"{self.api}/{path}", data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def answers(self) -> bool:
+        try:
+            return self.ask("health") is True
+        except OSError:
+            return False
+
+
+def clean_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "ROLLCALL_"))}
+
+
+def program(name: str, *arguments: str, env: dict[str, str], cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [BIN / name, *arguments], capture_output=True, text=True, timeout=240, env=env, cwd=cwd, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+    """A server of this file's own, with an empty database."""
+    home = tmp_path_factory.mktemp("prefect")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        server = Prefect(home, free.getsockname()[1])
+    settings = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_SERVER_UI_API_URL": server.api}
+    with (home / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [BIN / "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(server.port)],
+            env=server.environment | settings,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_until(server.answers, START_SECONDS, "an answer of the Prefect server", (home / "server.log").read_text)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def deployed(prefect_server: Prefect, tmp_path_factory: pytest.TempPathFactory) -> Prefect:
+    """The server, with everything in prefect.yaml deployed from a copy of the checkout."""
+    checkout = tmp_path_factory.mktemp("checkout")
+    for name in ("flows", "tasks", "deployments"):
+        shutil.copytree(ROOT / name, checkout / name)
+    shutil.copy(ROOT / "prefect.yaml", checkout)
+    env = prefect_server.environment | {"PWD": str(checkout)}
+    pool = program("prefect", "work-pool", "create", "rollcall", "--type", "process", env=env, cwd=checkout)
+    assert pool.returncode == 0, pool.stderr
+    done = program("prefect", "--no-prompt", "deploy", "--all", env=env, cwd=checkout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = prefect_server.ask("deployments/filter")
+    assert {
+        each["pull_steps"][0]["prefect.deployments.steps.set_working_directory"]["directory"] for each in found
+    } == {str(checkout)}
+    return prefect_server
+
+
+def test_one_command_deploys_both_flows_with_help_for_their_forms(deployed: Prefect) -> None:
+    found = {each["name"]: each for each in deployed.ask("deployments/filter")}
+
+    assert {name: each["entrypoint"] for name, each in found.items()} == {
+        "backup": "flows/backup.py:backup",
+        "verify": "flows/verify.py:verify",
+    }
+    for each in found.values():
+        assert each["parameters"] == {"target": "knowledge_os"}
+        assert "rollcall" in each["tags"] and each["work_pool_name"] == "rollcall" and each["description"]
+        fields = each["parameter_openapi_schema"]["properties"]
+        assert "Name of the target" in fields["target"]["description"]
+
+
+@pytest.mark.parametrize(
+    ("deployment", "step", "at"),
+    [
+        ("backup", timedelta(days=1), {(2, 0)}),
+        ("verify", timedelta(minutes=15), {(h, m) for h in range(24) for m in (0, 15, 30, 45)}),
+    ],
+)
+def test_a_cron_schedule_makes_runs_at_its_times(
+    deployed: Prefect, deployment: str, step: timedelta, at: set[tuple[int, int]]
+) -> None:
+    """With a wrong SQLAlchemy beside Prefect nothing is ever scheduled, and nothing but this says so."""
+    runs: list[dict[str, Any]] = []
+
+    def scheduled() -> bool:
+        runs[:] = deployed.ask(
+            "flow_runs/filter", deployments={"name": {"any_": [deployment]}}, sort="EXPECTED_START_TIME_ASC"
+        )
+        return len(runs) >= 3
+
+    wait_until(scheduled, SCHEDULE_SECONDS, f"three scheduled runs of {deployment}")
+
+    times = [datetime.fromisoformat(run["expected_start_time"]).astimezone(UTC) for run in runs]
+    assert {run["state"]["type"] for run in runs} == {"SCHEDULED"}
+    assert {(time.hour, time.minute) for time in times} <= at
+    assert {later - earlier for earlier, later in zip(times, times[1:], strict=False)} == {step}
+    assert timedelta(0) < times[0] - datetime.now(UTC) + timedelta(minutes=2) <= step + timedelta(minutes=2)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a backup and a check of one target printed, and what they logged."""
+
+    manifest: dict[str, Any]
+    check: dict[str, Any]
+    log: str
+
+
+def backup_and_verify(target: Target, env: dict[str, str]) -> Outcome:
+    printed, log = [], ""
+    for command in ("backup", "verify"):
+        done = program("rollcall", command, NAME, "--config", str(target.file), "--json", env=env)
+        assert done.returncode == 0, done.stderr
+        printed.append(json.loads(done.stdout))
+        log += done.stderr
+    return Outcome(printed[0], printed[1], log)
+
+
+@pytest.fixture(scope="module")
+def shop(_shared: PostgresServers) -> PostgresServer:
+    server = _shared(version=15, command=["-c", "fsync=off"])
+    server.execute(
+        f"CREATE TABLE orders AS SELECT n AS id FROM generate_series(1, {ROWS}) n", "CREATE SEQUENCE tickets"
+    )
+    return server
+
+
+@pytest.fixture(scope="module")
+def tracked(prefect_server: Prefect, shop: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    target = target_for(shop, tmp_path_factory.mktemp("tracked"))
+    return backup_and_verify(target, prefect_server.environment)
+
+
+@pytest.fixture(scope="module")
+def direct(shop: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    target = target_for(shop, tmp_path_factory.mktemp("direct"))
+    home = tmp_path_factory.mktemp("no-prefect")
+    return backup_and_verify(target, clean_environment() | {"PREFECT_HOME": str(home)})
+
+
+def comparable(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The fields that two backups of the same rows share."""
+    own = {"id", "created_at", "timings", "objects"}
+    parts = sorted((each["role"], each["database"] or "", each["storage"]) for each in manifest["objects"])
+    identity = {name: value for name, value in manifest["identity"].items() if name != "checkpoint_lsn"}
+    kept = {name: value for name, value in manifest.items() if name not in own}
+    return kept | {"identity": identity, "parts": parts, "steps": list(manifest["timings"])}
+
+
+def test_a_tracked_backup_and_a_direct_one_file_the_same_manifest(tracked: Outcome, direct: Outcome) -> None:
+    assert comparable(tracked.manifest) == comparable(direct.manifest)
+    assert tracked.manifest["tally"]["counts"]["public.orders"] == ROWS
+    assert tracked.manifest["verdict"] == "healthy"
+
+
+def test_a_tracked_check_and_a_direct_one_find_the_same(tracked: Outcome, direct: Outcome) -> None:
+    for field in ("target", "verdict", "findings", "counts"):
+        assert tracked.check[field] == direct.check[field]
+    assert tracked.check["counts"]["public.orders"] == ROWS
+
+
+def test_a_tracked_run_can_be_read_by_its_names(prefect_server: Prefect, tracked: Outcome) -> None:
+    runs = prefect_server.ask("flow_runs/filter", flow_runs={"state": {"type": {"any_": ["COMPLETED"]}}})
+    names = {each["name"] for each in runs}
+    assert {f"backup {NAME}", f"verify {NAME}"} <= names
+
+    (backup,) = [each for each in runs if each["name"] == f"backup {NAME}"]
+    tasks = prefect_server.ask("task_runs/filter", task_runs={"flow_run_id": {"any_": [backup["id"]]}})
+    assert {each["state"]["type"] for each in tasks} == {"COMPLETED"}
+    assert {"look at container", "take database", "read back objects", "write manifests"} <= {
+        each["name"].rpartition("-")[0] for each in tasks
+    }
+
+
+def test_a_tracked_run_leaves_reports_and_events(prefect_server: Prefect, tracked: Outcome) -> None:
+    reports = {each["key"]: each["data"] for each in prefect_server.ask("artifacts/filter")}
+    assert tracked.manifest["id"] in reports[f"backup-{NAME}"]
+    assert "public.orders" in reports[f"verify-{NAME}"]
+
+    def emitted() -> bool:
+        found = prefect_server.ask("events/filter", filter={"event": {"prefix": ["rollcall."]}})
+        return {"rollcall.backup.stored", "rollcall.verify.healthy"} <= {each["event"] for each in found["events"]}
+
+    wait_until(emitted, 30, "an event of the backup and one of the check")
+
+
+def test_no_secret_reaches_prefect(prefect_server: Prefect, tracked: Outcome, shop: PostgresServer) -> None:
+    kept = [prefect_server.ask(f"{what}/filter") for what in ("flow_runs", "task_runs", "artifacts", "logs")]
+
+    assert shop.password not in json.dumps(kept)
+
+
+def test_an_api_that_does_not_answer_costs_one_warning_and_no_backup(shop: PostgresServer, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        dead = f"http://127.0.0.1:{free.getsockname()[1]}/api"
+    env = clean_environment() | {"PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": dead}
+    target = target_for(shop, tmp_path / "target")
+
+    outcome = backup_and_verify(target, env)
+
+    assert outcome.manifest["tally"]["counts"]["public.orders"] == ROWS
+    for line in outcome.log.splitlines():
+        assert "Traceback" not in line
+    assert outcome.log.count(f"The Prefect API at {dead} does not answer; this run is not tracked.") == 2
+
+
+RETRIES = """
+import json, sys, time
+if sys.argv[1] == "tracked":
+    import prefect
+from tasks import errors, orchestration
+
+error = getattr(errors, sys.argv[2])
+calls = []
+
+def fail_twice():
+    calls.append(time.monotonic())
+    if len(calls) < 3:
+        raise error("No answer.")
+    return len(calls)
+
+attempt = orchestration.task(fail_twice, name="attempt", retry=orchestration.Retry(times=3, first_wait=0.4))
+
+@orchestration.flow(name="retries", run_name="retries of {word}")
+def retries(word: str) -> str:
+    try:
+        return f"returned {attempt()}"
+    except errors.RollcallError as failure:
+        return f"raised {type(failure).__name__}"
+
+print(json.dumps({"outcome": retries("it"), "gaps": [b - a for a, b in zip(calls, calls[1:])]}))
+"""
+
+
+@pytest.mark.parametrize("way", ["direct", "tracked"])
+@pytest.mark.parametrize(
+    ("error", "outcome", "gaps"),
+    [
+        ("StorageUnreachable", "returned 3", 2),  # transient: after two failures the third call succeeds
+        ("LoginRefused", "raised LoginRefused", 0),  # lasting: asking again cannot help
+    ],
+)
+def test_what_may_pass_is_tried_again_with_growing_waits_and_what_may_not_is_not(
+    prefect_server: Prefect, tmp_path: Path, way: str, error: str, outcome: str, gaps: int
+) -> None:
+    script = tmp_path / "retries.py"
+    script.write_text(RETRIES)
+    env = prefect_server.environment | {"PYTHONPATH": str(ROOT)}
+
+    done = program("python", str(script), way, error, env=env)
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["outcome"] == outcome
+    assert len(found["gaps"]) == gaps
+    if gaps:
+        assert 0.25 < found["gaps"][0] < found["gaps"][1] + 0.3  # 0.4 s, then 0.8 s, both with jitter
+        assert sum(found["gaps"]) > 0.7

@@ -1,0 +1,134 @@
+"""What is read out of the engine's inspect JSON."""
+
+from typing import Any
+
+import pytest
+
+from tasks.config import Target
+from tasks.containers.observe import Mount, mount_behind, read
+from tasks.databases.reach import way_in, ways
+from tasks.errors import NoWayIn
+
+ANONYMOUS = "a58a29bb3786ccdcd805fe3fac60a66ae111ef406d935e2be6d8dd705be8c624"
+
+
+def volume(destination: str, name: str) -> dict[str, Any]:
+    return {"Type": "volume", "Name": name, "Source": f"/v/{name}/_data", "Destination": destination}
+
+
+def inspected(**given: Any) -> dict[str, Any]:
+    return {
+        "Id": "abc",
+        "Name": "/knowledge_postgres",
+        "Image": "sha256:1",
+        "Config": {"Env": given.get("env", []), "Labels": given.get("labels")},
+        "HostConfig": {"NetworkMode": given.get("network", "bridge")},
+        "Mounts": given.get("mounts", []),
+        "NetworkSettings": {"Networks": given.get("networks", {}), "Ports": given.get("ports")},
+    }
+
+
+@pytest.mark.parametrize(
+    ("pgdata", "destinations", "expected"),
+    [
+        ("/var/lib/postgresql/data", ["/var/lib/postgresql/data"], "/var/lib/postgresql/data"),
+        ("/var/lib/postgresql/18/docker", ["/var/lib/postgresql"], "/var/lib/postgresql"),
+        ("/var/lib/postgresql/data", ["/var", "/var/lib/postgresql", "/etc"], "/var/lib/postgresql"),
+        ("/var/lib/postgresql/data/pg", ["/var/lib/postgresql/data", "/var/lib"], "/var/lib/postgresql/data"),
+        ("/var/lib/postgresql/data2", ["/var/lib/postgresql/data"], None),
+        ("/var/lib/postgresql/data", ["/var/lib/postgresql/data/"], "/var/lib/postgresql/data/"),
+        ("/var/lib/postgresql/data", ["/"], "/"),
+        ("/var/lib/postgresql/data", [], None),
+    ],
+)
+def test_mount_behind_a_path_is_the_one_with_the_longest_destination(
+    pgdata: str, destinations: list[str], expected: str | None
+) -> None:
+    mounts = [Mount(destination=each, source="", kind="volume", volume=each) for each in destinations]
+    found = mount_behind(pgdata, mounts)
+    assert (found.destination if found else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("mount", "expected"),
+    [
+        (volume("/var/lib/postgresql/data", "data"), "data"),
+        (volume("/var/lib/postgresql/data", ANONYMOUS), ANONYMOUS),
+        ({"Type": "bind", "Source": "/srv/pg", "Destination": "/var/lib/postgresql/data"}, None),
+        ({"Type": "tmpfs", "Source": "", "Destination": "/var/lib/postgresql/data"}, None),
+        (volume("/somewhere/else", "data"), None),
+    ],
+)
+def test_volume_is_that_behind_pgdata_or_none(mount: dict[str, Any], expected: str | None) -> None:
+    assert read(inspected(mounts=[mount])).volume == expected
+
+
+def test_bind_mount_inside_a_volume_hides_the_volume() -> None:
+    bind = {"Type": "bind", "Source": "/srv/pg", "Destination": "/var/lib/postgresql/data"}
+    container = read(inspected(mounts=[volume("/var/lib/postgresql", "pinned"), bind]))
+    assert container.volume is None
+    assert container.data_mount is not None and container.data_mount.source == "/srv/pg"
+
+
+def test_environment_says_where_the_data_and_the_port_are() -> None:
+    container = read(inspected(env=["PGDATA=/data/a=b", "PGPORT=5555", "EMPTY"], mounts=[volume("/data", "v")]))
+    assert (container.pgdata, container.port, container.volume) == ("/data/a=b", 5555, "v")
+    assert read(inspected(env=["PGPORT=5555"]), 6000).port == 6000
+
+
+@pytest.mark.parametrize(
+    ("ports", "expected"),
+    [
+        (None, []),
+        ({"5432/tcp": None}, []),
+        ({"5432/tcp": [{"HostIp": "0.0.0.0", "HostPort": "5433"}]}, [("127.0.0.1", 5433)]),
+        ({"5432/tcp": [{"HostIp": "::", "HostPort": "5433"}]}, [("::1", 5433)]),
+        ({"5432/tcp": [{"HostIp": "192.0.2.7", "HostPort": "1"}]}, [("192.0.2.7", 1)]),
+        ({"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "80"}]}, []),
+    ],
+)
+def test_published_port_is_that_of_postgresql(ports: Any, expected: list[tuple[str, int]]) -> None:
+    assert read(inspected(ports=ports)).published == expected
+
+
+def test_name_labels_and_networks() -> None:
+    networks = {"a": {"IPAddress": "172.18.0.2"}, "off": {"IPAddress": ""}}
+    container = read(inspected(labels={"com.docker.compose.project": "atra"}, networks=networks))
+    assert container.name == "knowledge_postgres"
+    assert container.compose_project == "atra"
+    assert container.addresses == ["172.18.0.2"]
+    assert not container.host_network
+    assert read(inspected(network="host")).host_network
+
+
+def target(**given: Any) -> Target:
+    return Target(container="c", volume="v", database="d", storages=["local"], **given)
+
+
+def test_container_address_is_tried_before_the_published_port() -> None:
+    networks = {"a": {"IPAddress": "172.18.0.2"}}
+    ports = {"5432/tcp": [{"HostIp": "0.0.0.0", "HostPort": "5433"}]}
+    container = read(inspected(networks=networks, ports=ports))
+    assert [(way.host, way.port) for way in ways(target(), container)] == [("172.18.0.2", 5432), ("127.0.0.1", 5433)]
+    assert way_in(target(), container, lambda host, port: True).host == "172.18.0.2"
+    assert way_in(target(), container, lambda host, port: port == 5433).host == "127.0.0.1"
+
+
+def test_address_in_the_configuration_is_the_only_one_tried() -> None:
+    container = read(inspected(networks={"a": {"IPAddress": "172.18.0.2"}}))
+    assert [(way.host, way.port) for way in ways(target(host="db.example", port=6432), container)] == [
+        ("db.example", 6432)
+    ]
+
+
+def test_host_network_is_asked_on_loopback() -> None:
+    container = read(inspected(network="host", env=["PGPORT=5499"]))
+    assert [(way.host, way.port) for way in ways(target(), container)] == [("127.0.0.1", 5499)]
+
+
+@pytest.mark.parametrize("networks", [{}, {"a": {"IPAddress": "172.18.0.2"}}])
+def test_no_way_in_names_what_was_tried_and_what_to_do(networks: dict[str, Any]) -> None:
+    container = read(inspected(networks=networks))
+    with pytest.raises(NoWayIn, match=r"cannot be reached \(tried .*publish its port on loopback") as raised:
+        way_in(target(), container, lambda host, port: False)
+    assert ("172.18.0.2:5432" in str(raised.value)) == bool(networks)
