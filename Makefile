@@ -27,5 +27,6 @@ check: $(STAMP)  ## style and types
 	$(BIN)/mypy
 
 clean:  ## what the test bed and the demo left: labelled containers, volumes, networks; servers they started
+	-$(BIN)/python -m deployments.demo --clean
 	-$(BIN)/python -m tests.bed down
-	rm -rf .bed build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .bed .demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache

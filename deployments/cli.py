@@ -144,7 +144,8 @@ def _outcome(call: Callable[[], Any]) -> int:
     except RollcallError as error:
         return _sentence(str(error))
     except USAGE_ERROR as error:
-        return _sentence(f"{error.format_message().rstrip('.')}. See: rollcall --help")
+        said = error.format_message().rstrip(".")
+        return _sentence(f"{said}{'' if said.endswith('?') else '.'} See: rollcall --help")
     except (KeyboardInterrupt, typer.Abort):
         return _sentence("Stopped by hand. Nothing half-written is listed as a backup.")
     return code if isinstance(code, int) else 0

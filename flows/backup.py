@@ -36,7 +36,7 @@ def backup(target: str, config: str | None = None) -> Manifest:
 
 
 def _backup(settings: Config, target: str, now: datetime, ledger: Ledger) -> Manifest:
-    menu.sweep(target)
+    menu.sweep(settings, target)
     menu.restore_history(settings, target)
     rules = settings.target(target)
     container = menu.look_at_container(rules)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -211,6 +212,11 @@ class Config(Section):
         if name not in self.targets:
             raise ConfigError(f"There is no target {name!r} in the configuration; it has: {', '.join(self.targets)}.")
         return self.targets[name]
+
+    def owner(self, target: str) -> str:
+        """What helper containers of this target are labelled with: of this state folder's target, for the lock that
+        lets a run sweep another's helpers reaches no further."""
+        return f"{target}-{hashlib.sha256(str(self.state).encode()).hexdigest()[:12]}"
 
 
 def config_path(given: str | None, environ: Mapping[str, str] = os.environ) -> Path:

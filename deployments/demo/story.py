@@ -41,8 +41,8 @@ class Story:
             f"Both say container_name: {CONTAINER}, and neither pins its volume. atra is up and holds a year of work.",
         )
         self._up("atra")
-        self.servers.ready()
         stage.grow(self.scene)
+        self.servers.ready()
         self.right_cluster = stage.cluster_number(self.scene)
         self._dashboard("experts 85, nodes 26337")
 

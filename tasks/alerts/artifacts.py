@@ -246,7 +246,9 @@ def _rotation(deleted: Sequence[str], frozen: str | None) -> str:
 def _other_database(name: str, tally: Tally) -> str:
     rows, tables = sum(tally.counts.values()), tables_in_words(len(tally.counts))
     # In HTML, where a backslash is a backslash.
-    return _fold(f"Database {html.escape(_flat(name), quote=False)}: {rows:,} rows in {tables}", counts_table(tally.counts, {}))
+    return _fold(
+        f"Database {html.escape(_flat(name), quote=False)}: {rows:,} rows in {tables}", counts_table(tally.counts, {})
+    )
 
 
 def _fold(summary: str, inside: str) -> str:

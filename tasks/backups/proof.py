@@ -75,7 +75,7 @@ def _ask(
     """What pg_restore, of the server's own version, says of a stored archive that is streamed to it."""
     storage = open_storage(stored.storage, config.storages[stored.storage])
     program = dump.program(config.target(target), line, "", fed=True)
-    with beside(client, seen.container, program, owner=target) as running:
+    with beside(client, seen.container, program, owner=config.owner(target)) as running:
         running.say(argument)
         running.feed(decompressed(storage, stored.key))
         try:

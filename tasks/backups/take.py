@@ -103,7 +103,9 @@ def _take_database(config: Config, label: Label, seen: Seen, database: str, into
         engine() as client,
         # The helper waits for its argument before the tables are locked: so the gap between our locks and pg_dump's
         # own, in which a TRUNCATE can queue, is as short as a connection.
-        beside(client, seen.container, dump.program(rules, line, way.password or ""), owner=label.target) as running,
+        beside(
+            client, seen.container, dump.program(rules, line, way.password or ""), owner=config.owner(label.target)
+        ) as running,
         frozen(way, lock_wait=rules.lock_wait) as instant,
         lock_watch(way, name, instant.backend_pid, running.stop),
     ):
@@ -116,7 +118,7 @@ def _take_database(config: Config, label: Label, seen: Seen, database: str, into
 
 
 class _tally_beside:  # noqa: N801 - reads as a with-statement
-    """Count in a thread while the dump streams; a run that ends early cancels the query it waits for."""
+    """Count in a thread while the dump streams; a run that ends early takes the count with it."""
 
     def __init__(self, instant: Frozen, database: str) -> None:
         self._instant, self._database = instant, database
@@ -127,7 +129,7 @@ class _tally_beside:  # noqa: N801 - reads as a with-statement
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self._instant.connection.cancel_safe(timeout=5)
+            self._instant.abandon()
         self._pool.shutdown(wait=True)
 
 
@@ -208,7 +210,7 @@ def take_globals(config: Config, target: str, seen: Seen, backup_id: str, into: 
     label = Label(target=target, backup_id=backup_id, role="globals", name="globals.sql")
     with (
         engine() as client,
-        beside(client, seen.container, dump.program(rules, line, password), owner=target) as running,
+        beside(client, seen.container, dump.program(rules, line, password), owner=config.owner(target)) as running,
     ):
         running.say("")
         return _part(label, _store(running.chunks(), config, label, rules, into), started)
@@ -247,10 +249,10 @@ def _only_file(archive: bytes, path: str) -> bytes:
     raise DatabaseError(f"The configuration file {path} could not be read from the container: it is no ordinary file.")
 
 
-def sweep(target: str) -> None:
+def sweep(config: Config, target: str) -> None:
     """Remove helpers that a killed run of this target left behind; the caller holds the target's lock."""
     with engine() as client:
-        for each in sweep_helpers(client, target):
+        for each in sweep_helpers(client, config.owner(target)):
             log.warning("A helper container that an earlier run left (%s) is removed.", each[:12])
 
 

@@ -100,6 +100,6 @@ def _identity(config: Config, target: str, seen: Seen) -> Diagnosis:
 
 def _programs(target: str, seen: Seen) -> str:
     line = "command -v pg_dumpall pg_restore >/dev/null && pg_dump --version"
-    with engine() as client, beside(client, seen.container, Program(line, deadline=60), owner=target) as running:
+    with engine() as client, beside(client, seen.container, Program(line, deadline=60), owner="doctor") as running:
         running.say("")
         return f"{b''.join(running.chunks()).decode().strip()} is in the database's own image."

@@ -43,7 +43,11 @@ class Judgement(Model):
     def with_findings(self, more: Sequence[Finding]) -> Judgement:
         """The same with further findings, and the verdict that follows."""
         findings = causes_first([*self.findings, *more])
-        return self.model_copy(update={"findings": findings, "verdict": verdict_of(findings)})
+        verdict = verdict_of(findings)
+        if verdict == "critical":
+            # Nothing is pinned then (see `remember`), so nothing may say that it was.
+            findings = [each for each in findings if each.code != "cluster.pinned"]
+        return self.model_copy(update={"findings": findings, "verdict": verdict})
 
 
 def judge_cluster(config: Config, target: str, identity: Identity) -> list[Finding]:

@@ -167,6 +167,8 @@ VIEWS: LiteralString = """
     FROM classes AS c WHERE relkind IN ('v', 'm')
 """
 
+# Not pg_get_functiondef(), but where the body is kept parsed (14 and later): it keeps to no snapshot, so a function
+# that is replaced meanwhile would be in the dump as it was and in the tally as it is.
 FUNCTIONS: LiteralString = """
     SELECT CASE prokind WHEN 'p' THEN 'procedure ' WHEN 'a' THEN 'aggregate ' ELSE 'function ' END
            || s.name || '.' || quote_ident(proname)
@@ -178,8 +180,13 @@ FUNCTIONS: LiteralString = """
                aggdeserialfn::regproc::text, aggsortop::regoper::text,
                aggmtransfn::regproc::text, aggminvtransfn::regproc::text,
                format_type(aggmtranstype, NULL), aggmfinalfn::regproc::text, aggminitval)::text
-           ELSE pg_get_functiondef(p.oid) END
-    FROM pg_proc AS p JOIN spaces AS s ON s.oid = pronamespace LEFT JOIN pg_aggregate ON aggfnoid = p.oid
+           ELSE CASE WHEN pg_get_function_arguments(p.oid) IS NOT NULL THEN json_build_array(
+               pg_get_function_arguments(p.oid), pg_get_function_result(p.oid), lanname, prokind, provolatile,
+               proisstrict, prosecdef, proleakproof, proparallel, procost, prorows, prosupport::text, proconfig,
+               (SELECT json_agg(format_type(o, NULL)) FROM unnest(protrftypes) AS o), probin, prosrc,
+               CASE WHEN to_jsonb(p) ->> 'prosqlbody' IS NOT NULL THEN pg_get_functiondef(p.oid) END)::text END END
+    FROM pg_proc AS p JOIN spaces AS s ON s.oid = pronamespace JOIN pg_language AS l ON l.oid = prolang
+    LEFT JOIN pg_aggregate ON aggfnoid = p.oid
     WHERE (p.oid, 'pg_proc'::regclass) NOT IN (SELECT objid, classid FROM members)
       AND NOT EXISTS (  -- the constructors of a range type come and go with it
           SELECT FROM pg_depend AS d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid

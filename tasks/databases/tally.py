@@ -8,12 +8,16 @@ DDL is held up for longer than it would be by pg_dump, which takes the same lock
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
@@ -76,6 +80,17 @@ class Frozen:
             schema_fingerprint=schema.fingerprint(objects),
             schema_objects=objects,
         )
+
+    def abandon(self) -> None:
+        """End whatever another thread waits for here: the server is asked to cancel it, then the line is cut, for a
+        network that has gone silent must not keep a run from ending."""
+        with contextlib.suppress(psycopg.Error):
+            self.connection.cancel_safe(timeout=3)
+        with (
+            contextlib.suppress(psycopg.Error, OSError),
+            socket.socket(fileno=os.dup(self.connection.fileno())) as line,
+        ):
+            line.shutdown(socket.SHUT_RDWR)
 
     def _counted(self, progress: Progress | None) -> dict[int, int]:
         """Rows by oid. The locks that a count takes on indexes are given back after each batch."""

@@ -1,6 +1,7 @@
 """A configuration for a server of the bed, and the flows run on it in this process."""
 
 import json
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from tasks.config import Config, load
 from tasks.models import CheckResult, Manifest
 from tests.bed.postgres import PostgresServer
 
-NAME = "knowledge"
+NAME = f"knowledge-{secrets.token_hex(3)}"
+"""Of this run alone: a backup removes helper containers that carry its target's name."""
 
 
 @dataclass(frozen=True)

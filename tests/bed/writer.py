@@ -177,7 +177,7 @@ class Writer:
         try:
             with self.server.connect(autocommit=True) as connection:
                 while not self._ended.wait(random.uniform(0, pause)):
-                    # Against a migration in one transaction pg_dump alone can deadlock too: whoever is chosen tries again.
+                    # A migration and any pg_dump can deadlock: the one that the server picks tries again.
                     with suppress(psycopg.errors.DeadlockDetected), connection.transaction():
                         job(connection, turn)
                     turn += 1

@@ -9,6 +9,7 @@ its own for every run, without two seconds of imports for each of the hundreds t
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import json
 import os
@@ -28,7 +29,7 @@ import tenacity
 from deployments import cli
 from tasks import menu, orchestration
 from tasks.backups import file
-from tasks.containers import by_helper, leash, programs
+from tasks.containers import programs
 from tasks.containers.by_helper import Helper
 from tasks.containers.leash import Leash
 from tasks.databases.tally import Frozen
@@ -152,6 +153,7 @@ def _pause() -> None:
 def run(request: dict[str, Any]) -> None:
     """Become the run that was asked for: its own session, folder of output, environment and fault."""
     os.setsid()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     for stream, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), stream)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -26,7 +26,7 @@ from tests.bed.progress import ROOT, wait_until
 from tests.bed.s3 import REGION, S3Endpoint
 from tests.faults.driver import GO_ON, REACHED
 
-RUN_SECONDS = 90.0
+RUN_SECONDS = 60.0
 LOG_LINE = re.compile(r"\d\d:\d\d:\d\d(\.\d+ \||  )")
 SENTENCE = "rollcall: "
 HELPER_LABEL = "io.rollcall.helper"
@@ -138,6 +138,8 @@ class Process:
         given_up = time.monotonic() + RUN_SECONDS
         while (code := self.poll()) is None:
             if time.monotonic() > given_up:
+                os.kill(self.pid, signal.SIGUSR1)  # The driver makes it say where it hangs.
+                time.sleep(1)
                 os.kill(self.pid, signal.SIGKILL)
                 raise AssertionError(f"No end after {RUN_SECONDS:g} s: {self._outcome(-9)}")
             time.sleep(0.01)

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def test_a_cron_schedule_makes_runs_at_its_times(
     times = [datetime.fromisoformat(run["expected_start_time"]).astimezone(UTC) for run in runs]
     assert {run["state"]["type"] for run in runs} == {"SCHEDULED"}
     assert {(time.hour, time.minute) for time in times} <= at
-    assert {later - earlier for earlier, later in zip(times, times[1:], strict=False)} == {step}
+    assert {later - earlier for earlier, later in pairwise(times)} == {step}
     assert timedelta(0) < times[0] - datetime.now(UTC) + timedelta(minutes=2) <= step + timedelta(minutes=2)
 
 

@@ -1,5 +1,6 @@
 """Reports as Prefect's UI shows them."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ LOST = [
 def cells(markdown: str) -> list[list[str]]:
     """The cells of every table row, without heads and rules."""
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in lines[2:]]
 
 
 def manifest(**changes: Any) -> Manifest:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from deployments.cli import main
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """\
@@ -20,43 +25,75 @@ targets:
 COMMANDS = ("backup", "verify", "backups", "history", "accept", "doctor")
 
 
-def rollcall(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line in `folder`, in an environment that names no configuration and no Prefect."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "ROLLCALL_"))}
-    env |= {"PREFECT_HOME": str(folder), "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, "-m", "deployments", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=folder,
-        env=env,
-        check=False,
-    )
+@dataclass(frozen=True)
+class Done:
+    """How a command ended and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Rollcall = Callable[..., Done]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "targets.yaml").write_text(CONFIG)
     (tmp_path / "broken.yaml").write_text("targets: 1\n")
+    (tmp_path / "backups").mkdir()
     return tmp_path
+
+
+@pytest.fixture
+def rollcall(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Rollcall]:
+    """Runs a command line in `folder`, in an environment that names no configuration and no Prefect."""
+    for name in [name for name in os.environ if name.startswith(("PREFECT_", "ROLLCALL_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PREFECT_HOME", str(folder))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(folder)
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["rollcall", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, *capsys.readouterr())
+
+    yield run
+    logging.getLogger("rollcall").setLevel(logging.NOTSET)
 
 
 GIVEN = ("--config", "targets.yaml")
 
 
 @pytest.mark.parametrize(
+    ("arguments", "beginning"),
+    [
+        (["back"], "No such command 'back'."),
+        (["backup"], "Missing argument 'target'."),
+        (["backup", "shop", "--fast"], "No such option: --fast"),
+        (["backup", "shop", "--config"], "Option '--config' requires an argument."),
+        (["history", "shop", *GIVEN, "--days", "0"], "Invalid value for '--days':"),
+        (["accept", "shop", *GIVEN], "Missing option '--reason'."),
+    ],
+)
+def test_a_misused_command_is_one_line_on_stderr_and_exit_1(
+    arguments: list[str], beginning: str, rollcall: Rollcall
+) -> None:
+    done = rollcall(*arguments)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    # The words are Typer's, and their case has changed between its releases.
+    assert done.stderr.lower().startswith(f"rollcall: {beginning}".lower())
+    assert done.stderr.endswith(" See: rollcall --help\n") and done.stderr.count("\n") == 1
+    assert "?." not in done.stderr and ".." not in done.stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["back"], "No such command 'back'. See: rollcall --help"),
-        (["backup"], "Missing argument 'TARGET'. See: rollcall --help"),
-        (["backup", "shop", "--fast"], "No such option: --fast. See: rollcall --help"),
-        (["backup", "shop", "--config"], "Option '--config' requires an argument. See: rollcall --help"),
-        (
-            ["history", "shop", *GIVEN, "--days", "0"],
-            "Invalid value for '--days': 0 is not in the range x>=1. See: rollcall --help",
-        ),
-        (["accept", "shop", *GIVEN], "Missing option '--reason'. See: rollcall --help"),
         (
             ["accept", "shop", *GIVEN, "--reason", " "],
             "--reason is empty; say why the present state is right, for whoever reads the history.",
@@ -74,24 +111,25 @@ GIVEN = ("--config", "targets.yaml")
         (["doctor", "--config", "broken.yaml"], "{folder}/broken.yaml, line 1: the key storages is missing."),
     ],
 )
-def test_bad_input_is_one_sentence_on_stderr_and_exit_1(arguments: list[str], sentence: str, folder: Path) -> None:
-    done = rollcall(*arguments, folder=folder)
+def test_bad_input_is_one_sentence_on_stderr_and_exit_1(
+    arguments: list[str], sentence: str, folder: Path, rollcall: Rollcall
+) -> None:
+    done = rollcall(*arguments)
 
-    assert done.returncode == 1
+    assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"rollcall: {sentence.format(folder=folder)}\n"
-    assert done.stdout == ""
 
 
-def test_without_a_command_the_help_names_them_all(folder: Path) -> None:
-    done = rollcall(folder=folder)
+def test_without_a_command_the_help_names_them_all(rollcall: Rollcall) -> None:
+    done = rollcall()
 
     assert done.returncode == 0
     assert all(f"\n  {command} " in done.stdout for command in COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(command: str, folder: Path) -> None:
-    done = rollcall(command, "--help", folder=folder)
+def test_every_command_explains_itself(command: str, rollcall: Rollcall) -> None:
+    done = rollcall(command, "--help")
 
     assert done.returncode == 0
     assert "--config" in done.stdout and "--json" in done.stdout
@@ -100,28 +138,43 @@ def test_every_command_explains_itself(command: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "nothing"), [("backups", {"backups": [], "damaged": [], "unreachable": {}}), ("history", [])]
 )
-def test_json_is_one_document_and_nothing_else_on_stdout(command: str, nothing: object, folder: Path) -> None:
-    done = rollcall(command, "shop", *GIVEN, "--json", folder=folder)
+def test_json_is_one_document_and_nothing_else_on_stdout(command: str, nothing: object, rollcall: Rollcall) -> None:
+    done = rollcall(command, "shop", *GIVEN, "--json")
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == nothing
 
 
 @pytest.mark.parametrize("command", ["backups", "history"])
-def test_where_there_is_nothing_yet_the_next_step_is_named(command: str, folder: Path) -> None:
-    done = rollcall(command, "shop", *GIVEN, folder=folder)
+def test_where_there_is_nothing_yet_the_next_step_is_named(command: str, rollcall: Rollcall) -> None:
+    done = rollcall(command, "shop", *GIVEN)
 
     assert done.returncode == 0, done.stderr
     assert "rollcall " in done.stdout and "shop" in done.stdout
 
 
-def test_a_target_whose_container_is_not_there_is_critical_in_json_too(folder: Path) -> None:
+def test_a_target_whose_container_is_not_there_is_critical_in_json_too(folder: Path, rollcall: Rollcall) -> None:
     text = CONFIG.replace("container: pg", "container: no-such-container-anywhere")
     (folder / "targets.yaml").write_text(text)
 
-    done = rollcall("verify", "shop", *GIVEN, "--json", folder=folder)
+    done = rollcall("verify", "shop", *GIVEN, "--json")
 
     assert done.returncode == 2, done.stderr
     result = json.loads(done.stdout)
     assert result["verdict"] == "critical"
     assert "container.missing" in {finding["code"] for finding in result["findings"]}
+
+
+def test_the_program_itself_ends_with_the_same_sentence_and_code(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "deployments", "verify", "shoop", *GIVEN],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "rollcall: There is no target 'shoop' in the configuration; it has: shop.\n"

@@ -64,7 +64,7 @@ def test_entries_that_set_positions_are_picked_by_number() -> None:
     [
         ("public.lone", "true"),
         ('"Sales Data"."Lone"', "false"),
-        ('public."it\'\'s"', "true"),
+        ("public.\"it''s\"", "true"),
         ('public."semi;colon, 7"', "true"),
         ('"é"."say ""hi"""', "false"),
     ],

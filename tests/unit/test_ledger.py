@@ -34,7 +34,6 @@ def test_storage_that_failed_once_takes_part_no_more() -> None:
     assert ledger.storages == ["a"]
     assert ledger.failed == {"b": "full"}
     assert [(each.storage, each.key) for each in ledger.objects] == [("a", "one"), ("a", "two")]
-    assert ledger.left_behind == [("b", "one")]
     assert sorted(ledger.keys) == [("a", "one"), ("a", "two"), ("b", "one")]
 
 
