@@ -12,7 +12,7 @@ from tasks.config import Config
 from tasks.containers.engine import engine
 from tasks.containers.programs import beside
 from tasks.databases import dump
-from tasks.errors import DumpFailed, ObjectDamaged, StorageError
+from tasks.errors import DumpFailed, DumpInterrupted, ObjectDamaged, StorageError
 from tasks.models import SequencePosition, StoredObject
 from tasks.storage import open_storage
 from tasks.storage.readback import decompressed, read_back
@@ -80,6 +80,8 @@ def _ask(
         running.feed(decompressed(storage, stored.key))
         try:
             return b"".join(running.chunks()).decode(errors="replace")
+        except DumpInterrupted:
+            raise  # The program was ended, or lost its server: that says nothing about the archive.
         except DumpFailed as error:
             raise ObjectDamaged(
                 f"pg_restore cannot read what {stored.storage} holds as {stored.key}: {error}"

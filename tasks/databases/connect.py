@@ -7,6 +7,7 @@ is qualified).
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from psycopg import errors as pg
 from psycopg.rows import TupleRow
 
 from tasks.errors import DatabaseError, DatabaseUnreachable, LoginRefused, RowsHidden, TablesLocked
+
+# It warns, in three lines, of a rollback on a connection that is lost; the error that follows says so in one.
+logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 Connection = psycopg.Connection[TupleRow]
 

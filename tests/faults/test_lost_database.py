@@ -52,7 +52,7 @@ def test_a_connection_cut_for_good_fails_the_backup_and_the_next_succeeds(remote
 @pytest.mark.parametrize("point", ["while the tally runs", "middle of the dump"])
 def test_a_connection_that_stalls_ends_the_backup_at_its_deadline(remote: tuple[Victim, TcpProxy], point: str) -> None:
     victim, proxy = remote
-    victim.target["deadline"] = 2
+    victim.target["deadline"] = 8
     running = victim.start("backup", victim.name, "--json", at=point, action="pause").at_the_point()
     proxy.stall()
     outcome = running.go_on().failed()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from docker.errors import NotFound
 
 from tests.bed.postgres import PostgresServer
 from tests.bed.recorder import HttpRecorder
@@ -44,7 +45,7 @@ class Watch:
                 try:
                     self.seen.add(json.dumps(api.inspect_container(each["Id"])))
                     self.helpers += 1
-                except Exception:  # noqa: BLE001 - it ended between the two calls
+                except NotFound:  # It ended between the two calls.
                     continue
 
     @contextmanager
@@ -108,7 +109,7 @@ def nothing_tells(victim: Victim, watch: Watch, outcomes: list[Outcome]) -> None
     """Fails where a secret is found, and if there was nothing to search."""
     files = dict(written(victim))
     assert {"history.db", "manifest.json", "stdout", "stderr"} <= {path.name for path in files}
-    assert watch.helpers
+    assert watch.helpers, "no helper container was seen"
     assert any("pg_dump" in each for each in watch.seen)
     for secret in secrets_of(victim):
         assert [each for each in watch.seen if secret in each] == []
