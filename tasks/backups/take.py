@@ -106,7 +106,7 @@ def _take_database(config: Config, label: Label, seen: Seen, database: str, into
         beside(
             client, seen.container, dump.program(rules, line, way.password or ""), owner=config.owner(label.target)
         ) as running,
-        frozen(way, lock_wait=rules.lock_wait) as instant,
+        frozen(way, lock_wait=rules.lock_wait, deadline=rules.deadline) as instant,
         lock_watch(way, name, instant.backend_pid, running.stop),
     ):
         running.say(instant.snapshot)

@@ -97,7 +97,7 @@ def _wanted(target: Target, present: list[str]) -> list[str]:
 
 def take_tally(target: Target, seen: Seen, progress: Progress | None = None) -> Tally:
     """Count the target's database in one snapshot. Raise TablesLocked, RowsHidden, DatabaseUnreachable."""
-    with frozen(login(target, seen.way), lock_wait=target.lock_wait) as instant:
+    with frozen(login(target, seen.way), lock_wait=target.lock_wait, deadline=target.deadline) as instant:
         return instant.tally(progress)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ Progress = Callable[[int, int, str], None]
 Item = TypeVar("Item")
 
 ATTEMPTS = 10
+DEADLINE = 6 * 3600.0
 LOCKED_AT_ONCE = 500
 COUNTED_AT_ONCE = 100
 READ_AT_ONCE = 200
@@ -82,15 +84,8 @@ class Frozen:
         )
 
     def abandon(self) -> None:
-        """End whatever another thread waits for here: the server is asked to cancel it, then the line is cut, for a
-        network that has gone silent must not keep a run from ending."""
-        with contextlib.suppress(psycopg.Error):
-            self.connection.cancel_safe(timeout=3)
-        with (
-            contextlib.suppress(psycopg.Error, OSError),
-            socket.socket(fileno=os.dup(self.connection.fileno())) as line,
-        ):
-            line.shutdown(socket.SHUT_RDWR)
+        """End whatever another thread waits for here."""
+        _abandon(self.connection)
 
     def _counted(self, progress: Progress | None) -> dict[int, int]:
         """Rows by oid. The locks that a count takes on indexes are given back after each batch."""
@@ -125,19 +120,31 @@ class Frozen:
         return int(row[0])
 
 
+def _abandon(connection: Connection) -> None:
+    """Ask the server to cancel, then cut the line: a network that has gone silent must not keep a run from ending."""
+    with contextlib.suppress(psycopg.Error):
+        connection.cancel_safe(timeout=3)
+    with contextlib.suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
+
+
 @contextmanager
-def frozen(login: Login, *, lock_wait: float) -> Iterator[Frozen]:
+def frozen(login: Login, *, lock_wait: float, deadline: float = DEADLINE) -> Iterator[Frozen]:
     """Hold one database still: a read-only snapshot with every table locked against TRUNCATE and DDL.
 
-    lock_wait is in seconds, for each lock. The transaction ends with the context. Raise TablesLocked where a
+    lock_wait is in seconds, for each lock; after deadline (seconds) the connection is cut, whatever it waits for.
+    The transaction ends with the context. Raise TablesLocked where a
     lock is not given in time or tables keep coming and going, RowsHidden where rows could not be seen, and
     what `connect` raises.
     """
     with connect(login) as connection:
-        held = _hold(connection, login, lock_wait)
+        cut = threading.Timer(deadline, _abandon, [connection])
+        cut.daemon = True
+        cut.start()
         try:
-            yield held
+            yield _hold(connection, login, lock_wait)
         finally:
+            cut.cancel()
             connection.close()
 
 

@@ -4,14 +4,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from tasks.databases.connect import Login
 from tasks.databases.tally import frozen
-from tasks.errors import TablesLocked
+from tasks.errors import DatabaseUnreachable, TablesLocked
 from tasks.models import Tally
 from tests.bed.postgres import PostgresServer
+from tests.bed.proxy import TcpProxy
 
 Databases = Callable[[PostgresServer], PostgresServer]
 
@@ -153,3 +155,17 @@ def test_table_created_between_listing_and_locking_is_locked_too(server: Postgre
             own = f"FROM pg_locks WHERE pid = {held.backend_pid} AND relation = 'second'::regclass"
             assert server.value(f"SELECT count(*) {own}") == 1
             assert held.tally().counts == {"public.first": 0, "public.second": 1}
+
+
+def test_a_count_that_the_network_swallowed_ends_at_its_deadline(
+    postgres17: PostgresServer, fresh_database: Databases, tcp_proxy: Callable[[str, int], TcpProxy]
+) -> None:
+    server = fresh_database(postgres17)
+    server.execute("CREATE TABLE slow AS SELECT generate_series(1, 10) AS id")
+    proxy = tcp_proxy(server.host, server.port)
+    login = replace(login_to(server), host=proxy.host, port=proxy.port)
+    started = time.monotonic()
+    with pytest.raises(DatabaseUnreachable), frozen(login, lock_wait=5, deadline=2) as held:
+        proxy.stall()
+        held.tally()
+    assert time.monotonic() - started < 20
