@@ -66,9 +66,9 @@ def verify(
     fail_on_warning: Annotated[bool, typer.Option("--fail-on-warning", help="Exit 2 on a warning too.")] = False,
 ) -> None:
     """Identity, counts, schema, backup freshness. Exit 0 healthy or warning; 2 critical; 1 could not be checked."""
-    settings = _known(config, target)
+    _known(config, target)
     result = tracking.run("verify", "verify", target, config, prefect)
-    show.document(result) if json else show.verify(result, show.expected(settings, target, result))
+    show.document(result) if json else show.verify(result)
     bad = result.verdict == "critical" or (fail_on_warning and result.verdict == "warning")
     raise typer.Exit(CRITICAL if bad else 0)
 
@@ -76,7 +76,7 @@ def verify(
 @app.command()
 def backups(target: TargetArgument, config: ConfigOption = None, json: JsonOption = False) -> None:
     """The catalogue: every backup that the target's storages hold, newest first."""
-    from tasks.checks.judgement import shelves
+    from tasks.checks.shelves import shelves
 
     found = shelves(_known(config, target), target)
     show.catalogue_document(found) if json else show.catalogue(found, target)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from rich.table import Table
 
 from tasks.alerts.artifacts import size
 from tasks.checks.doctor import Diagnosis
-from tasks.checks.judgement import expected_rows
 from tasks.config import Config
 from tasks.errors import RollcallError
 from tasks.history.records import Acceptance
@@ -43,20 +42,12 @@ def document(model: BaseModel) -> None:
     _print_json(content)
 
 
-def expected(config: Config, target: str, result: CheckResult) -> dict[str, int]:
-    """The rows that were expected: the baseline, and floors where there is none."""
-    days = config.target(target).thresholds.window_days
-    with open_history(config.history) as history:
-        last = history.baseline(target, result.checked_at, days).last
-    return expected_rows(config, target, result.counts, last)
-
-
 def _findings(console: Console, findings: Sequence[Finding]) -> None:
     for each in findings:
         console.print(f"  [{COLOURS[each.severity]}]{each.severity:8}[/] {each.code:20} {escape(each.message)}")
 
 
-def verify(result: CheckResult, expected: Mapping[str, int]) -> None:
+def verify(result: CheckResult) -> None:
     """Verdict, identity, findings, counts against what is expected."""
     console = _console()
     console.print(f"[{COLOURS[result.verdict]}]{result.verdict.upper()}[/] {result.target}")
@@ -67,6 +58,7 @@ def verify(result: CheckResult, expected: Mapping[str, int]) -> None:
             f"timeline {seen.timeline}, checkpoint {seen.checkpoint_lsn}, PostgreSQL {seen.server_version}"
         )
     _findings(console, result.findings)
+    expected = result.expected
     names = sorted({*result.counts, *expected}, key=lambda name: (result.counts.get(name) == expected.get(name), name))
     if names:
         table = Table("table", "rows", "expected", box=None, pad_edge=True)

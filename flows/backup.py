@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from tasks import menu, orchestration
 from tasks.backups.file import compose_manifest
 from tasks.backups.ledger import Ledger
-from tasks.checks.judgement import Judgement, storage_findings
+from tasks.checks.judgement import Judgement
 from tasks.checks.lock import only_run
 from tasks.checks.look import Seen
+from tasks.checks.shelves import freshness_findings, storage_findings
 from tasks.config import Config, load
-from tasks.errors import RollcallError
+from tasks.errors import RollcallError, StorageError
 from tasks.models import Manifest
 
 
@@ -26,18 +27,22 @@ def backup(target: str, config: str | None = None) -> Manifest:
     settings = load(config)
     now = datetime.now(UTC)
     ledger = Ledger(now, settings.target(target).storages)
-    with only_run(settings.state, target):
-        try:
+    try:
+        with only_run(settings.state, target):
             return _backup(settings, target, now, ledger)
-        except RollcallError as error:
-            menu.discard(settings, target, ledger.id, ledger.unlisted)
-            menu.tell_failure(settings, target, "backup", error)
-            raise
+    except RollcallError as error:
+        menu.discard(settings, target, ledger.id, ledger.unlisted)
+        menu.tell_failure(settings, target, "backup", error)
+        if ledger.filed:
+            raise RollcallError(
+                f"Backup {ledger.id} is stored and whole, but what comes after failed: {error}"
+            ) from error
+        raise
 
 
 def _backup(settings: Config, target: str, now: datetime, ledger: Ledger) -> Manifest:
     menu.sweep(settings, target)
-    menu.restore_history(settings, target)
+    lost = menu.restore_history(settings, target)
     rules = settings.target(target)
     container = menu.look_at_container(rules)
     seen = menu.look_at_cluster(rules, container)
@@ -47,12 +52,16 @@ def _backup(settings: Config, target: str, now: datetime, ledger: Ledger) -> Man
     _take(settings, target, seen, ledger)
     _prove(settings, target, seen, ledger)
 
-    tally = ledger.tally_of(rules.database)
-    judgement = menu.judge_tally(settings, target, tally, now).with_findings(identity)
+    tally, others = ledger.tally_of(rules.database), ledger.others(rules.database)
+    judgement = menu.judge_tally(settings, target, tally, now)
+    judgement = judgement.with_findings(
+        [*lost, *identity, *menu.judge_others(settings, target, seen.databases, others, now)]
+    )
     known = judgement.with_findings(storage_findings(ledger.failed))
     manifest = compose_manifest(settings, target, now, seen, ledger, known)
     ledger.file(menu.write_manifests(settings, manifest))
     menu.remember(settings, target, "backup", now, known, tally, seen.identity, manifest.id)
+    menu.remember_others(settings, target, now, known, others, manifest)
     return _finish(settings, manifest, judgement, ledger)
 
 
@@ -69,7 +78,11 @@ def _take(settings: Config, target: str, seen: Seen, ledger: Ledger) -> None:
 
 def _prove(settings: Config, target: str, seen: Seen, ledger: Ledger) -> None:
     """Every stored byte read back; every dump's table of contents held against its tally."""
-    ledger.drop(menu.read_objects(settings, ledger.objects))
+    for storage in tuple(ledger.storages):
+        try:
+            menu.read_objects(settings, storage, ledger.objects)
+        except StorageError as error:
+            ledger.drop({storage: str(error)})
     ledger.lap("read back")
     ledger.replace([menu.read_contents(settings, target, seen, part, ledger.storages) for part in ledger.dumps])
     ledger.lap("read contents")
@@ -77,9 +90,14 @@ def _prove(settings: Config, target: str, seen: Seen, ledger: Ledger) -> None:
 
 def _finish(settings: Config, manifest: Manifest, judgement: Judgement, ledger: Ledger) -> Manifest:
     """The backup exists: rotate, clear what is in storages that dropped out, tell."""
-    rotation = menu.rotate(settings, manifest.target, critical=manifest.quarantined)
-    menu.discard(settings, manifest.target, ledger.id, ledger.unlisted)
-    judgement = judgement.with_findings(storage_findings(ledger.failed | rotation.failed))
-    menu.tell(settings, manifest.target, judgement, manifest.identity, manifest.tally.counts, rotation.newest_good)
+    target = manifest.target
+    rotation = menu.rotate(settings, target, critical=manifest.quarantined)
+    menu.discard(settings, target, ledger.id, ledger.unlisted)
+    found = menu.look_at_backups(settings, target)
+    failed = {name: why for name, why in (ledger.failed | rotation.failed).items() if name not in found.unreachable}
+    judgement = judgement.with_findings([*storage_findings(failed), *freshness_findings(settings, target, found)])
+    told = menu.tell(settings, target, judgement, manifest.identity, manifest.tally.counts, rotation.newest_good)
+    judgement = judgement.with_findings(told)
+    manifest = manifest.model_copy(update={"findings": judgement.findings, "verdict": judgement.verdict})
     menu.report_backup(manifest, judgement.expected, rotation)
     return manifest

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from tasks import menu, orchestration
-from tasks.checks.judgement import Judgement, freshness_findings
+from tasks.checks.judgement import Judgement
 from tasks.checks.look import Seen
+from tasks.checks.shelves import freshness_findings
 from tasks.config import Config, load
 from tasks.containers.observe import Container
 from tasks.errors import ContainerMissing, ContainerStopped, DatabaseUnreachable, LoginRefused, RollcallError
@@ -27,12 +28,12 @@ def verify(target: str, config: str | None = None) -> CheckResult:
     settings.target(target)
     now = datetime.now(UTC)
     try:
-        menu.restore_history(settings, target)
+        lost = menu.restore_history(settings, target)
         judgement, tally, identity = _look_and_judge(settings, target, now)
         shelves = menu.look_at_backups(settings, target)
         backups = freshness_findings(settings, target, shelves)
         volume = menu.look_for_volume(settings.target(target))
-        judgement = judgement.with_findings([*volume, *backups])
+        judgement = judgement.with_findings([*lost, *volume, *backups])
         menu.remember(settings, target, "verify", now, judgement, tally, identity)
         return _finish(settings, target, now, judgement, tally, identity, shelves.newest_good)
     except RollcallError as error:
@@ -52,7 +53,8 @@ def _look_and_judge(settings: Config, target: str, now: datetime) -> tuple[Judge
         return menu.judge_absence(settings, target, container, error), Tally(counts={}), None
     identity = menu.judge_cluster(settings, target, seen.identity)
     judgement = menu.judge_tally(settings, target, tally, now)
-    return judgement.with_findings(identity), tally, seen.identity
+    others = menu.judge_others(settings, target, seen.databases, {}, now)
+    return judgement.with_findings([*identity, *others]), tally, seen.identity
 
 
 def _finish(
@@ -74,6 +76,7 @@ def _finish(
         findings=judgement.findings,
         counts=tally.counts,
         identity=identity,
+        expected=judgement.expected,
     )
     menu.report_check(result, judgement.expected)
     return result

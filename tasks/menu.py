@@ -8,7 +8,7 @@ from __future__ import annotations
 from tasks import reports
 from tasks.alerts import tell as telling
 from tasks.backups import file, proof, take
-from tasks.checks import judgement, look
+from tasks.checks import judgement, look, shelves
 from tasks.orchestration import NEVER, Retry, task
 
 QUICK = Retry(times=3, first_wait=1.0)
@@ -17,17 +17,19 @@ LONG = Retry(times=2, first_wait=5.0)
 """For what takes minutes: taking a database."""
 
 # Looking
-restore_history = task(judgement.restore_history, name="restore history if it is lost", retry=QUICK)
+restore_history = task(shelves.restore_history, name="restore history if it is lost", retry=QUICK)
 look_at_container = task(look.look_at_container, name="look at container", retry=QUICK)
 look_at_cluster = task(look.look_at_cluster, name="look at cluster", retry=QUICK)
 look_for_volume = task(look.volume_findings, name="look for pinned volume", retry=QUICK)
-look_at_backups = task(judgement.shelves, name="look at backups", retry=QUICK)
+look_at_backups = task(shelves.shelves, name="look at backups", retry=QUICK)
 take_tally = task(look.take_tally, name="take tally", retry=QUICK)
 
 # Judging
 judge_absence = task(judgement.judge_absence, name="judge absence", retry=NEVER)
 judge_cluster = task(judgement.judge_cluster, name="judge identity", retry=NEVER)
 judge_tally = task(judgement.judge_tally, name="judge tally", retry=NEVER)
+judge_others = task(judgement.judge_others, name="judge other databases", retry=NEVER)
+remember_others = task(judgement.remember_others, name="remember other databases", retry=NEVER)
 remember = task(judgement.remember, name="remember", retry=NEVER)
 
 # Taking
@@ -35,12 +37,12 @@ take_database = task(take.take_database, name="take database", retry=LONG)
 take_globals = task(take.take_globals, name="take globals", retry=LONG)
 take_settings = task(take.take_settings, name="take settings", retry=LONG)
 sweep = task(take.sweep, name="sweep what a killed run left", retry=QUICK)
-discard = task(take.discard, name="discard unfinished backup", retry=NEVER)
+discard = task(take.discard_backup, name="discard unfinished backup", retry=NEVER)
 
 # Proving and filing
 read_objects = task(proof.read_objects, name="read back objects", retry=QUICK)
 read_contents = task(proof.read_contents, name="read back contents", retry=QUICK)
-write_manifests = task(file.write_manifests, name="write manifests", retry=QUICK)
+write_manifests = task(file.write_manifests, name="write manifests", retry=NEVER)
 rotate = task(file.rotate, name="rotate", retry=NEVER)
 
 # Telling

@@ -119,7 +119,7 @@ class Manifest(Model):
 
 
 class CheckResult(Model):
-    """What `verify` found; `verify --json` prints exactly this."""
+    """What `verify` found, and the rows that were expected; `verify --json` prints exactly this."""
 
     target: str
     verdict: Verdict
@@ -127,3 +127,4 @@ class CheckResult(Model):
     findings: list[Finding]
     counts: dict[str, int]
     identity: Identity | None
+    expected: dict[str, int] = Field(default_factory=dict)

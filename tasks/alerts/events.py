@@ -49,10 +49,10 @@ def backup_event(manifest: Manifest) -> Event:
     return Event(f"rollcall.backup.{kind}", _resource(manifest.target), payload)
 
 
-def backup_failed_event(target: str, error: BaseException) -> Event:
-    """`rollcall.backup.failed`; quotes only our own errors, for others may hold a password."""
+def failed_event(target: str, what: str, error: BaseException) -> Event:
+    """`rollcall.backup.failed`, `rollcall.verify.failed`; quotes only our own errors, others may hold a password."""
     said = str(error) if isinstance(error, RollcallError) else ""
-    return Event("rollcall.backup.failed", _resource(target), {"error": type(error).__name__, "message": said})
+    return Event(f"rollcall.{what}.failed", _resource(target), {"error": type(error).__name__, "message": said})
 
 
 def alert_event(target: str, verdict: Verdict, reason: Reason, title: str, undelivered: Sequence[str]) -> Event:

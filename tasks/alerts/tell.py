@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from tasks import orchestration
 from tasks.alerts.decide import LastAlert, decide, fingerprint
-from tasks.alerts.events import alert_event, backup_failed_event
+from tasks.alerts.events import alert_event, failed_event
 from tasks.alerts.message import Message, compose, compose_failure, compose_recovery
 from tasks.alerts.notify import notify, undelivered_finding
 from tasks.checks.judgement import Judgement
@@ -85,7 +85,7 @@ def tell_failure(config: Config, target: str, what: str, error: RollcallError) -
 
     It is told even where the history cannot be used: that may be the very failure.
     """
-    event = backup_failed_event(target, error)
+    event = failed_event(target, what, error)
     orchestration.emit(event.name, event.resource, event.payload)
     now = datetime.now(UTC)
     if not _is_news(config, target, what, str(error), now):

@@ -8,14 +8,15 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from tasks.backups.ledger import Ledger
-from tasks.checks.judgement import Judgement, shelves
+from tasks.checks.judgement import Judgement
 from tasks.checks.look import Seen
-from tasks.config import Config
+from tasks.checks.shelves import shelves
+from tasks.config import Config, Retention
 from tasks.errors import StorageError
 from tasks.models import Manifest, Model
-from tasks.storage import open_storage
-from tasks.storage.catalogue import Catalogue, delete_backup, unfinished, write_manifest
-from tasks.storage.retention import Kept, RetentionPlan, plan
+from tasks.storage import Storage, open_storage
+from tasks.storage.catalogue import Catalogue, Entry, delete_backup, unfinished, write_manifest
+from tasks.storage.retention import FROZEN, Kept, plan
 
 log = logging.getLogger("rollcall")
 
@@ -80,57 +81,54 @@ def write_manifests(config: Config, manifest: Manifest) -> dict[str, str]:
     return failed
 
 
-def plan_rotation(config: Config, target: str, found: Catalogue, now: datetime, *, critical: bool) -> RetentionPlan:
-    """What rotation would delete now. A backup that is proven in any storage counts as proven everywhere."""
-    entries = [
-        Kept(
-            entry.manifest.id,
-            entry.manifest.created_at,
-            entry.manifest.quarantined,
-            entry.proven_at is not None,
-        )
-        for entry in found.backups
-    ]
-    return plan(entries, config.target(target).retention, now, critical)
+def plan_rotation(found: Catalogue, storage: str, rule: Retention, now: datetime) -> dict[str, str]:
+    """What rotation would delete from `storage` now, and why, by id: pure.
+
+    Each storage is planned by what it holds whole itself, and each cluster by its own backups: so each keeps its own
+    newest good one, whatever the others hold. A proof counts wherever it was made.
+    """
+    held = [entry for entry in found.backups if storage in entry.storages]
+    clusters = {entry.manifest.identity.system_identifier for entry in held if not entry.manifest.quarantined}
+    deleted: dict[str, str] = {}
+    for cluster in clusters:
+        own = [_kept(entry) for entry in held if entry.manifest.quarantined or _cluster(entry) == cluster]
+        deleted.update(plan(own, rule, now, frozen=False).delete)
+    return deleted
+
+
+def _cluster(entry: Entry) -> str:
+    return entry.manifest.identity.system_identifier
+
+
+def _kept(entry: Entry) -> Kept:
+    manifest = entry.manifest
+    return Kept(manifest.id, manifest.created_at, manifest.quarantined, entry.proven_at is not None)
 
 
 def rotate(config: Config, target: str, *, critical: bool) -> Rotation:
-    """Delete what retention no longer keeps, after the plan is logged; frozen while the verdict is critical.
-
-    Nothing at all is deleted while a storage cannot be asked: what cannot be seen cannot be weighed.
-    """
+    """Delete what retention no longer keeps, after the plan is logged; frozen while the verdict is critical."""
     found = shelves(config, target)
-    planned = plan_rotation(config, target, found, datetime.now(UTC), critical=critical)
-    frozen = planned.frozen
-    if found.unreachable and not frozen:
-        frozen = f"not every storage could be asked ({', '.join(found.unreachable)})"
-    if frozen:
-        log.warning("Rotation is frozen: %s.", frozen.rstrip("."))
-        return Rotation(
-            deleted=[],
-            kept=len(found.backups),
-            frozen=frozen,
-            failed=found.unreachable,
-            newest_good=found.newest_good,
-        )
-    for backup_id, reason in planned.delete:
-        log.info("Rotation deletes %s: %s.", backup_id, reason)
-    deleted = [backup_id for backup_id, _ in planned.delete]
-    failed = _delete(config, target, deleted)
-    return Rotation(deleted=deleted, kept=len(planned.keep), failed=failed, newest_good=found.newest_good)
-
-
-def _delete(config: Config, target: str, ids: Sequence[str]) -> dict[str, str]:
-    """Delete these backups, and what killed runs left, from every storage; return what failed, by storage."""
-    failed: dict[str, str] = {}
+    if critical:
+        log.warning("Rotation is frozen: %s.", FROZEN)
+        return Rotation(deleted=[], kept=len(found.backups), frozen=FROZEN, newest_good=found.newest_good)
+    now, deleted, failed = datetime.now(UTC), set[str](), dict[str, str]()
     for name in config.target(target).storages:
+        planned = plan_rotation(found, name, config.target(target).retention, now)
+        for backup_id, reason in planned.items():
+            log.info("Rotation deletes %s from %s: %s.", backup_id, name, reason)
         try:
-            storage = open_storage(name, config.storages[name])
-            for backup_id in ids:
-                delete_backup(storage, target, backup_id)
-            for key in unfinished(storage, target, datetime.now(UTC)):
-                log.info("Removing %s from %s: its backup was begun days ago and never finished.", key, name)
-                storage.delete(key)
+            _delete(open_storage(name, config.storages[name]), target, list(planned), now)
         except StorageError as error:
             failed[name] = str(error)
-    return failed
+        deleted.update(planned)
+    kept = len(found.backups) - len(deleted)
+    return Rotation(deleted=sorted(deleted), kept=kept, failed=failed, newest_good=found.newest_good)
+
+
+def _delete(storage: Storage, target: str, ids: Sequence[str], now: datetime) -> None:
+    """Delete these backups, and what killed runs left, from one storage."""
+    for backup_id in ids:
+        delete_backup(storage, target, backup_id)
+    for key in unfinished(storage, target, now):
+        log.info("Removing %s from %s: its backup was begun days ago and never finished.", key, storage.name)
+        storage.delete(key)

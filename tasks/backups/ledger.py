@@ -77,6 +77,14 @@ class Ledger:
         """The tally of one database. Raise KeyError if it was not taken."""
         return {part.database: part.tally for part in self.dumps if part.tally}[database]
 
+    def others(self, database: str) -> dict[str, Tally]:
+        """The tallies of all databases but this one, by name."""
+        return {
+            part.database: part.tally
+            for part in self.dumps
+            if part.database != database and part.database and part.tally
+        }
+
     def replace(self, parts: Sequence[Part]) -> None:
         """Put dumps that were looked at once more in the place of what they were."""
         self.parts = [*(part for part in self.parts if part.tally is None), *parts]

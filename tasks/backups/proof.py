@@ -12,28 +12,18 @@ from tasks.config import Config
 from tasks.containers.engine import engine
 from tasks.containers.programs import beside
 from tasks.databases import dump
-from tasks.errors import DumpFailed, DumpInterrupted, ObjectDamaged, StorageError
+from tasks.errors import DumpFailed, DumpInterrupted, ObjectDamaged
 from tasks.models import SequencePosition, StoredObject
 from tasks.storage import open_storage
 from tasks.storage.readback import decompressed, read_back
 
 
-def read_objects(config: Config, objects: Sequence[StoredObject]) -> dict[str, str]:
-    """Recompute size and SHA-256 of every object from what its storage holds; return what failed, by storage."""
-    failed: dict[str, str] = {}
+def read_objects(config: Config, storage: str, objects: Sequence[StoredObject]) -> None:
+    """Recompute size and SHA-256 of every object in `storage` from what it holds. Raise ObjectDamaged, StorageError."""
+    opened = open_storage(storage, config.storages[storage])
     for each in objects:
-        if each.storage in failed:
-            continue
-        try:
-            read_back(
-                open_storage(each.storage, config.storages[each.storage]),
-                each.key,
-                size=each.bytes,
-                sha256=each.sha256,
-            )
-        except StorageError as error:
-            failed[each.storage] = str(error)
-    return failed
+        if each.storage == storage:
+            read_back(opened, each.key, size=each.bytes, sha256=each.sha256)
 
 
 def read_contents(config: Config, target: str, seen: Seen, part: Part, storages: Sequence[str]) -> Part:

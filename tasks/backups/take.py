@@ -10,9 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
+import docker
 from docker.errors import NotFound
 
 from tasks.checks.look import Seen, login
@@ -22,10 +24,10 @@ from tasks.containers.programs import beside, sweep_helpers
 from tasks.databases import dump
 from tasks.databases.lock_watch import lock_watch
 from tasks.databases.tally import Frozen, frozen
-from tasks.errors import DatabaseError, StorageError, TablesLocked
+from tasks.errors import RollcallError, StorageError, TablesLocked
 from tasks.models import Model, Role, StoredObject, Tally
 from tasks.secrets import reveal
-from tasks.storage import Storage, Stored, open_storage
+from tasks.storage import Stored, open_all, open_storage
 from tasks.storage.catalogue import delete_backup, object_key
 from tasks.storage.pipeline import Streamed, stream
 
@@ -48,6 +50,12 @@ class Part(Model):
     seconds: float = 0.0
     missing: list[str] = []
 
+    def joined(self, other: Part) -> Part:
+        """Both in one."""
+        return self.model_copy(
+            update={"objects": [*self.objects, *other.objects], "failed": {**self.failed, **other.failed}}
+        )
+
 
 class Label(Model):
     """Where an object belongs: backup, target, role, name inside the backup."""
@@ -64,11 +72,6 @@ class Label(Model):
         return object_key(self.target, self.backup_id, self.name)
 
 
-def open_storages(config: Config, names: Sequence[str]) -> list[Storage]:
-    """The storages called `names`, opened."""
-    return [open_storage(name, config.storages[name]) for name in names]
-
-
 def take_database(config: Config, target: str, seen: Seen, backup_id: str, database: str, into: Sequence[str]) -> Part:
     """Dump and tally one database in the same snapshot, stored in each of the storages `into`.
 
@@ -79,7 +82,7 @@ def take_database(config: Config, target: str, seen: Seen, backup_id: str, datab
         target=target,
         backup_id=backup_id,
         role="dump",
-        name=f"{quote(database, safe='')}.dump.zst",
+        name=_file_name(database),
         database=database,
     )
     for attempt in range(1, LOCK_ATTEMPTS + 1):
@@ -91,6 +94,11 @@ def take_database(config: Config, target: str, seen: Seen, backup_id: str, datab
             log.info("%s: %s Once more, from a new snapshot (%d of %d).", target, reason, attempt, LOCK_ATTEMPTS)
             time.sleep(random.uniform(0.05, 0.3))  # noqa: S311 - only to get out of step with the other session
     raise AssertionError("unreachable")
+
+
+def _file_name(database: str) -> str:
+    """A dump's name: percent-encoded, a leading dot too, for such files are nobody's to see."""
+    return f"{quote(database, safe='')}.dump.zst".replace(".", "%2E", 1 if database.startswith(".") else 0)
 
 
 def _take_database(config: Config, label: Label, seen: Seen, database: str, into: Sequence[str]) -> Part:
@@ -180,7 +188,11 @@ def _store(chunks: Iterable[bytes], config: Config, label: Label, rules: Target,
             log.info("%s: %.0f MB read (%.0f MB/s), %.0f MB to store", label.name, raw / 1e6, rate, stored / 1e6)
 
     level = rules.compression_level if label.role == "dump" else None
-    return stream(chunks, open_storages(config, into), label.key, level=level, progress=progress)
+    storages, closed = open_all(config.storages, into)
+    if not storages and closed:
+        raise next(iter(closed.values()))
+    streamed = stream(chunks, storages, label.key, level=level, progress=progress)
+    return replace(streamed, failed={**closed, **streamed.failed})
 
 
 def _part(label: Label, streamed: Streamed, started: float) -> Part:
@@ -217,36 +229,48 @@ def take_globals(config: Config, target: str, seen: Seen, backup_id: str, into: 
 
 
 def take_settings(config: Config, target: str, seen: Seen, backup_id: str, into: Sequence[str]) -> Part:
-    """The server's own configuration files, as they are. One that does not exist is named in `missing`."""
-    started, objects, missing = time.monotonic(), list[StoredObject](), list[str]()
-    failed: dict[str, str] = {}
+    """The server's own configuration files, as they are. One that cannot be read is named in `missing`.
+
+    All are read before the first is stored, and what was stored is removed if a later one fails: so the whole can be
+    tried again.
+    """
+    started = time.monotonic()
     with engine() as client:
-        for path in seen.files:
-            try:
-                archive, _ = client.api.get_archive(seen.container.id, path)
-            except NotFound:
-                missing.append(path)
-                continue
-            label = Label(target=target, backup_id=backup_id, role="config", name=f"config/{PurePosixPath(path).name}")
-            content = _only_file(b"".join(archive), path)
-            part = _part(
-                label,
-                _store([content], config, label, config.target(target), [s for s in into if s not in failed]),
-                started,
-            )
-            objects += part.objects
-            failed |= part.failed
-    return Part(objects=objects, failed=failed, missing=missing, seconds=round(time.monotonic() - started, 3))
+        contents = {name: _file_of(client, seen, path) for name, path in seen.files.items()}
+    missing = [seen.files[name] for name, content in contents.items() if content is None]
+    part = Part(objects=[], missing=missing)
+    try:
+        for name, content in contents.items():
+            if content is not None:
+                part = part.joined(_take_setting(config, target, backup_id, name, content, into, part))
+    except RollcallError:
+        discard(config, [(each.storage, each.key) for each in part.objects])
+        raise
+    return part.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
 
 
-def _only_file(archive: bytes, path: str) -> bytes:
-    """The content of the one file in the tar archive that the engine answers with."""
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+def _take_setting(
+    config: Config, target: str, backup_id: str, name: str, content: bytes, into: Sequence[str], before: Part
+) -> Part:
+    label = Label(target=target, backup_id=backup_id, role="config", name=f"config/{name}")
+    still = [storage for storage in into if storage not in before.failed]
+    return _part(label, _store([content], config, label, config.target(target), still), time.monotonic())
+
+
+def _file_of(client: docker.DockerClient, seen: Seen, path: str, links: int = 5) -> bytes | None:
+    """The content of a file of the container; None if it does not exist. Links are followed."""
+    try:
+        archive, _ = client.api.get_archive(seen.container.id, path)
+    except NotFound:
+        return None
+    with tarfile.open(fileobj=io.BytesIO(b"".join(archive))) as tar:
         for member in tar:
+            if member.issym() and links:
+                return _file_of(client, seen, str(PurePosixPath(path).parent / member.linkname), links - 1)
             content = tar.extractfile(member) if member.isfile() else None
             if content is not None:
                 return content.read()
-    raise DatabaseError(f"The configuration file {path} could not be read from the container: it is no ordinary file.")
+    return None
 
 
 def sweep(config: Config, target: str) -> None:
@@ -256,7 +280,16 @@ def sweep(config: Config, target: str) -> None:
             log.warning("A helper container that an earlier run left (%s) is removed.", each[:12])
 
 
-def discard(config: Config, target: str, backup_id: str, storages: Sequence[str]) -> None:
+def discard(config: Config, objects: Sequence[tuple[str, str]]) -> None:
+    """Remove (storage, key) pairs that no manifest lists; a storage that does not answer keeps its part."""
+    for name, key in objects:
+        try:
+            open_storage(name, config.storages[name]).delete(key)
+        except StorageError as error:
+            log.warning("What was stored of an unfinished backup could not be removed: %s", error)
+
+
+def discard_backup(config: Config, target: str, backup_id: str, storages: Sequence[str]) -> None:
     """Remove what `storages` hold of a backup that is none there, first a manifest that did not read back; a storage
     that does not answer keeps its part."""
     for name in storages:

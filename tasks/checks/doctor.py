@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 
-from tasks.checks.judgement import storages_of
 from tasks.checks.look import Seen, look_at_cluster, look_at_container, volume_findings
+from tasks.checks.shelves import storages_of
 from tasks.config import Config, NotifyUrl
 from tasks.containers.engine import engine, shares_this_kernel
 from tasks.containers.programs import Program, beside

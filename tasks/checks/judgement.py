@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from tasks.config import Config
 from tasks.containers.observe import Container
-from tasks.errors import ContainerMissing, ContainerStopped, RollcallError, StorageError
+from tasks.errors import ContainerMissing, ContainerStopped, RollcallError
 from tasks.history.judge import is_accepted, judge_counts, judge_identity, judge_schema
+from tasks.history.manifests import other
 from tasks.history.records import Observation, Pin
 from tasks.history.store import open_history
 from tasks.history.table_names import resolve_table
 from tasks.models import WORST_FIRST, Finding, Identity, Manifest, Model, Tally, Verdict, verdict_of
-from tasks.storage import Storage, open_storage
-from tasks.storage.catalogue import Catalogue, catalogue
 
 ABSENCES = {ContainerMissing: "container.missing", ContainerStopped: "container.stopped"}
 
@@ -87,6 +86,48 @@ def judge_tally(config: Config, target: str, tally: Tally, now: datetime) -> Jud
     )
 
 
+def judge_others(
+    config: Config, target: str, present: Sequence[str], tallies: Mapping[str, Tally], now: datetime
+) -> list[Finding]:
+    """What the cluster's other databases say: `database.missing` for one that is gone with its tables, and what the
+    counts of those in `tallies` say against their own baselines."""
+    rules = config.target(target)
+    findings: list[Finding] = []
+    with open_history(config.history) as history:
+        for name in history.others(target):
+            last = history.baseline(other(target, name), now, rules.thresholds.window_days).last
+            if last and name not in present and rules.databases is None:
+                message = f"The database {name} is gone; it had {sum(last.values()):,} rows in {len(last):,} tables."
+                findings.append(Finding(code="database.missing", severity="critical", message=message))
+        for name, tally in tallies.items():
+            baseline = history.baseline(other(target, name), now, rules.thresholds.window_days)
+            findings += [
+                each.model_copy(update={"message": f"In database {name}: {each.message}", "table": None})
+                for each in judge_counts(tally.counts, baseline, {}, rules.thresholds)
+            ]
+    return findings
+
+
+def remember_others(
+    config: Config, target: str, now: datetime, judgement: Judgement, tallies: Mapping[str, Tally], manifest: Manifest
+) -> None:
+    """Record what the other databases hold, accepted or not as the whole was."""
+    with open_history(config.history) as history:
+        for name, tally in tallies.items():
+            observation = {
+                "target": other(target, name),
+                "checked_at": now,
+                "kind": "backup",
+                "verdict": judgement.verdict,
+                "findings": [],
+                "counts": tally.counts,
+                "identity": manifest.identity,
+                "accepted": is_accepted(judgement.findings),
+                "backup_id": manifest.id,
+            }
+            history.record(Observation.model_validate(observation))
+
+
 def expected_rows(config: Config, target: str, counts: Mapping[str, int], last: Mapping[str, int]) -> dict[str, int]:
     """Rows by table: the last accepted ones, and the floor where there are none."""
     expected = dict(last)
@@ -135,76 +176,3 @@ def remember(
                 reason=reason,
             )
             history.set_pin(pin)
-
-
-def storages_of(config: Config, target: str) -> list[Storage]:
-    """The target's storages, opened. Raise SecretError, StorageError."""
-    return [open_storage(name, config.storages[name]) for name in config.target(target).storages]
-
-
-def shelves(config: Config, target: str) -> Catalogue:
-    """The target's backups as its storages list them; unreachable and damaged ones are named in it."""
-    return catalogue(storages_of(config, target), target)
-
-
-def restore_history(config: Config, target: str) -> int:
-    """Rebuild a history that knows nothing of the target from the manifests in its storages; return how many.
-
-    Without this a lost history file would make tonight's cluster, whichever it is, the one to trust.
-    """
-    with open_history(config.history) as history:
-        if history.latest(target) is not None:
-            return 0
-        manifests: list[Manifest] = [entry.manifest for entry in shelves(config, target).backups]
-        return history.rebuild(target, manifests) if manifests else 0
-
-
-def storage_findings(failed: Mapping[str, StorageError | str]) -> list[Finding]:
-    """`storage.unreachable` for each storage that did not answer or did not take what it was given."""
-    return [
-        Finding(
-            code="storage.unreachable",
-            severity="warning",
-            message=f"The storage {name} got no copy or did not answer: {error}",
-        )
-        for name, error in failed.items()
-    ]
-
-
-def _failure_since(config: Config, target: str, good: datetime) -> list[Finding]:
-    """`backup.failed` if a backup was tried after the newest good one and did not come to its end."""
-    with open_history(config.history) as history:
-        failures = [each for each in history.runs(target, "backup") if each.started_at > good]
-    if not failures:
-        return []
-    last = failures[-1]
-    message = f"The last backup, at {last.started_at:%Y-%m-%d %H:%M} UTC, failed: {last.message}"
-    return [Finding(code="backup.failed", severity="warning", message=message)]
-
-
-def freshness_findings(config: Config, target: str, found: Catalogue, now: datetime | None = None) -> list[Finding]:
-    """`backup.missing` and `backup.stale`: is there a good backup, and is it young enough?"""
-    findings = storage_findings(found.unreachable)
-    findings += [
-        Finding(
-            code="backup.damaged",
-            severity="warning",
-            message=f"Backup {each.id} in {each.storage} is damaged: {each.reason}",
-        )
-        for each in found.damaged
-    ]
-    good = [entry.manifest.created_at for entry in found.backups if not entry.manifest.quarantined]
-    if not good and set(found.unreachable) >= set(config.target(target).storages):
-        return findings
-    if not good:
-        message = f"{target} has no good backup. Make one now: rollcall backup {target}"
-        return [*findings, Finding(code="backup.missing", severity="warning", message=message)]
-    findings += _failure_since(config, target, max(good))
-    age = (now or datetime.now(UTC)) - max(good)
-    if age > timedelta(hours=config.target(target).max_age_hours):
-        hours = age.total_seconds() / 3600
-        message = (
-            f"The newest good backup of {target} is {hours:,.0f} hours old; make one now: rollcall backup {target}"
-        )
-        findings.append(Finding(code="backup.stale", severity="warning", message=message))
-    return findings

@@ -21,7 +21,7 @@ class Seen(Model):
     """A target as it was found: no secret in it, so it may be passed between tasks and shown.
 
     databases: all of the cluster that a backup takes; cluster: how it was initialised; files: the server's own
-    configuration files, as paths inside the container.
+    configuration files by their usual name, as paths inside the container.
     """
 
     container: Container
@@ -29,7 +29,7 @@ class Seen(Model):
     identity: Identity
     databases: list[str]
     cluster: dict[str, Any]
-    files: list[str]
+    files: dict[str, str]
 
 
 def look_at_container(target: Target) -> Container:
@@ -78,26 +78,30 @@ def _identity(container: Container, found: ClusterIdentity) -> Identity:
     )
 
 
-def _files(found: ClusterIdentity) -> list[str]:
-    return [
-        found.config_file,
-        f"{found.data_directory}/postgresql.auto.conf",
-        found.hba_file,
-        found.ident_file,
-    ]
+def _files(found: ClusterIdentity) -> dict[str, str]:
+    return {
+        "postgresql.conf": found.config_file,
+        "postgresql.auto.conf": f"{found.data_directory}/postgresql.auto.conf",
+        "pg_hba.conf": found.hba_file,
+        "pg_ident.conf": found.ident_file,
+    }
 
 
 def _wanted(target: Target, present: list[str]) -> list[str]:
     """The databases to back up, the target's own first."""
     others = [name for name in present if name != target.database]
     if target.databases is not None:
-        others = [name for name in target.databases if name != target.database]
+        others = [name for name in dict.fromkeys(target.databases) if name != target.database]
     return [target.database, *others]
 
 
-def take_tally(target: Target, seen: Seen, progress: Progress | None = None) -> Tally:
-    """Count the target's database in one snapshot. Raise TablesLocked, RowsHidden, DatabaseUnreachable."""
-    with frozen(login(target, seen.way), lock_wait=target.lock_wait, deadline=target.deadline) as instant:
+def take_tally(target: Target, seen: Seen, progress: Progress | None = None, database: str | None = None) -> Tally:
+    """Count the target's database (or another of the cluster) in one snapshot.
+
+    Raise TablesLocked, RowsHidden, DatabaseUnreachable.
+    """
+    into = login(target, seen.way, database)
+    with frozen(into, lock_wait=target.lock_wait, deadline=target.deadline) as instant:
         return instant.tally(progress)
 
 

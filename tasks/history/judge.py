@@ -33,9 +33,14 @@ _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 
 
 def is_accepted(findings: Iterable[Finding]) -> bool:
-    """Whether an observation with these findings may become the baseline: not with anything critical, and not with
-    rows missing, however few. A bad value must never become the normal."""
-    return not any(finding.severity == "critical" or finding.code.startswith("rows.") for finding in findings)
+    """Whether an observation with these findings may become the baseline: not with anything critical, nor with rows,
+    tables or columns missing, however few. A bad value must never become the normal."""
+    return not any(
+        finding.severity == "critical"
+        or finding.code.startswith("rows.")
+        or (finding.code == "schema.changed" and finding.severity == "warning")
+        for finding in findings
+    )
 
 
 def judge_counts(
@@ -156,7 +161,8 @@ def _rows(number: int) -> str:
 def judge_schema(now: Mapping[str, str], before: Mapping[str, str] | None) -> list[Finding]:
     """What changed in the schema since `before` (object -> hash of its definition): at most one finding.
 
-    Additions alone are a notice; something gone or altered is a warning. None: nothing to compare with.
+    A table or column that is gone takes data with it: a warning, until the change is accepted. Anything else is a
+    notice. None: nothing to compare with.
     """
     if before is None:
         return []
@@ -167,9 +173,9 @@ def judge_schema(now: Mapping[str, str], before: Mapping[str, str] | None) -> li
     }
     if not any(changes.values()):
         return []
-    severity: Severity = "warning" if changes["removed"] or changes["changed"] else "notice"
+    lost = any(name.startswith(("table ", "column ")) for name in changes["removed"])
     message = f"The schema is not what it was: {_told(changes)}."
-    return [Finding(code="schema.changed", severity=severity, message=message)]
+    return [Finding(code="schema.changed", severity="warning" if lost else "notice", message=message)]
 
 
 def _tables_first(objects: Iterable[str]) -> list[str]:

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, Row, Select, and_, delete, insert, or
 from tasks.errors import HistoryError
 from tasks.history import tables
 from tasks.history.baseline import baseline_of
+from tasks.history.manifests import observations_of, other
 from tasks.history.opening import open_engine, speaking_plainly
 from tasks.history.records import Acceptance, Alert, Baseline, Moment, Observation, Pin, Run, Tallied
 from tasks.history.table_names import resolve_table
@@ -207,10 +208,16 @@ class History:
         """Every target that anything is known of, sorted."""
         known = (tables.observations, tables.acceptances, tables.pins, tables.alerts, tables.runs)
         rows = self._all(union(*(select(each.c.target) for each in known)))
-        return sorted(row.target for row in rows)
+        return sorted(row.target for row in rows if "/" not in row.target)
+
+    def others(self, target: str) -> list[str]:
+        """The other databases of the target's cluster that anything is known of."""
+        mark = other(target, "")
+        rows = self._all(select(tables.observations.c.target).distinct())
+        return sorted(row.target.removeprefix(mark) for row in rows if row.target.startswith(mark))
 
     def rebuild(self, target: str, manifests: Sequence[Manifest]) -> int:
-        """Make accepted observations of the target's good manifests, and the pin of the newest of them.
+        """Make observations of the target's good manifests, accepted as they were then, and the pin of the newest.
 
         What is already known stays, and a pin newer than the manifest too, so doing it again changes nothing.
         Quarantined manifests teach nothing. Return how many observations were added.
@@ -220,7 +227,8 @@ class History:
         if not good:
             return 0
         with self._writing() as connection:
-            added = sum(_add_manifest(connection, manifest) for manifest in good)
+            taught = [each for manifest in good for each in observations_of(manifest)]
+            added = sum([_add(connection, each) for each in taught])
             newest = good[-1]
             reason = f"rebuilt from the manifest of backup {newest.id}"
             pin = _pin_of(target, newest.identity, newest.created_at, reason)
@@ -323,26 +331,10 @@ def _pin_of(target: str, identity: Identity, at: datetime, reason: str) -> Pin:
     )
 
 
-def _add_manifest(connection: Connection, manifest: Manifest) -> bool:
-    """Record a manifest as an observation, unless its backup already is one."""
+def _add(connection: Connection, observation: Observation) -> bool:
+    """Record what a manifest taught, unless its backup is known already."""
     found = tables.observations.c
-    same = and_(found.target == manifest.target, found.backup_id == manifest.id)
+    same = and_(found.target == observation.target, found.backup_id == observation.backup_id)
     if connection.execute(select(found.number).where(same)).first():
         return False
-    return _insert_observation(
-        connection,
-        Observation(
-            id=f"{manifest.target}/{manifest.id}",
-            target=manifest.target,
-            checked_at=manifest.created_at,
-            kind="manifest",
-            verdict=manifest.verdict,
-            findings=manifest.findings,
-            counts=manifest.tally.counts,
-            schema_objects=manifest.tally.schema_objects,
-            schema_fingerprint=manifest.tally.schema_fingerprint,
-            identity=manifest.identity,
-            accepted=True,
-            backup_id=manifest.id,
-        ),
-    )
+    return _insert_observation(connection, observation)

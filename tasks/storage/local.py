@@ -68,6 +68,8 @@ class LocalStorage:
         folder = prefix.rpartition("/")[0]
         below = self._file(folder) if folder else self._root
         with self._translated("list", prefix):
+            if not self._root.exists() and self._root.parent.is_dir():
+                return  # The first put makes it.
             self._require_root()
             found = [key for key in self._walk(below) if key.startswith(prefix)]
         yield from sorted(found)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.alerts.events import alert_event, backup_event, backup_failed_event, verify_event
+from tasks.alerts.events import alert_event, backup_event, failed_event, verify_event
 from tasks.errors import StorageFull
 from tasks.models import CheckResult, Finding, Identity, Manifest, StoredObject, Tally, Verdict
 
@@ -62,8 +62,8 @@ def test_a_backup_is_stored_or_quarantined() -> None:
 
 
 def test_a_failed_backup_quotes_our_own_errors_only() -> None:
-    ours = backup_failed_event("knowledge_os", StorageFull("No space on local."))
-    other = backup_failed_event("knowledge_os", RuntimeError("password=hunter2"))
+    ours = failed_event("knowledge_os", "backup", StorageFull("No space on local."))
+    other = failed_event("knowledge_os", "backup", RuntimeError("password=hunter2"))
     assert ours.name == "rollcall.backup.failed"
     assert ours.payload == {"error": "StorageFull", "message": "No space on local."}
     assert other.payload == {"error": "RuntimeError", "message": ""}

@@ -108,9 +108,15 @@ def test_additions_are_a_notice() -> None:
     assert finding.message == "The schema is not what it was: added table public.b."
 
 
-def test_something_gone_or_altered_is_a_warning_that_is_accepted() -> None:
+def test_a_column_that_is_gone_is_a_warning_until_it_is_accepted() -> None:
+    (finding,) = judge_schema({"table public.a": "1", "index public.a_pkey": "3"}, BEFORE)
+    assert finding.severity == "warning"
+    assert not is_accepted([finding])
+
+
+def test_something_altered_that_holds_no_rows_is_a_notice() -> None:
     findings = judge_schema({"table public.a": "1", "column public.a.id": "9", "view public.v": "1"}, BEFORE)
-    assert findings[0].severity == "warning"
+    assert findings[0].severity == "notice"
     assert findings[0].message == (
         "The schema is not what it was: removed index public.a_pkey; changed column public.a.id; added view public.v."
     )

@@ -14,7 +14,7 @@ from subprocess import run
 import pytest
 
 from tasks import config
-from tasks.errors import SecretError, StorageError, StorageUnreachable
+from tasks.errors import StorageError, StorageUnreachable
 from tasks.secrets import EnvReference
 from tasks.storage import open_storage
 from tasks.storage.contract import Counted, Stored, get_bytes, put_bytes
@@ -73,7 +73,12 @@ def test_a_disk_that_is_not_mounted_is_not_written_to(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_vanished_is_no_empty_storage(storage: LocalStorage) -> None:
+def test_a_folder_that_was_never_made_holds_nothing_yet(storage: LocalStorage) -> None:
+    assert list(storage.keys("")) == []
+
+
+def test_a_folder_whose_parent_vanished_is_no_empty_storage(tmp_path: Path) -> None:
+    storage = LocalStorage("local", tmp_path / "disk" / "backups")
     for verb in (
         lambda: list(storage.keys("")),
         lambda: get_bytes(storage, "t/1/d"),
@@ -169,5 +174,5 @@ def test_a_missing_key_to_a_bucket_is_told_by_name(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     missing = EnvReference(env="NO_SUCH_KEY")
     section = config.S3Storage(type="s3", bucket="bucket", access_key_id=missing, secret_access_key=missing)
-    with pytest.raises(SecretError, match="NO_SUCH_KEY"):
+    with pytest.raises(StorageError, match="offsite.*NO_SUCH_KEY"):
         open_storage("offsite", section)

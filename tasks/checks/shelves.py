@@ -1,0 +1,107 @@
+"""The backups of a target as its storages list them: are they there, fresh, whole, and what do they teach history?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from tasks.config import Config
+from tasks.errors import StorageError
+from tasks.history.store import open_history
+from tasks.models import Finding
+from tasks.storage import Storage, open_all, open_storage
+from tasks.storage.catalogue import Catalogue, catalogue
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+
+
+def storages_of(config: Config, target: str) -> list[Storage]:
+    """The target's storages, opened. Raise StorageError."""
+    return [open_storage(name, config.storages[name]) for name in config.target(target).storages]
+
+
+def shelves(config: Config, target: str) -> Catalogue:
+    """The target's backups as its storages list them; unreachable and damaged ones are named in it."""
+    storages, closed = open_all(config.storages, config.target(target).storages)
+    found = catalogue(storages, target)
+    return replace(found, unreachable={**found.unreachable, **{name: str(error) for name, error in closed.items()}})
+
+
+def restore_history(config: Config, target: str) -> list[Finding]:
+    """Rebuild a history that has accepted nothing of the target yet from the manifests in its storages.
+
+    Without this a lost history file would make tonight's cluster, whichever it is, the one to trust. For the same
+    reason `history.lost`, which is critical, is returned where a storage could not be asked or a manifest not be read.
+    """
+    with open_history(config.history) as history:
+        if history.pin(target) is not None or history.last_accepted(target) is not None:
+            return []
+        found = shelves(config, target)
+        history.rebuild(target, [entry.manifest for entry in found.backups])
+    unread = [*found.unreachable, *(f"{each.id} in {each.storage}" for each in found.damaged)]
+    if not unread:
+        return []
+    message = (
+        f"The history knows nothing of {target}, and {', '.join(unread)} cannot be asked what it was: nothing is "
+        "pinned or accepted until that answers, or until: rollcall accept"
+    )
+    return [Finding(code="history.lost", severity="critical", message=f"{message} {target} --reason TEXT")]
+
+
+def storage_findings(failed: Mapping[str, StorageError | str]) -> list[Finding]:
+    """`storage.unreachable` for each storage that did not answer or did not take what it was given."""
+    return [
+        Finding(
+            code="storage.unreachable",
+            severity="warning",
+            message=f"The storage {name} got no copy or did not answer: {error}",
+        )
+        for name, error in failed.items()
+    ]
+
+
+def _failure_since(config: Config, target: str, good: datetime) -> list[Finding]:
+    """`backup.failed` if a backup was tried after the newest good one and did not come to its end."""
+    with open_history(config.history) as history:
+        failures = [each for each in history.runs(target, "backup") if each.started_at > good]
+    if not failures:
+        return []
+    last = failures[-1]
+    message = f"The last backup, at {last.started_at:%Y-%m-%d %H:%M} UTC, failed: {last.message}"
+    return [Finding(code="backup.failed", severity="warning", message=message)]
+
+
+def freshness_findings(config: Config, target: str, found: Catalogue, now: datetime | None = None) -> list[Finding]:
+    """`backup.missing` and `backup.stale`: is there a good backup, and is it young enough?"""
+    findings = storage_findings(found.unreachable)
+    findings += [
+        Finding(
+            code="backup.damaged",
+            severity="warning",
+            message=f"Backup {each.id} in {each.storage} is damaged: {each.reason}",
+        )
+        for each in found.damaged
+    ]
+    now = now or datetime.now(UTC)
+    findings += [
+        Finding(code="clock.wrong", severity="warning", message=f"Backup {each.manifest.id} is dated in the future.")
+        for each in found.backups
+        if each.manifest.created_at > now + CLOCK_TOLERANCE
+    ]
+    taken = [entry.manifest for entry in found.backups if entry.manifest.created_at <= now + CLOCK_TOLERANCE]
+    good = [manifest.created_at for manifest in taken if not manifest.quarantined]
+    if not good and set(found.unreachable) >= set(config.target(target).storages):
+        return findings
+    if not good:
+        message = f"{target} has no good backup. Make one now: rollcall backup {target}"
+        return [*findings, Finding(code="backup.missing", severity="warning", message=message)]
+    findings += _failure_since(config, target, max(good))
+    age = now - max(good)
+    if age > timedelta(hours=config.target(target).max_age_hours):
+        hours = age.total_seconds() / 3600
+        message = (
+            f"The newest good backup of {target} is {hours:,.0f} hours old; make one now: rollcall backup {target}"
+        )
+        findings.append(Finding(code="backup.stale", severity="warning", message=message))
+    return findings
