@@ -174,5 +174,5 @@ def test_a_missing_key_to_a_bucket_is_told_by_name(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     missing = EnvReference(env="NO_SUCH_KEY")
     section = config.S3Storage(type="s3", bucket="bucket", access_key_id=missing, secret_access_key=missing)
-    with pytest.raises(StorageError, match="offsite.*NO_SUCH_KEY"):
+    with pytest.raises(StorageError, match=r"offsite.*NO_SUCH_KEY"):
         open_storage("offsite", section)

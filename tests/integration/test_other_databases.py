@@ -1,0 +1,74 @@
+"""A backup is of a whole cluster: its other databases are judged too. And a history that is lost trusts nobody."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tasks.checks.acceptance import accept_present
+from tests.bed.postgres import PostgresServer, PostgresServers
+from tests.bed.target import NAME, Target, target_for
+
+
+@pytest.fixture
+def server(postgres: PostgresServers) -> PostgresServer:
+    started = postgres(version=17, database="knowledge_os")
+    started.execute("CREATE TABLE experts AS SELECT generate_series(1, 85) AS id", "CREATE DATABASE billing")
+    billing(started, "CREATE TABLE orders AS SELECT generate_series(1, 5000) AS id")
+    return started
+
+
+def billing(server: PostgresServer, statement: str) -> None:
+    with server.connect(dbname="billing", autocommit=True) as connection:
+        connection.execute(statement)
+
+
+@pytest.fixture
+def target(server: PostgresServer, tmp_path: Path) -> Target:
+    return target_for(server, tmp_path / "rollcall", tables={"experts": {"min": 80}})
+
+
+def codes(findings: object) -> set[str]:
+    return {each.code for each in findings if each.severity != "notice"}  # type: ignore[attr-defined]
+
+
+def test_another_database_that_loses_rows_or_goes_makes_a_backup_quarantined(
+    server: PostgresServer, target: Target
+) -> None:
+    assert not target.backup().quarantined
+    billing(server, "DELETE FROM orders WHERE id > 10")
+    lost = target.backup()
+    assert lost.quarantined
+    assert [each.message for each in lost.findings if each.code == "rows.dropped"] == [
+        "In database billing: public.orders has 10 rows; 5,000 are expected (-99.8 %)."
+    ]
+    server.execute("DROP DATABASE billing")
+    assert codes(target.verify().findings) == {"database.missing"}
+    accept_present(target.config, NAME, "billing moved away", "a test", target.verify().checked_at, None)
+    assert codes(target.verify().findings) == set()
+
+
+def test_a_lost_history_pins_and_accepts_nothing_while_a_storage_cannot_be_asked(
+    server: PostgresServer, target: Target
+) -> None:
+    target.backup()
+    shutil.rmtree(target.folder / "state")
+    document = json.loads(target.file.read_text())
+    document["storages"]["offsite"] = {"type": "local", "path": str(target.folder / "not/mounted")}
+    document["targets"][NAME]["storages"].append("offsite")
+    target.file.write_text(json.dumps(document))
+    target.store.rename(target.folder / "away")
+    target.store.write_text("a file where the storage should be")
+
+    first, second = target.verify(), target.verify()
+    assert "history.lost" in codes(first.findings)
+    assert "history.lost" in codes(second.findings), "the first check must not have made itself the baseline"
+
+    target.store.unlink()
+    (target.folder / "away").rename(target.store)
+    (target.folder / "not").mkdir()
+    server.execute("DELETE FROM experts WHERE id > 1")
+    assert {"rows.dropped", "rows.below_min"} <= codes(target.verify().findings)
