@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check clean bed
+.PHONY: demo test test-slow check clean bed
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml
@@ -18,8 +18,11 @@ bed: $(STAMP)  ## engine, compose, PostgreSQL images, S3 server: installed or ma
 demo: bed  ## the incident, replayed on real parts and caught (KEEP=1 leaves it running)
 	KEEP=$(KEEP) $(BIN)/python -m deployments.demo
 
-test: bed  ## every test, on real parts
-	$(BIN)/python -m pytest
+test: bed  ## the tests, on real parts
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: bed  ## those that take minutes: kills and faults, exactness under writers, memory
+	$(BIN)/python -m pytest -m slow
 
 check: $(STAMP)  ## style and types
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import logging
+import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -87,7 +88,7 @@ def history(
     target: TargetArgument,
     config: ConfigOption = None,
     json: JsonOption = False,
-    days: Annotated[int, typer.Option("--days", min=1, help="How far back.")] = 30,
+    days: Annotated[int, typer.Option("--days", min=1, max=36_500, help="How far back.")] = 30,
     chart: Annotated[Path | None, typer.Option("--chart", help="Write a picture here (.png or .svg).")] = None,
 ) -> None:
     """Counts over time: a line a table, and a picture with --chart."""
@@ -110,7 +111,7 @@ def accept(
 
     if not reason.strip():
         raise RollcallError("--reason is empty; say why the present state is right, for whoever reads the history.")
-    accepted = accept_present(_known(config, target), target, reason, getpass.getuser(), datetime.now(UTC), table)
+    accepted = accept_present(_known(config, target), target, reason, _who(), datetime.now(UTC), table)
     show.document(accepted) if json else show.accepted(accepted)
 
 
@@ -122,6 +123,14 @@ def doctor(config: ConfigOption = None, json: JsonOption = False) -> None:
     diagnoses = examine(load(config))
     show.diagnoses_document(diagnoses) if json else show.diagnoses(diagnoses)
     raise typer.Exit(0 if all(each.well for each in diagnoses) else CRITICAL)
+
+
+def _who() -> str:
+    """The user's name; in a container a user id need not have one."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def _known(config: str | None, target: str) -> Config:
@@ -148,6 +157,11 @@ def _outcome(call: Callable[[], Any]) -> int:
         return _sentence(f"{said}{'' if said.endswith('?') else '.'} See: rollcall --help")
     except (KeyboardInterrupt, typer.Abort):
         return _sentence("Stopped by hand. Nothing half-written is listed as a backup.")
+    except Exception as error:
+        # A traceback tells a user nothing, and may quote a secret.
+        if os.environ.get("ROLLCALL_DEBUG"):
+            raise
+        return _sentence(f"{type(error).__name__}: this is a defect; run again with ROLLCALL_DEBUG=1 to see where.")
     return code if isinstance(code, int) else 0
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import http.client
 import importlib
 import logging
 import os
+import re
 import tomllib
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
+
+from tasks.errors import RollcallError
 
 log = logging.getLogger("rollcall")
 
@@ -17,30 +24,73 @@ log = logging.getLogger("rollcall")
 def run(module: str, name: str, target: str, config: str | None, prefect: bool) -> Any:
     """Call flow `name` of flows/`module`.py and return what it returns.
 
-    Prefect tracks the run if `prefect` says so or a configured API answers. One that does not answer must not cost a
-    night's backup: the run then goes on untracked and says so.
+    Prefect tracks the run if `prefect` says so or a configured API answers. One that does not answer, or fails, must
+    not cost a night's backup: the run then goes on untracked and says so. Raise RollcallError: what the run raises, and
+    that Prefect cannot track it where `prefect` asks for that.
     """
     api = configured_api()
-    if prefect or (api and answers(api)):
-        return _tracked(module, name, target, config)
-    if api:
-        log.warning("The Prefect API at %s does not answer; this run is not tracked.", api)
+    if api and not answers(api):
+        _untracked(f"The Prefect API at {_shown(api)} does not answer", prefect)
+    elif prefect or api:
+        begun: list[Future[Any]] = []
+        try:
+            return _tracked(module, name, target, config, begun)
+        except RollcallError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever Prefect met, the run itself is what counts
+            # The class alone: what Prefect's own errors say may quote an address with a key in it.
+            met = f"Prefect could not track this run ({type(error).__name__})"
+            if begun:
+                log.warning("%s to its end.", met)
+                return begun[0].result()
+            _untracked(met, prefect)
     flow = getattr(importlib.import_module(f"flows.{module}"), name)
-    return flow(target, config)
+    return getattr(flow, "fn", flow)(target, config)
 
 
-def _tracked(module: str, name: str, target: str, config: str | None) -> Any:
+def _untracked(why: str, prefect: bool) -> None:
+    if prefect:
+        raise RollcallError(f"{why}. Mend that, or leave out --prefect.") from None
+    log.warning("%s; the run goes on untracked.", why)
+
+
+def _tracked(module: str, name: str, target: str, config: str | None, begun: list[Future[Any]]) -> Any:
     os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "rollcall")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     # On a terminal its every state change is noise; its UI has them all the same.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    # A run that goes on untracked logs to no flow run, which is then as it should be.
+    os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    flow = getattr(importlib.import_module(f"flows.{module}"), name)
+    flow = getattr(importlib.import_module(f"flows.{module}"), name).with_options()
+    flow.fn = _noting(flow.fn, begun)
     # Joining the heartbeat thread costs a second at the end of every run, and one-off runs need no heartbeat.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         return flow(target, config)
+
+
+def _noting(body: Callable[..., Any], begun: list[Future[Any]]) -> Callable[..., Any]:
+    """`body`, which puts into `begun` that it began, and how it ended: Prefect may fail before it, and after it."""
+
+    @functools.wraps(body)
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        outcome: Future[Any] = Future()
+        begun.append(outcome)
+        try:
+            outcome.set_result(body(*args, **kwargs))
+        except BaseException as error:
+            outcome.set_exception(error)
+            raise
+        return outcome.result()
+
+    return noting
+
+
+def _shown(api: str) -> str:
+    """The address without the user and password that it may have."""
+    return re.sub(r"//[^/@]*@", "//", api)
 
 
 def configured_api() -> str | None:
@@ -58,11 +108,15 @@ def configured_api() -> str | None:
 
 
 def answers(api: str, timeout: float = 3.0) -> bool:
-    """True if something at the API's address answers HTTP within `timeout` seconds, whatever it says."""
+    """True if the API's address says within `timeout` seconds that it is well, or that it wants a key (Prefect Cloud).
+
+    A proxy in front of a dead server also answers: Prefect's client would try that one for minutes.
+    """
     try:
         with urllib.request.urlopen(f"{api.rstrip('/')}/health", timeout=timeout):  # noqa: S310 - the user's own address
             return True
-    except urllib.error.HTTPError:
-        return True
-    except (OSError, ValueError):
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code in {401, 403}
+    except (OSError, ValueError, http.client.HTTPException):
         return False

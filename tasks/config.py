@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -19,12 +20,11 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.comments import CommentedMap
 
 from tasks.errors import ConfigError
 from tasks.secrets import BlockReference, EnvReference, FileReference, SecretReference
+from tasks.yaml_file import keys_in_document, line_of, read
 
 DEFAULT_PATH = Path("deployments/targets.yaml")
 
@@ -33,12 +33,23 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 Name = Annotated[str, Field(pattern=NAME)]
 Text = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Days = Annotated[int, Field(ge=1, le=36_500)]
+Hours = Annotated[float, Field(gt=0, le=876_000)]
+
+
+def _each_once(names: list[str]) -> list[str]:
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"names {twice!r} twice")
+    return names
+
+
+Names = Annotated[list[Text], AfterValidator(_each_once)]
 
 
 class Section(BaseModel):
     """A part of the file: unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class LocalStorage(Section):
@@ -63,7 +74,7 @@ class S3Storage(Section):
     access_key_id: SecretReference | None = None
     secret_access_key: SecretReference | None = None
     part_size: Annotated[int, Field(ge=5, le=512)] = 8
-    timeout: Annotated[float, Field(gt=0)] = 60.0
+    timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
     path_style: bool = True
 
     @model_validator(mode="after")
@@ -91,11 +102,8 @@ class NotifyBlock(Section):
 
 def _notify_kind(given: Any) -> str:
     """Which of the two was meant, so that an error speaks of that one alone."""
-    return (
-        "NotifyBlock"
-        if isinstance(given, NotifyBlock) or (isinstance(given, Mapping) and "block" in given)
-        else "NotifyUrl"
-    )
+    block = isinstance(given, NotifyBlock) or (isinstance(given, Mapping) and "block" in given)
+    return "NotifyBlock" if block else "NotifyUrl"
 
 
 NotifySection = Annotated[
@@ -112,7 +120,7 @@ class Thresholds(Section):
     small: Annotated[int, Field(ge=0)] = 100
     small_drop: Share = 0.50
     small_rows: Annotated[int, Field(ge=1)] = 5
-    window_days: Annotated[int, Field(ge=1)] = 30
+    window_days: Days = 30
 
 
 class TableRule(Section):
@@ -136,7 +144,7 @@ class Retention(Section):
     daily: Annotated[int, Field(ge=0)] = 7
     weekly: Annotated[int, Field(ge=0)] = 4
     monthly: Annotated[int, Field(ge=0)] = 12
-    quarantined_days: Annotated[int, Field(ge=1)] = 90
+    quarantined_days: Days = 90
 
 
 class Target(Section):
@@ -158,15 +166,15 @@ class Target(Section):
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     tables: dict[str, TableRule] = Field(default_factory=dict)
     thresholds: Thresholds = Thresholds()
-    databases: list[str] | None = None
+    databases: Names | None = None
     roles: bool = True
-    dependents: list[str] = Field(default_factory=list)
-    storages: Annotated[list[str], Field(min_length=1)]
+    dependents: Names = Field(default_factory=list)
+    storages: Annotated[Names, Field(min_length=1)]
     retention: Retention = Retention()
-    deadline: Annotated[float, Field(gt=0)] = 6 * 3600.0
-    lock_wait: Annotated[float, Field(gt=0)] = 30.0
+    deadline: Annotated[float, Field(gt=0, le=30 * 86_400)] = 6 * 3600.0
+    lock_wait: Annotated[float, Field(gt=0, le=86_400)] = 30.0
     compression_level: Annotated[int, Field(ge=1, le=19)] = 1
-    max_age_hours: Annotated[float, Field(gt=0)] = 26.0
+    max_age_hours: Hours = 26.0
 
     @field_validator("tables", mode="before")
     @classmethod
@@ -184,7 +192,7 @@ class Config(Section):
     state: Path = Path("state")
     storages: dict[Name, StorageSection]
     notify: list[NotifySection] = Field(default_factory=list)
-    remind_every_hours: Annotated[float, Field(gt=0)] = 1.0
+    remind_every_hours: Hours = 1.0
     targets: Annotated[dict[Name, Target], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -195,14 +203,10 @@ class Config(Section):
             for position, storage in enumerate(target.storages):
                 if storage not in self.storages:
                     known = ", ".join(self.storages)
-                    wrong = PydanticCustomError(
-                        "unknown_storage",
-                        "{text}",
-                        {"text": f"names {storage!r}, which is not under storages ({known})"},
-                    )
-                    unknown.append(
-                        InitErrorDetails(type=wrong, loc=("targets", name, "storages", position), input=storage)
-                    )
+                    text = f"names {storage!r}, which is not under storages ({known})"
+                    wrong = PydanticCustomError("unknown_storage", "{text}", {"text": text})
+                    place = ("targets", name, "storages", position)
+                    unknown.append(InitErrorDetails(type=wrong, loc=place, input=storage))
         if unknown:
             raise ValidationError.from_exception_data("Config", unknown)
         return self
@@ -227,47 +231,25 @@ def config_path(given: str | None, environ: Mapping[str, str] = os.environ) -> P
 def load(given: str | None = None, environ: Mapping[str, str] = os.environ) -> Config:
     """The checked configuration. Raise ConfigError: file, line, key, what was wrong, what to do."""
     path = config_path(given, environ).absolute()
-    document = _read(path)
+    document = read(path)
     try:
         config = Config.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(_first_problem(path, document, error)) from error
-    return _anchored(config, path.parent)
-
-
-def _read(path: Path) -> CommentedMap:
+        # Not from the error: what it keeps of the input may be a secret, and Prefect stores tracebacks.
+        raise ConfigError(_first_problem(path, document, error)) from None
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"There is no configuration at {path}. Name one with --config or ROLLCALL_CONFIG, "
-            "or copy deployments/targets.example.yaml there."
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"The configuration {path} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}."
-        ) from error
-    try:
-        document = YAML(typ="rt").load(text)
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        # What follows ` with ` quotes the value of a repeated key, which may be a secret written where none belongs.
-        problem = str(error.problem or error).splitlines()[0].partition(" with value ")[0]
-        raise ConfigError(f"{path}, line {line}: this is not valid YAML: {problem}.") from error
-    except YAMLError as error:
-        raise ConfigError(f"{path}: this is not valid YAML: {str(error).splitlines()[0]}.") from error
-    if not isinstance(document, CommentedMap):
-        raise ConfigError(f"{path}, line 1: the configuration must be a mapping with the keys storages and targets.")
-    return document
+        return _anchored(config, path.parent)
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: a path begins with ~ and names no user that this machine knows.") from error
 
 
 def _first_problem(path: Path, document: CommentedMap, error: ValidationError) -> str:
     """One sentence about the first problem; the reader mends it and runs again."""
-    problem = min(error.errors(), key=lambda each: _line_of(document, each["loc"]))
-    keys = _keys_in_document(document, problem["loc"])
+    problem = min(error.errors(), key=lambda each: line_of(document, each["loc"]))
+    keys = keys_in_document(document, problem["loc"])
     if problem["type"] == "missing":
         keys.append(problem["loc"][-1])
-    where = f"{path}, line {_line_of(document, problem['loc'])}"
+    where = f"{path}, line {line_of(document, problem['loc'])}"
     return f"{where}: {_in_words(problem, keys)}."
 
 
@@ -302,28 +284,6 @@ def _in_words(problem: Any, keys: list[int | str]) -> str:
         return SENTENCES[kind].format(key=key)
     message = problem["msg"].removeprefix("Value error, ").partition(", unable to")[0]
     return f"{key}: {message}" if kind == "value_error" else f"{key} {message.replace('Input should be', 'must be')}"
-
-
-def _keys_in_document(document: Any, location: tuple[int | str, ...]) -> list[int | str]:
-    """The part of the location that the document has: without pydantic's own names of union members."""
-    keys: list[int | str] = []
-    node = document
-    for part in location:
-        if (isinstance(node, CommentedMap) and part in node) or (
-            isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node)
-        ):
-            node = node[part]
-            keys.append(part)
-    return keys
-
-
-def _line_of(document: Any, location: tuple[int | str, ...]) -> int:
-    """The line (from 1) of the deepest key of `location` that the document has."""
-    line, node = 1, document
-    for part in _keys_in_document(document, location):
-        line = (node.lc.key(part) if isinstance(node, CommentedMap) else node.lc.item(part))[0] + 1
-        node = node[part]
-    return int(line)
 
 
 def _anchored(config: Config, folder: Path) -> Config:

@@ -8,10 +8,11 @@ Prefect flow run it is a Prefect task, elsewhere it runs directly. The retry rul
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -140,10 +141,11 @@ def secret_block(name: str) -> str:
 
     try:
         return str(cast("Any", Secret.load(name)).get())
-    except ValueError as error:
+    except Exception as error:  # noqa: BLE001 - whatever the API's client met; its text may quote the value
         raise SecretError(
-            f"The Prefect Secret block {name!r} cannot be loaded: {error}. Create it, or fix its name."
-        ) from error
+            f"The Prefect Secret block {name!r} cannot be loaded ({type(error).__name__}). "
+            "Create it, fix its name, or see that Prefect's API answers."
+        ) from None
 
 
 def send_notification_block(name: str, subject: str, body: str) -> None:
@@ -153,15 +155,17 @@ def send_notification_block(name: str, subject: str, body: str) -> None:
 
     try:
         block = cast("Any", Block.load(name))
-    except ValueError as error:
-        raise NotificationFailed(f"There is no Prefect block {name!r}.") from error
+    except ValueError:
+        raise NotificationFailed(f"There is no Prefect block {name!r}.") from None
+    except Exception as error:  # noqa: BLE001 - its text, and its cause's, may quote the block's URL
+        raise NotificationFailed(f"The Prefect block {name!r} cannot be loaded: {type(error).__name__}.") from None
     if not isinstance(block, NotificationBlock):
         raise NotificationFailed(f"The Prefect block {name!r} is no notification block.")
     try:
         with block.raise_on_failure():
             cast("Any", block).notify(body, subject)
-    except Exception as error:
-        raise NotificationFailed(f"The Prefect block {name!r} could not deliver: {type(error).__name__}.") from error
+    except Exception as error:  # noqa: BLE001 - its text, and its cause's, may quote the block's URL
+        raise NotificationFailed(f"The Prefect block {name!r} could not deliver: {type(error).__name__}.") from None
 
 
 def publish(key: str, markdown: str, description: str) -> None:
@@ -170,8 +174,9 @@ def publish(key: str, markdown: str, description: str) -> None:
         return
     from prefect.artifacts import create_markdown_artifact
 
-    # Prefect's type says coroutine; called from a synchronous run it has done its work when it returns.
-    cast("Any", create_markdown_artifact)(markdown=markdown, key=key, description=description)
+    with _as_far_as_prefect_answers():
+        # Prefect's type says coroutine; called from a synchronous run it has done its work when it returns.
+        cast("Any", create_markdown_artifact)(markdown=markdown, key=key, description=description)
 
 
 def emit(name: str, resource: dict[str, str], payload: dict[str, Any]) -> None:
@@ -180,4 +185,19 @@ def emit(name: str, resource: dict[str, str], payload: dict[str, Any]) -> None:
         return
     from prefect.events import emit_event
 
-    emit_event(event=name, resource=resource, payload=payload)
+    with _as_far_as_prefect_answers():
+        emit_event(event=name, resource=resource, payload=payload)
+
+
+@contextlib.contextmanager
+def _as_far_as_prefect_answers() -> Iterator[None]:
+    """Reports are not what a run is for: one that Prefect cannot keep must not fail a backup that is stored."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever the API's client met; it is told of, once
+        _warn_once(type(error).__name__)
+
+
+@functools.cache
+def _warn_once(met: str) -> None:
+    log.warning("Prefect could not keep this run's report or event (%s); the run goes on.", met)

@@ -94,7 +94,7 @@ class _Delivery(threading.Thread):
         """Deliver; the outcome, or the error, waits in `outcome`."""
         try:
             self._context.run(self._deliver)
-        except BaseException as error:  # noqa: BLE001 - the waiting thread raises what is not ours
+        except BaseException as error:  # noqa: BLE001 - the waiting thread says what it met
             self.outcome.set_exception(error)
         else:
             self.outcome.set_result(None)
@@ -146,7 +146,8 @@ def _error(outcome: Future[None], deadline: float) -> RollcallError | None:
     error = outcome.exception()
     if error is None or isinstance(error, RollcallError):
         return error
-    raise error
+    # Its text may hold the URL it could not reach.
+    return NotificationFailed(f"it could not be delivered: {type(error).__name__}")
 
 
 def _sentence(failure: _Failure) -> str:

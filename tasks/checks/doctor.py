@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 
 from tasks.checks.look import Seen, look_at_cluster, look_at_container, volume_findings
-from tasks.checks.shelves import storages_of
-from tasks.config import Config, NotifyUrl
+from tasks.config import Config, NotifyUrl, Target
 from tasks.containers.engine import engine, shares_this_kernel
 from tasks.containers.programs import Program, beside
-from tasks.errors import RollcallError
+from tasks.errors import ConfigError, DatabaseError, EngineError, RollcallError
 from tasks.history.judge import judge_identity
 from tasks.history.store import open_history
 from tasks.models import Model
 from tasks.secrets import reveal
-from tasks.storage import Storage
+from tasks.storage import open_storage
 
 
 class Diagnosis(Model):
@@ -59,22 +59,35 @@ def _history(config: Config) -> str:
 
 def _destination(entry: object) -> str:
     if isinstance(entry, NotifyUrl):
-        reveal(entry.url)
-        return "The URL is set."
+        _parsed(reveal(entry.url))
+        return "The URL is set, and one that Apprise knows."
     return "A Prefect block; it is loaded when it is needed."
 
 
-def _storage(storage: Storage) -> str:
-    storage.probe()
+def _parsed(url: str) -> None:
+    """Raise ConfigError, which does not quote it, for what is no Apprise URL."""
+    from apprise import Apprise
+
+    talkative = logging.getLogger("apprise")
+    before, talkative.disabled = talkative.disabled, True
+    try:
+        known = Apprise().add(url.strip())
+    finally:
+        talkative.disabled = before
+    if not known:
+        raise ConfigError("What is set is not an Apprise URL (tgram://…, mailto://…, json://…).")
+
+
+def _storage(config: Config, name: str) -> str:
+    open_storage(name, config.storages[name]).probe()
     return "Writes, reads, deletes."
 
 
 def _target(config: Config, target: str) -> Iterator[Diagnosis]:
     rules = config.target(target)
-    for storage in storages_of(config, target):
-        yield _tried(f"{target}: storage {storage.name}", partial(_storage, storage))
-    for finding in volume_findings(rules):
-        yield Diagnosis(subject=f"{target}: volume", well=False, words=finding.message)
+    for name in rules.storages:
+        yield _tried(f"{target}: storage {name}", partial(_storage, config, name))
+    yield _tried(f"{target}: volume", partial(_volume, rules))
     try:
         seen = look_at_cluster(rules, look_at_container(rules))
     except RollcallError as error:
@@ -83,19 +96,24 @@ def _target(config: Config, target: str) -> Iterator[Diagnosis]:
     version, way = seen.identity.server_version, seen.way
     words = f"PostgreSQL {version} answers at {way.host}:{way.port} ({way.reason}); {len(seen.databases)} databases."
     yield Diagnosis(subject=f"{target}: database", well=True, words=words)
-    yield _identity(config, target, seen)
+    yield _tried(f"{target}: identity", partial(_identity, config, target, seen))
     yield _tried(f"{target}: pg_dump", partial(_programs, target, seen))
 
 
-def _identity(config: Config, target: str, seen: Seen) -> Diagnosis:
+def _volume(rules: Target) -> str:
+    if found := volume_findings(rules):
+        raise EngineError(" ".join(each.message for each in found))
+    return f"The pinned volume {rules.volume} is there."
+
+
+def _identity(config: Config, target: str, seen: Seen) -> str:
     with open_history(config.history) as history:
         pin, last = history.pin(target), history.last_identity(target)
     findings = judge_identity(seen.identity, pin, last, config.target(target).volume)
     wrong = [each.message for each in findings if each.severity != "notice"]
-    words = (
-        " ".join(wrong) or f"The data is on volume {seen.identity.volume}, as pinned ({datetime.now(UTC):%H:%M} UTC)."
-    )
-    return Diagnosis(subject=f"{target}: identity", well=not wrong, words=words)
+    if wrong:
+        raise DatabaseError(" ".join(wrong))
+    return f"The data is on volume {seen.identity.volume}, as pinned ({datetime.now(UTC):%H:%M} UTC)."
 
 
 def _programs(target: str, seen: Seen) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import docker
 from docker.utils.socket import STDOUT, frames_iter
 
-from tasks.containers.leash import LAST_WORDS, Leash, Program, failure_of, too_late
+from tasks.containers.leash import LAST_WORDS, Leash, Program, failure_of, line_broke, too_late
 from tasks.containers.observe import Container
 
 
@@ -29,13 +29,16 @@ class Exec:
     def chunks(self) -> Iterator[bytes]:
         """See Running."""
         stderr = ""
-        for kind, chunk in frames_iter(self._stream, tty=False):  # type: ignore[no-untyped-call]
-            if time.monotonic() > self._ends:
-                break
-            if kind == STDOUT:
-                yield chunk
-            else:
-                stderr = (stderr + chunk.decode(errors="replace"))[-LAST_WORDS:]
+        try:
+            for kind, chunk in frames_iter(self._stream, tty=False):  # type: ignore[no-untyped-call]
+                if time.monotonic() > self._ends:
+                    break
+                if kind == STDOUT:
+                    yield chunk
+                else:
+                    stderr = (stderr + chunk.decode(errors="replace"))[-LAST_WORDS:]
+        except OSError as error:
+            raise self._leash.failure or line_broke() from error
         if time.monotonic() > self._ends:
             raise too_late()
         status = self._client.api.exec_inspect(self._id)["ExitCode"]

@@ -99,8 +99,7 @@ class Helper:
 
 def start_helper(client: docker.DockerClient, container: Container, program: Program, owner: str) -> Helper:
     """Start `program` in a helper that shares the container's network. Raise NoHelper if none can be used here."""
-    folder = Path(tempfile.mkdtemp(prefix="rollcall-"))
-    os.mkfifo(folder / "out", 0o600)
+    folder = _folder()
     script = program.script(
         prologue="[ -p /rollcall/out ] && : > /rollcall/ready || exit 9",
         output="> /rollcall/out 2> /rollcall/err",
@@ -127,6 +126,16 @@ def start_helper(client: docker.DockerClient, container: Container, program: Pro
             raise NoHelper(str(error.explanation or error)) from error
         raise
     return running
+
+
+def _folder() -> Path:
+    """A folder of ours with the FIFO in it. Raise NoHelper if none can be made (TMPDIR, a full disk)."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="rollcall-"))
+        os.mkfifo(folder / "out", 0o600)
+    except OSError as error:
+        raise NoHelper(f"no folder can be made in the temporary folder: {error.strerror}") from error
+    return folder
 
 
 def _confined(client: docker.DockerClient, container: Container, folder: Path, *, host_network: bool) -> dict[str, Any]:

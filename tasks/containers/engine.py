@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import docker
 import requests.exceptions
@@ -25,7 +27,7 @@ def engine(timeout: float = 60.0) -> Iterator[docker.DockerClient]:
     """
     try:
         client = docker.from_env(timeout=int(timeout))
-    except DockerException as error:
+    except (DockerException, OSError, ValueError) as error:
         raise _unreachable() from error
     try:
         yield client
@@ -33,7 +35,7 @@ def engine(timeout: float = 60.0) -> Iterator[docker.DockerClient]:
         raise EngineError(f"The Docker engine does not know it any more: {error.explanation}.") from error
     except APIError as error:
         raise EngineError(f"The Docker engine refused: {error.explanation or error}.") from error
-    except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
+    except requests.exceptions.RequestException as error:
         raise _unreachable() from error
     finally:
         client.close()
@@ -52,6 +54,19 @@ def inspect_container(client: docker.DockerClient, name: str) -> dict[str, Any]:
     except NotFound as error:
         raise ContainerMissing(f"There is no container {name!r} on this Docker engine.") from error
     return found
+
+
+def host_of(client: docker.DockerClient, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The host of an engine that is not reached through a socket of this machine; None for one that is.
+
+    Where it is not None, neither a container's address nor this machine's loopback leads to the engine's containers:
+    they may lead to another server.
+    """
+    address = urlsplit(client.api.base_url)
+    if address.scheme != "http+docker":
+        return address.hostname
+    # The library calls every engine behind ssh by the name `ssh`.
+    return (urlsplit(environ.get("DOCKER_HOST", "")).hostname or "ssh") if address.hostname == "ssh" else None
 
 
 def shares_this_kernel(client: docker.DockerClient) -> bool:

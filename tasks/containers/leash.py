@@ -11,7 +11,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tasks.errors import DatabaseError, DumpFailed, DumpInterrupted, RollcallError, TablesLocked
@@ -54,7 +54,7 @@ class Program:
     seconds. `fed`: the program reads a stream that we send after its argument line."""
 
     line: str
-    password: str = ""
+    password: str = field(default="", repr=False)
     deadline: float = 6 * 3600.0
     fed: bool = False
     host_network: bool = False
@@ -96,8 +96,11 @@ class Leash:
         self.say(program.password)
 
     def say(self, line: str) -> None:
-        """See Running."""
-        self._socket.sendall(line.encode() + b"\n")
+        """See Running. A line that broke is told by `chunks`, unless why was known before."""
+        try:
+            self._socket.sendall(line.encode() + b"\n")
+        except OSError:
+            self.failure = self.failure or line_broke()
 
     def feed(self, chunks: Iterator[bytes]) -> None:
         """See Running."""
@@ -173,6 +176,11 @@ def failure_of(status: int | None, stderr: str) -> DatabaseError:
     if any(each in stderr for each in PASSING):
         return DumpInterrupted(f"The dump program lost its server: {words}.")
     return DumpFailed(f"The dump program failed (exit {status}): {words}.")
+
+
+def line_broke() -> DumpInterrupted:
+    """The error of a program whose connection to us broke."""
+    return DumpInterrupted("The connection to the dump program broke: it, or the Docker engine, ended too early.")
 
 
 def too_late() -> DumpInterrupted:

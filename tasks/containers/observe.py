@@ -5,12 +5,13 @@ The functions over inspect JSON are pure; `observe` is the only one that calls t
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import Any
 
 import docker
 
-from tasks.containers.engine import engine, inspect_container
+from tasks.containers.engine import engine, host_of, inspect_container
 from tasks.errors import ContainerMissing, ContainerStopped
 from tasks.models import Model
 
@@ -30,7 +31,8 @@ class Mount(Model):
 class Container(Model):
     """A running container as far as a backup needs to know it.
 
-    addresses: its own on each Docker network; published: (host address, port) pairs of the PostgreSQL port.
+    addresses: its own on each Docker network; published: (host address, port) pairs of the PostgreSQL port, as this
+    machine may reach them. engine_host: where the engine is; None on this machine.
     """
 
     id: str
@@ -43,6 +45,7 @@ class Container(Model):
     published: list[tuple[str, int]]
     compose_project: str | None = None
     host_network: bool = False
+    engine_host: str | None = None
 
     @property
     def data_mount(self) -> Mount | None:
@@ -66,10 +69,11 @@ def observe(name: str, volume: str, port: int | None = None) -> Container:
             found = inspect_container(client, name)
         except ContainerMissing as missing:
             found = _heir(client, volume, missing)
+        host = host_of(client)
     state = found["State"]["Status"]
     if state != "running":
         raise ContainerStopped(f"The container {name!r} is {state}. Start it with: docker start {name}")
-    return read(found, port)
+    return read(found, port, host)
 
 
 def _heir(client: docker.DockerClient, volume: str, missing: ContainerMissing) -> dict[str, Any]:
@@ -81,10 +85,10 @@ def _heir(client: docker.DockerClient, volume: str, missing: ContainerMissing) -
     return dict(mounted[0])
 
 
-def read(found: dict[str, Any], port: int | None = None) -> Container:
+def read(found: dict[str, Any], port: int | None = None, engine_host: str | None = None) -> Container:
     """A Container from the engine's inspect JSON (Docker Engine API, ContainerInspect)."""
     environment = _environment(found)
-    port = port or int(environment.get("PGPORT", "5432"))
+    port = port or _port(environment.get("PGPORT", ""))
     networks = found["NetworkSettings"]["Networks"] or {}
     return Container(
         id=found["Id"],
@@ -94,9 +98,10 @@ def read(found: dict[str, Any], port: int | None = None) -> Container:
         port=port,
         mounts=[_mount(each) for each in found["Mounts"]],
         addresses=[each["IPAddress"] for each in networks.values() if each.get("IPAddress")],
-        published=_published(found, port),
+        published=_published(found, port, engine_host),
         compose_project=(found["Config"].get("Labels") or {}).get(COMPOSE_PROJECT),
         host_network=found["HostConfig"]["NetworkMode"] == "host",
+        engine_host=engine_host,
     )
 
 
@@ -105,16 +110,30 @@ def _environment(found: dict[str, Any]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
+def _port(given: str) -> int:
+    """What PGPORT says; PostgreSQL's own port where it says nothing that is one."""
+    port = int(given) if re.fullmatch(r"[0-9]{1,5}", given) else 0
+    return port if 1 <= port <= 65535 else 5432
+
+
 def _mount(each: dict[str, Any]) -> Mount:
     volume = each.get("Name") if each["Type"] == "volume" else None
     return Mount(destination=each["Destination"], source=each.get("Source", ""), kind=each["Type"], volume=volume)
 
 
-def _published(found: dict[str, Any], port: int) -> list[tuple[str, int]]:
-    """Where the engine's host listens for the port; an address that means every interface is asked on loopback."""
+def _published(found: dict[str, Any], port: int, engine_host: str | None) -> list[tuple[str, int]]:
+    """Where the engine's host listens for the port.
+
+    An address that means every interface is asked on the engine's host, which is loopback for an engine of this
+    machine. The loopback of another machine is left out: here it would be a different server.
+    """
     bindings = (found["NetworkSettings"].get("Ports") or {}).get(f"{port}/tcp") or []
     anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - translated, not listened on
-    return [(anywhere.get(each["HostIp"], each["HostIp"]), int(each["HostPort"])) for each in bindings]
+    pairs = [(each["HostIp"], int(each["HostPort"])) for each in bindings]
+    if engine_host is None:
+        return [(anywhere.get(address, address), place) for address, place in pairs]
+    reached = [(engine_host if ip in anywhere else ip, at) for ip, at in pairs if not ip.startswith(("127.", "::1"))]
+    return list(dict.fromkeys(reached))
 
 
 def mount_behind(path: str, mounts: list[Mount]) -> Mount | None:

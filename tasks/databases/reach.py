@@ -24,7 +24,7 @@ def listens(host: str, port: int, timeout: float = 2.0) -> bool:
     try:
         with socket.create_connection((host, port), timeout=timeout):
             return True
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no host name at all, such as `a..b`
         return False
 
 
@@ -33,9 +33,11 @@ def ways(target: Target, container: Container) -> Iterator[Way]:
     if target.host:
         yield Way(host=target.host, port=target.port or 5432, reason="the configuration names this address")
         return
+    remote = container.engine_host
     if container.host_network:
-        yield Way(host="127.0.0.1", port=container.port, reason="the container uses the host's own network")
-    for address in container.addresses:
+        yield Way(host=remote or "127.0.0.1", port=container.port, reason="the container uses the host's own network")
+    # The same address may be another server's in a network of this machine.
+    for address in container.addresses if remote is None else ():
         yield Way(host=address, port=container.port, reason="the container's address on its Docker network")
     for host, port in container.published:
         yield Way(host=host, port=port, reason="the port that the container publishes")
@@ -48,7 +50,10 @@ def way_in(target: Target, container: Container, listens: Callable[[str, int], b
         if listens(way.host, way.port):
             return way
     places = ", ".join(f"{way.host}:{way.port}" for way in tried) or "nothing: it has no address and no published port"
+    advice = f"publish its port on loopback (127.0.0.1:5432:{container.port}) or run the worker on its Docker network"
+    if container.engine_host is not None:
+        advice = f"publish its port on {container.engine_host}, or give the target a host and port (a tunnel)"
     raise NoWayIn(
         f"PostgreSQL in container {container.name} cannot be reached (tried {places}). If it is still starting, wait; "
-        f"else publish its port on loopback (127.0.0.1:5432:{container.port}) or run the worker on its Docker network."
+        f"else {advice}."
     )

@@ -22,7 +22,7 @@ LARGE = """
     INSERT INTO experts (name) SELECT 'expert ' || n FROM generate_series(1, 85) AS n;
     CREATE TABLE knowledge_nodes AS SELECT n AS id,
         (SELECT string_agg(md5(random()::text || (n * part)::text), '') FROM generate_series(1, 32) AS part) AS content
-        FROM generate_series(1, 30000) AS n;
+        FROM generate_series(1, 14000) AS n;
 """
 
 
@@ -34,7 +34,7 @@ def small_database(postgres17: PostgresServer) -> PostgresServer:
 
 @pytest.fixture(scope="session")
 def large_database(postgres17: PostgresServer) -> PostgresServer:
-    """A database of about 30 MB that compresses to half: enough for several parts of an upload."""
+    """A database of about 14 MB that compresses to half: enough for two parts of an upload."""
     return _filled(postgres17, LARGE)
 
 
@@ -46,9 +46,9 @@ def _filled(server: PostgresServer, script: str) -> PostgresServer:
 
 @pytest.fixture
 def own_server(postgres: PostgresServers) -> PostgresServer:
-    """A database of about 15 MB on a server of the test's own, which may be stopped and killed."""
+    """A database of about 14 MB on a server of the test's own, which may be stopped and killed."""
     server = postgres(version=17, command=["-c", "fsync=off"])
-    server.execute(*LARGE.replace("30000", "15000").split(";\n")[:-1])
+    server.execute(*LARGE.split(";\n")[:-1])
     return server
 
 

@@ -99,18 +99,14 @@ def _is_manifest(_partial: Path, target: Path) -> bool:
 
 POINTS: dict[str, Install] = {
     "lock taken": before(menu, "sweep"),
-    "cluster judged": after(menu, "judge_cluster"),
     "helper started": after(programs, "start_helper"),
     "tables locked": before(Leash, "say", call=2),
     "while the tally runs": before(Frozen, "_counted"),
     "middle of the dump": mid_dump,
     "middle of a file": after(local, "_write_all"),
-    "file written, not named": before(LocalStorage, "_reveal"),
     "file named, partial left": after(local, "_link"),
     "dump stored, globals not": before(menu, "take_globals"),
-    "settings not stored": before(menu, "take_settings"),
     "before reading back": before(menu, "read_objects"),
-    "while pg_restore reads": before(Leash, "feed"),
     "before any manifest": before(file, "write_manifest"),
     "manifest written, not named": before(
         LocalStorage, "_reveal", when=lambda _self, _partial, to, _key: "manifest" in to.name
@@ -118,13 +114,10 @@ POINTS: dict[str, Install] = {
     "manifest named, partial left": after(local, "_link", when=_is_manifest),
     "between two manifests": before(file, "write_manifest", call=2),
     "before the history": before(History, "record"),
-    "before the pin": before(History, "set_pin"),
     "before rotation": before(menu, "rotate"),
     "manifest rotated away": after(LocalStorage, "delete"),
     "one copy rotated away": after(file, "delete_backup"),
-    "before telling": before(menu, "tell"),
     "second part of an upload": before(S3Storage, "_send_part", call=2),
-    "upload sent, not complete": before(S3Storage, "_complete"),
     "upload complete": after(S3Storage, "_complete"),
     "manifest not read back": before(catalogue, "read_back"),
     "nowhere": lambda _strike: None,

@@ -12,6 +12,8 @@ from tasks.storage.local import LocalStorage
 from tasks.storage.readback import read_back
 from tests.faults.victim import Victim
 
+pytestmark = pytest.mark.slow
+
 ONLY_THE_LAST = {"last": 1, "daily": 0, "weekly": 0, "monthly": 0}
 
 

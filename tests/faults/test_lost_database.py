@@ -11,6 +11,8 @@ from tests.bed.progress import wait_until
 from tests.bed.proxy import TcpProxy
 from tests.faults.victim import Victim
 
+pytestmark = pytest.mark.slow
+
 Proxies = Callable[[str, int], TcpProxy]
 MIB = 1 << 20
 
@@ -28,7 +30,7 @@ def remote(
 
 def test_a_connection_cut_in_the_middle_of_a_dump_is_made_again(remote: tuple[Victim, TcpProxy]) -> None:
     victim, proxy = remote
-    proxy.cut_after(10 * MIB)
+    proxy.cut_after(5 * MIB)
     outcome = victim.backup().went_well()
     assert "trying again (1 of 2)" in outcome.stderr
     assert victim.is_whole() == [outcome.document["id"]]

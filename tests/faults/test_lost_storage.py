@@ -15,6 +15,8 @@ from tests.bed.proxy import TcpProxy
 from tests.bed.s3 import S3Endpoint
 from tests.faults.victim import Victim
 
+pytestmark = pytest.mark.slow
+
 Victims = Callable[[PostgresServer], Victim]
 Proxies = Callable[[str, int], TcpProxy]
 MIB = 1 << 20
@@ -124,7 +126,7 @@ def test_a_bucket_that_is_cut_off_in_the_middle_of_a_part(
     victim_with: Callable[..., Victim], proxy: TcpProxy, s3_server: S3Endpoint, s3_bucket: str
 ) -> None:
     victim = victim_with(f"http://127.0.0.1:{proxy.port}", large=True, timeout=2)
-    proxy.cut_after(7 * MIB, "up")
+    proxy.cut_after(6 * MIB, "up")
     stop = threading.Event()
     watcher = threading.Thread(target=refuse_once_cut, args=(proxy, stop))
     watcher.start()
@@ -139,7 +141,7 @@ def test_a_bucket_that_is_cut_off_in_the_middle_of_a_part(
 def refuse_once_cut(proxy: TcpProxy, stop: threading.Event) -> None:
     """Keep the bucket away from the moment of the cut on: one that is merely cut is asked again, and has it all."""
     while not stop.wait(0.002):
-        if proxy.bytes_up >= 7 * MIB:
+        if proxy.bytes_up >= 6 * MIB:
             proxy.refuse()
             return
 
@@ -149,7 +151,7 @@ def test_an_upload_cut_once_is_sent_again(
 ) -> None:
     victim = victim_of(large_database)
     victim.add_s3("offsite", s3_server, s3_bucket, f"http://127.0.0.1:{proxy.port}")
-    proxy.cut_after(7 * MIB, "up")
+    proxy.cut_after(6 * MIB, "up")
     outcome = victim.backup().went_well()
     assert outcome.document["findings"] == [] or "storage.unreachable" not in outcome.codes
     assert victim.is_whole() == [outcome.document["id"]]

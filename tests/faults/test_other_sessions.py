@@ -12,6 +12,8 @@ from tests.bed.postgres import PostgresServer
 from tests.bed.progress import wait_until
 from tests.faults.victim import Victim
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def busy(

@@ -11,6 +11,8 @@ import pytest
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.faults.victim import Outcome, Victim
 
+pytestmark = pytest.mark.slow
+
 
 class Case(NamedTuple):
     """What is spoilt, words of the sentence, and the finding that `verify` makes of it (None: it fails too)."""

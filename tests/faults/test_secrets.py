@@ -17,7 +17,9 @@ from docker.errors import NotFound
 from tests.bed.postgres import PostgresServer
 from tests.bed.recorder import HttpRecorder
 from tests.bed.s3 import S3Endpoint
-from tests.faults.victim import HELPER_LABEL, Outcome, Victim, command_lines
+from tests.faults.victim import Outcome, Victim, command_lines
+
+pytestmark = pytest.mark.slow
 
 PASSWORD = "hush-Xq7-database-password"
 TOKEN = "hush-Zk3-notification-token"
@@ -41,9 +43,9 @@ class Watch:
         """All that the engine tells of this target's helper containers."""
         api = self.victim.engine.api
         while not self._stop.wait(0.05):
-            for each in api.containers(all=True, filters={"label": f"{HELPER_LABEL}={self.victim.name}"}):
+            for each in self.victim.helpers():
                 try:
-                    self.seen.add(json.dumps(api.inspect_container(each["Id"])))
+                    self.seen.add(json.dumps(api.inspect_container(each)))
                     self.helpers += 1
                 except NotFound:  # It ended between the two calls.
                     continue

@@ -273,10 +273,16 @@ class Victim:
         wait_until(lambda: not self._left(), 20, "the end of all helpers", lambda: str(self._left()))
 
     def _left(self) -> list[str]:
-        helpers = self.engine.containers.list(all=True, filters={"label": f"{HELPER_LABEL}={self.name}"}, sparse=True)
-        return [f"container {each.id}" for each in helpers] + [
-            line for line in command_lines() if self.server.database in line and "pg_dump" in line
-        ]
+        return self.helpers() + self.dumps()
+
+    def helpers(self) -> list[str]:
+        """The ids of this target's helper containers. Their label goes on after its name: with the state folder's."""
+        found = self.engine.api.containers(all=True, filters={"label": HELPER_LABEL})
+        return [each["Id"] for each in found if each["Labels"][HELPER_LABEL].startswith(f"{self.name}-")]
+
+    def dumps(self) -> list[str]:
+        """The command lines of the programs that dump this target's database."""
+        return [line for line in command_lines() if self.server.database in line and "pg_dump" in line]
 
     def leaves_nothing_stored(self) -> None:
         """A run that failed in an orderly way leaves no file that is of no backup, and no folder of its own."""

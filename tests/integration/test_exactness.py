@@ -14,6 +14,8 @@ from tests.bed.stock import restore_new
 from tests.bed.target import Target, target_for
 from tests.bed.writer import BOTH_SIDES, LOCKSTEP_ROWS, Writer
 
+pytestmark = pytest.mark.slow
+
 BACKUPS = 20
 FAST = ["-c", "fsync=off"]
 

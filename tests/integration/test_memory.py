@@ -9,6 +9,8 @@ from benchmarks.memory import LARGE, LIMIT, NOISE, SMALL, compare, fill
 from tests.bed.postgres import PostgresServer, create_database, drop_database
 from tests.bed.s3 import S3Endpoint
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def databases(postgres15: PostgresServer) -> Iterator[tuple[PostgresServer, PostgresServer]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,33 @@ WRONG = [
         "targets.shop.retention.last must be greater than or equal to 1.",
     ),
 ]
+WRONG += [
+    (
+        "an age without end",
+        GOOD + "    max_age_hours: .inf\n",
+        9,
+        "targets.shop.max_age_hours must be a finite number.",
+    ),
+    (
+        "a threshold that is no number",
+        GOOD + "    thresholds: {small_drop: .nan}\n",
+        9,
+        "targets.shop.thresholds.small_drop must be a finite number.",
+    ),
+    (
+        "a window before all calendars",
+        GOOD + "    thresholds: {window_days: 999999999}\n",
+        9,
+        "targets.shop.thresholds.window_days must be less than or equal to 36500.",
+    ),
+    ("a database named twice", GOOD + "    databases: [a, b, a]\n", 9, "targets.shop.databases: names 'a' twice."),
+    (
+        "an alias that is a password",
+        GOOD + "    password: *hunter2\n",
+        9,
+        "this is not valid YAML: found undefined alias '…'.",
+    ),
+]
 
 
 def written(folder: Path, text: str) -> str:
@@ -172,6 +200,28 @@ def test_a_repeated_password_is_not_quoted(tmp_path: Path) -> None:
 
     assert "line 10" in str(caught.value)
     assert "hunter" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", ["password: hunter2", "password: *hunter2", "password: hunter2\n    password: x"])
+def test_what_prefect_would_store_of_the_error_has_no_secret_either(wrong: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(written(tmp_path, f"{GOOD}    {wrong}\n"))
+
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("state: 2026-13-45", "a value looks like a date or a number and is none; put it in quotes ('…')."),
+        ("state: ~nosuchuser/a", "a path begins with ~ and names no user that this machine knows."),
+    ],
+)
+def test_a_value_that_cannot_be_taken_is_one_sentence(line: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(written(tmp_path, f"{line}\n{GOOD}"))
+
+    assert str(caught.value) == f"{tmp_path}/targets.yaml: {sentence}"
 
 
 def test_a_missing_file_says_how_to_name_one(tmp_path: Path) -> None:

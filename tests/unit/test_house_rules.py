@@ -17,6 +17,7 @@ SUBJECTS = (  # inside tasks/: each imports from those before it; the first ones
     "errors",
     "orchestration",
     "secrets",
+    "yaml_file",
     "config",
     "models",
     "containers",
