@@ -157,8 +157,7 @@ def _outcome(call: Callable[[], Any]) -> int:
         return _sentence(f"{said}{'' if said.endswith('?') else '.'} See: rollcall --help")
     except (KeyboardInterrupt, typer.Abort):
         return _sentence("Stopped by hand. Nothing half-written is listed as a backup.")
-    except Exception as error:
-        # A traceback tells a user nothing, and may quote a secret.
+    except Exception as error:  # whatever it is, a traceback tells a user nothing, and may quote a secret
         if os.environ.get("ROLLCALL_DEBUG"):
             raise
         return _sentence(f"{type(error).__name__}: this is a defect; run again with ROLLCALL_DEBUG=1 to see where.")

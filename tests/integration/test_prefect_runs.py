@@ -255,7 +255,7 @@ def test_an_api_that_does_not_answer_costs_one_warning_and_no_backup(shop: Postg
     assert outcome.manifest["tally"]["counts"]["public.orders"] == ROWS
     for line in outcome.log.splitlines():
         assert "Traceback" not in line
-    assert outcome.log.count(f"The Prefect API at {dead} does not answer; this run is not tracked.") == 2
+    assert outcome.log.count(f"The Prefect API at {dead} does not answer; the run goes on untracked.") == 2
 
 
 RETRIES = """

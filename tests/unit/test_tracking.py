@@ -9,7 +9,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -110,7 +110,7 @@ def prefect(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one thing that is asked of Prefect itself, without its two seconds of import."""
     settings = types.ModuleType("prefect.settings")
     settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY = object()  # type: ignore[attr-defined]
-    settings.temporary_settings = contextmanager(lambda _settings: iter([None]))  # type: ignore[attr-defined]
+    settings.temporary_settings = lambda _settings: nullcontext()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "prefect", types.ModuleType("prefect"))
     monkeypatch.setitem(sys.modules, "prefect.settings", settings)
     monkeypatch.setattr(Flow, "before", None)
