@@ -136,7 +136,7 @@ def swallowed(path: Path) -> list[str]:
         for node in ast.walk(tree(path))
         if isinstance(node, ast.ExceptHandler)
         and _catches_all(node)
-        and not any(isinstance(each, ast.Raise) for each in node.body)
+        and not any(isinstance(each, ast.Raise) for each in ast.walk(node))
         and not re.search(r"# noqa: BLE001 - \w", source[node.lineno - 1])
     ]
 
