@@ -157,11 +157,16 @@ def _outcome(call: Callable[[], Any]) -> int:
         return _sentence(f"{said}{'' if said.endswith('?') else '.'} See: rollcall --help")
     except (KeyboardInterrupt, typer.Abort):
         return _sentence("Stopped by hand. Nothing half-written is listed as a backup.")
-    except Exception as error:  # whatever it is, a traceback tells a user nothing, and may quote a secret
-        if os.environ.get("ROLLCALL_DEBUG"):
-            raise
-        return _sentence(f"{type(error).__name__}: this is a defect; run again with ROLLCALL_DEBUG=1 to see where.")
+    except Exception as error:  # noqa: BLE001 - a traceback tells a user nothing, and may quote a secret
+        return _defect(error)
     return code if isinstance(code, int) else 0
+
+
+def _defect(error: Exception) -> int:
+    """For an error that nothing translated: where it happened is shown only to who asks."""
+    if os.environ.get("ROLLCALL_DEBUG"):
+        raise error
+    return _sentence(f"{type(error).__name__}: this is a defect; run again with ROLLCALL_DEBUG=1 to see where.")
 
 
 def _sentence(text: str) -> int:

@@ -18,6 +18,11 @@ from tasks.errors import DatabaseError, DumpFailed, DumpInterrupted, RollcallErr
 
 LAST_WORDS = 4000  # characters of stderr that an error carries at most
 
+# No process of it may outlive its shell. Started by `docker exec`, it would become a child of process 1, which is the
+# postmaster itself: and the postmaster takes an unknown child that ends by a signal for a crashed backend, and restarts
+# every session of the database (PostgreSQL source, postmaster.c, process_pm_child_exit). So whatever is killed here is
+# waited for here, and the leash is a builtin `read`, no process of its own.
+#
 # Line one is the password. The program starts when line two, its argument $1, is there; end-of-file ends it.
 LEASHED = """
 %(prologue)s
@@ -27,9 +32,9 @@ if [ -n "$PGPASSWORD" ]; then export PGPASSWORD; else unset PGPASSWORD; fi
 IFS= read -r given <&3 || exit 9
 set -- "$given"
 { %(program)s ; } %(output)s & program=$!
-{ cat <&3 >/dev/null; kill "$program" 2>/dev/null; } & leash=$!
+{ read -r end <&3; kill "$program" 2>/dev/null; } & leash=$!
 wait "$program"; status=$?
-kill "$leash" 2>/dev/null
+kill "$leash" 2>/dev/null; wait "$leash" 2>/dev/null
 %(epilogue)s
 exit "$status"
 """

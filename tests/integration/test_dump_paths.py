@@ -16,7 +16,7 @@ from tasks.backups.take import take_database
 from tasks.checks.look import login, look_at_cluster, look_at_container
 from tasks.containers.engine import OUR_LABEL
 from tasks.containers.observe import observe
-from tasks.containers.programs import beside
+from tasks.containers.programs import Program, beside
 from tasks.databases import dump
 from tasks.databases.tally import frozen
 from tasks.models import Tally
@@ -140,7 +140,7 @@ READER = f"""
 import sys, time, docker
 from tasks.checks.look import login, look_at_cluster, look_at_container
 from tasks.config import load
-from tasks.containers.programs import beside
+from tasks.containers.programs import Program, beside
 from tasks.databases import dump
 from tasks.databases.tally import frozen
 rules = load(sys.argv[1]).target({NAME!r})
@@ -206,3 +206,18 @@ def test_positions_of_sequences_that_never_rest_are_those_the_dump_will_set(
             drop_database(made)
         moved += part.tally.sequences["app.ticket"] != proven.tally.sequences["app.ticket"]
     assert moved, "the sequence stood still: this proves nothing"
+
+
+def test_no_session_of_the_database_is_disturbed_by_a_program_run_inside_its_container(
+    engine: docker.DockerClient, server: PostgresServer, target: Target
+) -> None:
+    """The postmaster is process 1 there: an orphan that ends by a signal would make it restart every session."""
+    seen = look_at_cluster(rules := target.config.target(NAME), look_at_container(rules))
+    with server.connect(autocommit=True) as bystander:
+        for line in ("exec true", "exec sleep 60"):
+            with beside(engine, seen.container, Program(line), owner="test", by_exec=True) as running:
+                running.say("")
+                if "sleep" not in line:
+                    assert list(running.chunks()) == []
+        time.sleep(2)
+        assert bystander.execute("SELECT 1").fetchone() == (1,)

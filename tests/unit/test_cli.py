@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from deployments import cli
 from deployments.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +77,7 @@ GIVEN = ("--config", "targets.yaml")
         (["backup", "shop", "--fast"], "No such option: --fast"),
         (["backup", "shop", "--config"], "Option '--config' requires an argument."),
         (["history", "shop", *GIVEN, "--days", "0"], "Invalid value for '--days':"),
+        (["history", "shop", *GIVEN, "--days", "999999999"], "Invalid value for '--days':"),
         (["accept", "shop", *GIVEN], "Missing option '--reason'."),
     ],
 )
@@ -153,6 +155,7 @@ def test_where_there_is_nothing_yet_the_next_step_is_named(command: str, rollcal
     assert "rollcall " in done.stdout and "shop" in done.stdout
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_target_whose_container_is_not_there_is_critical_in_json_too(folder: Path, rollcall: Rollcall) -> None:
     text = CONFIG.replace("container: pg", "container: no-such-container-anywhere")
     (folder / "targets.yaml").write_text(text)
@@ -178,3 +181,57 @@ def test_the_program_itself_ends_with_the_same_sentence_and_code(folder: Path) -
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "rollcall: There is no target 'shoop' in the configuration; it has: shop.\n"
+
+
+def test_an_error_that_nothing_translated_is_a_sentence_without_its_text(
+    rollcall: Rollcall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_config: str | None) -> None:
+        raise KeyError("hunter2")
+
+    monkeypatch.setattr(cli, "load", broken)
+
+    done = rollcall("backups", "shop")
+
+    expected = "rollcall: KeyError: this is a defect; run again with ROLLCALL_DEBUG=1 to see where.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
+
+    monkeypatch.setenv("ROLLCALL_DEBUG", "1")
+    monkeypatch.setattr(sys, "argv", ["rollcall", "backups", "shop"])
+    with pytest.raises(KeyError, match="hunter2"):
+        main()
+
+
+def test_a_user_without_a_name_is_known_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 424242)
+
+    assert cli._who() == "uid 424242"
+
+
+def test_doctor_diagnoses_everything_where_the_engine_and_a_secret_are_missing(
+    folder: Path, rollcall: Rollcall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "nonsense://x")  # the library leaks the socket of one that is well-formed
+    monkeypatch.setenv("NOTIFY", "nonsense with hunter2")
+    far = "  far: {type: s3, bucket: b, access_key_id: {env: UNSET_A}, secret_access_key: {env: UNSET_B}}\n"
+    notify = "notify:\n- {url: {env: NOTIFY}}\n- {block: slack-webhook/oncall}\n"
+    text = CONFIG.replace("targets:", f"{far}targets:").replace("[local]", "[far, local]") + notify
+    (folder / "targets.yaml").write_text(text)
+
+    done = rollcall("doctor", *GIVEN, "--json")
+
+    assert done.returncode == 2, done.stderr
+    well = {each["subject"]: each["well"] for each in json.loads(done.stdout)}
+    assert well == {
+        "engine": False,
+        "history": True,
+        "notify[0]": False,
+        "notify[1]": True,
+        "shop: storage far": False,
+        "shop: storage local": True,
+        "shop: volume": False,
+        "shop: database": False,
+    }
+    assert "hunter2" not in done.stdout + done.stderr

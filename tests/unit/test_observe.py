@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import docker
 import pytest
 
 from tasks.config import Target
+from tasks.containers.engine import host_of
 from tasks.containers.observe import Mount, mount_behind, read
-from tasks.databases.reach import way_in, ways
+from tasks.databases.reach import listens, way_in, ways
 from tasks.errors import NoWayIn
 
 ANONYMOUS = "a58a29bb3786ccdcd805fe3fac60a66ae111ef406d935e2be6d8dd705be8c624"
@@ -132,3 +134,41 @@ def test_no_way_in_names_what_was_tried_and_what_to_do(networks: dict[str, Any])
     with pytest.raises(NoWayIn, match=r"cannot be reached \(tried .*publish its port on loopback") as raised:
         way_in(target(), container, lambda host, port: False)
     assert ("172.18.0.2:5432" in str(raised.value)) == bool(networks)
+
+
+@pytest.mark.parametrize("port", ["", "five", "-1", "0", "99999", "5432 "])
+def test_a_pgport_that_is_no_port_leaves_postgresqls_own(port: str) -> None:
+    assert read(inspected(env=[f"PGPORT={port}"])).port == 5432
+
+
+@pytest.mark.parametrize("host", ["a..b", "a\0b", "x" * 300])
+def test_what_is_no_host_name_does_not_listen(host: str) -> None:
+    assert not listens(host, 5432, timeout=0.1)
+
+
+@pytest.mark.parametrize(
+    ("url", "docker_host", "expected"),
+    [
+        ("unix:///var/run/docker.sock", "", None),
+        ("tcp://engine.example:2375", "tcp://engine.example:2375", "engine.example"),
+        ("tcp://127.0.0.1:2375", "tcp://127.0.0.1:2375", "127.0.0.1"),
+    ],
+)
+def test_an_engine_behind_a_network_has_a_host(url: str, docker_host: str, expected: str | None) -> None:
+    client = docker.DockerClient(base_url=url, version="1.41")
+    assert host_of(client, {"DOCKER_HOST": docker_host}) == expected
+    client.api.base_url = "http+docker://ssh"
+    assert host_of(client, {"DOCKER_HOST": "ssh://root@far.example:22"}) == "far.example"
+    client.close()
+
+
+def test_a_remote_engines_addresses_are_never_taken_for_this_machines() -> None:
+    addresses = ("0.0.0.0", "::", "127.0.0.1", "::1", "192.0.2.7")
+    ports = {"5432/tcp": [{"HostIp": each, "HostPort": "5433"} for each in addresses]}
+    networks = {"a": {"IPAddress": "172.18.0.2"}}
+    remote = read(inspected(networks=networks, ports=ports), None, "far.example")
+    assert [(way.host, way.port) for way in ways(target(), remote)] == [("far.example", 5433), ("192.0.2.7", 5433)]
+    on_host = read(inspected(network="host"), None, "far.example")
+    assert [way.host for way in ways(target(), on_host)] == ["far.example"]
+    with pytest.raises(NoWayIn, match=r"publish its port on far\.example, or give the target a host and port"):
+        way_in(target(), remote, lambda host, port: False)

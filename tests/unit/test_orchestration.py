@@ -111,3 +111,47 @@ def test_a_flow_is_a_plain_function_until_prefect_is_loaded(script: str) -> None
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
 
     assert done.returncode == 0, done.stderr
+
+
+SILENT_API = """
+import logging, os, traceback
+os.environ["PREFECT_API_URL"] = "http://127.0.0.1:1/api"
+from unittest.mock import patch
+from prefect.blocks.core import Block
+from prefect.blocks.system import Secret
+import prefect.artifacts, prefect.events
+from tasks import orchestration
+from tasks.errors import NotificationFailed, SecretError
+
+def fails(*_given, **_named):
+    raise ConnectionError("http://hunter2")
+
+logging.basicConfig(format="%(message)s")
+with patch.object(Secret, "load", fails), patch.object(Block, "load", fails):
+    for kind, call in (
+        (SecretError, lambda: orchestration.secret_block("x")),
+        (NotificationFailed, lambda: orchestration.send_notification_block("slack-webhook/x", "s", "b")),
+    ):
+        try:
+            call()
+        except kind as error:
+            assert "ConnectionError" in str(error)
+            assert "hunter2" not in "".join(traceback.format_exception(error))
+        else:
+            raise SystemExit("nothing was raised")
+with (
+    patch.object(orchestration, "tracked", lambda: True),
+    patch.object(prefect.artifacts, "create_markdown_artifact", fails),
+    patch.object(prefect.events, "emit_event", fails),
+):
+    orchestration.publish("key", "text", "description")
+    orchestration.emit("rollcall.test", {"prefect.resource.id": "x"}, {})
+"""
+
+
+def test_an_api_that_fails_meanwhile_is_told_of_once_and_without_what_it_quotes() -> None:
+    done = subprocess.run([sys.executable, "-c", SILENT_API], capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Prefect could not keep this run's report or event (ConnectionError)") == 1
+    assert "hunter2" not in done.stderr
