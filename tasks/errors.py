@@ -66,9 +66,10 @@ class RowsHidden(DatabaseError):
 
 
 class TablesLocked(DatabaseError):
-    """Another session kept a table locked, or kept changing it, while it was to be counted and dumped together."""
+    """Another session kept a table locked, or kept changing it, while it was to be counted and dumped together.
 
-    transient = True
+    Taking a database tries again by itself, for as long as `lock_wait` allows: a task need not.
+    """
 
 
 class DumpFailed(DatabaseError):

@@ -33,7 +33,7 @@ from tasks.storage.pipeline import Streamed, stream
 
 log = logging.getLogger("rollcall")
 
-LOCK_ATTEMPTS = 30
+LOCK_PATIENCE = 10.0  # seconds, and three times the target's lock_wait
 SAY_EVERY = 2.0  # seconds between two lines of progress
 
 
@@ -75,8 +75,8 @@ class Label(Model):
 def take_database(config: Config, target: str, seen: Seen, backup_id: str, database: str, into: Sequence[str]) -> Part:
     """Dump and tally one database in the same snapshot, stored in each of the storages `into`.
 
-    Raise TablesLocked if other sessions kept tables locked through every attempt, and what pg_dump or the storages
-    raise; then nothing of it is left in any storage.
+    Raise TablesLocked if other sessions kept tables locked for longer than is waited for, and what pg_dump or the
+    storages raise; then nothing of it is left in any storage.
     """
     label = Label(
         target=target,
@@ -85,15 +85,15 @@ def take_database(config: Config, target: str, seen: Seen, backup_id: str, datab
         name=_file_name(database),
         database=database,
     )
-    for attempt in range(1, LOCK_ATTEMPTS + 1):
+    given_up = time.monotonic() + LOCK_PATIENCE + 3 * config.target(target).lock_wait
+    while True:
         try:
             return _take_database(config, label, seen, database, into)
         except TablesLocked as reason:
-            if attempt == LOCK_ATTEMPTS:
+            if time.monotonic() > given_up:
                 raise
-            log.info("%s: %s Once more, from a new snapshot (%d of %d).", target, reason, attempt, LOCK_ATTEMPTS)
+            log.info("%s: %s Once more, from a new snapshot.", target, reason)
             time.sleep(random.uniform(0.05, 0.3))  # noqa: S311 - only to get out of step with the other session
-    raise AssertionError("unreachable")
 
 
 def _file_name(database: str) -> str:
