@@ -116,7 +116,7 @@ def test_table_locked_for_too_long_is_named_with_the_session_that_holds_it(serve
         other.execute('LOCK TABLE "Busy"')
         pid = other.info.backend_pid
         started = time.monotonic()
-        with pytest.raises(TablesLocked, match=rf'pid {pid} has locked public\."Busy"') as caught:
+        with pytest.raises(TablesLocked, match=rf'pid {pid} has locked public\."Busy"'):
             tally_of(server, lock_wait=0.3)
         assert 0.2 < time.monotonic() - started < 5
     assert set(tally_of(server).counts) == {'public."Busy"', "public.idle"}
