@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from tasks.errors import HistoryError
 from tasks.history.tables import SCHEMA_VERSION, metadata, version
@@ -46,7 +48,7 @@ def open_engine(url: str, busy_seconds: float) -> Engine:
                 f"The history at {told(parsed)} needs the Python package {error.name}; install it, or use "
                 "sqlite:/// or postgresql+psycopg://."
             ) from error
-        _listen(engine)
+        _listen(engine, busy_seconds)
         try:
             _set_up(engine)
         except BaseException:
@@ -121,8 +123,7 @@ def _make_private(url: URL) -> None:
         return
     try:
         folder = Path(path).absolute().parent
-        if not folder.exists():
-            folder.mkdir(parents=True, mode=0o700)
+        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
         # The write-ahead log and its index take over the rights of the file.
         if not Path(path).exists():
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -136,12 +137,12 @@ def _make_private(url: URL) -> None:
         raise HistoryError(f"The history at {path} cannot be opened: {reason}; check the path.") from error
 
 
-def _listen(engine: Engine) -> None:
+def _listen(engine: Engine, busy_seconds: float) -> None:
     """One writer at a time, waiting its turn from the start, and readers beside it."""
     if engine.dialect.name == "postgresql":
         event.listen(engine, "begin", _begin_postgresql)
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "connect", functools.partial(_configure_sqlite, busy_seconds))
         event.listen(engine, "begin", _begin_sqlite)
 
 
@@ -155,18 +156,29 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _configure_sqlite(connection: Any, _record: Any) -> None:
+def _configure_sqlite(busy_seconds: float, connection: Any, _record: Any) -> None:
     # The driver's own transactions begin too late: a reader that becomes a writer fails without waiting.
     connection.isolation_level = None
     try:
         with closing(connection.cursor()) as cursor:
             cursor.execute("PRAGMA foreign_keys=ON")
-            cursor.execute("PRAGMA journal_mode=WAL")
+            _patient(busy_seconds)(cursor.execute, "PRAGMA journal_mode=WAL")
     except sqlite3.Error as error:
         # A read-only file can still be read.
         if "readonly" not in str(error):
             connection.close()
             raise
+
+
+def _patient(busy_seconds: float) -> Retrying:
+    """Tries again while the file is locked: two that open a new history at once both want to change its journal, and
+    SQLite fails one of them at once, whatever its busy timeout (SQLite documentation, sqlite3_busy_handler)."""
+    return Retrying(
+        retry=retry_if_exception(lambda error: isinstance(error, sqlite3.Error) and "locked" in str(error)),
+        stop=stop_after_delay(busy_seconds),
+        wait=wait_random(0.005, 0.05),
+        reraise=True,
+    )
 
 
 def _set_up(engine: Engine) -> None:

@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -264,6 +265,23 @@ def test_many_writers_at_once_lose_nothing_and_open_a_new_history_together(url: 
     assert failures == []
     with open_history(url) as opened:
         assert len(opened.observations("knowledge_os")) == 40
+
+
+def test_a_new_sqlite_history_is_opened_by_many_at_the_same_instant(tmp_path: Path) -> None:
+    """The folder, the file and its journal mode are each made by one of them, and none of the others fails at it."""
+    crowd = 8
+    for attempt in range(25):
+        together = threading.Barrier(crowd)
+
+        def open_it(
+            url: str = f"sqlite:///{tmp_path}/{attempt}/history.db", start: threading.Barrier = together
+        ) -> bool:
+            start.wait(30)
+            with open_history(url, busy_seconds=30) as mine:
+                return mine.targets() == []
+
+        with ThreadPoolExecutor(crowd) as pool:
+            assert all(each.result(60) for each in [pool.submit(open_it) for _ in range(crowd)])
 
 
 def test_a_newer_schema_is_refused(url: str) -> None:

@@ -31,7 +31,7 @@ CONTENT = random.Random(0).randbytes(12 * MIB)
 Proxies = Callable[[str, int], TcpProxy]
 
 
-def section(bucket: str, url: str, timeout: float = 1.0) -> config.S3Storage:
+def section(bucket: str, url: str, timeout: float = 20.0) -> config.S3Storage:
     return config.S3Storage(
         type="s3",
         bucket=bucket,
@@ -45,7 +45,7 @@ def section(bucket: str, url: str, timeout: float = 1.0) -> config.S3Storage:
 
 def connected(endpoint: S3Endpoint, bucket: str, url: str | None = None, **given: Any) -> S3Storage:
     attempts: int = given.pop("attempts", 2)
-    described = section(bucket, url or endpoint.endpoint_url)
+    described = section(bucket, url or endpoint.endpoint_url, given.pop("timeout", 20.0))
     return S3Storage("offsite", described, endpoint.access_key, endpoint.secret_key, attempts=attempts, **given)
 
 
@@ -145,8 +145,9 @@ def test_uploads_that_killed_runs_left_are_ended_a_day_later(
 
 
 def test_a_stalled_network_runs_into_the_time_limit(
-    s3_server: S3Endpoint, s3_bucket: str, through: S3Storage, straight: S3Storage, proxy: TcpProxy
+    s3_server: S3Endpoint, s3_bucket: str, straight: S3Storage, proxy: TcpProxy
 ) -> None:
+    through = connected(s3_server, s3_bucket, f"http://127.0.0.1:{proxy.port}", timeout=1.0)
     started = time.monotonic()
     with pytest.raises(StorageUnreachable, match=r"could not write t/1/dump"):
         through.put("t/1/dump", When(CONTENT, 8 * MIB, proxy.stall))
