@@ -112,3 +112,27 @@ class NotificationFailed(RollcallError):
     """A notification could not be delivered."""
 
     transient = True
+
+
+class RestoreError(RollcallError):
+    """A restore could not be done."""
+
+
+class Refused(RestoreError):
+    """Not approved, or something is in the way: nothing was touched."""
+
+
+class RolledBack(RestoreError):
+    """A step failed, and everything is as it was before."""
+
+
+class NeedsRecover(RestoreError):
+    """A restore stopped half-way and could not be undone on the spot: `rollcall recover` goes on from its journal."""
+
+
+class RestoreFailed(RestoreError):
+    """A backup or a volume could not be rebuilt on a scratch server."""
+
+
+class NotEqual(RestoreError):
+    """What was rebuilt is not what the manifest says, or nothing could be compared."""

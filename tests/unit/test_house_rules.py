@@ -27,6 +27,7 @@ SUBJECTS = (  # inside tasks/: each imports from those before it; the first ones
     "checks",
     "alerts",
     "backups",
+    "restore",
     "reports",
     "menu",
 )
