@@ -86,7 +86,7 @@ def test_a_volume_of_that_name_that_the_demo_did_not_make_stops_it_before_it_tou
     labels = bed.labels  # type: ignore[attr-defined]
     volume = engine.volumes.create("knowledge_os_postgres_data", labels=labels)
     try:
-        done = subprocess.run(DEMO, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(DEMO, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False)
         still_there = engine.volumes.get("knowledge_os_postgres_data").attrs["Labels"]
     finally:
         volume.remove()
@@ -103,13 +103,13 @@ def test_a_demo_that_is_interrupted_takes_everything_with_it(
     with subprocess.Popen(
         DEMO, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as demo:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not left(engine):
             assert demo.poll() is None, demo.communicate()
             assert time.monotonic() < deadline, "the demo made nothing"
             time.sleep(0.2)
         demo.send_signal(signal.SIGINT)
-        _, said = demo.communicate(timeout=60)
+        _, said = demo.communicate(timeout=240)
     assert demo.returncode == 1
     assert said.strip().splitlines() == ["demo: Stopped by hand; what it had made is removed."]
     assert left(engine) == []

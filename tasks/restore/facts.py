@@ -1,0 +1,96 @@
+"""What a restore is planned from: the request, and the world as it was found. No secret is in any of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from tasks.models import Model
+
+Situation = Literal["nothing", "reattach", "restore", "both"]
+SourceKind = Literal["pinned", "backup", "volume"]
+
+
+class Request(Model):
+    """What was asked for. backup: an id, or `latest`; from_volume: a volume to copy instead.
+
+    leave_behind: databases and roles that are there now, that the source lacks, and that may stay behind.
+    without_safety_backup: only believed where the server cannot be asked.
+    """
+
+    backup: str | None = None
+    from_volume: str | None = None
+    leave_behind: list[str] = []
+    without_safety_backup: bool = False
+
+
+class Source(Model):
+    """Where the data comes from: the pinned volume as it is, a stored backup, or a copy of another volume.
+
+    name: the backup's id or the volume's name. counts: rows by table of the target's database, as far as known.
+    """
+
+    kind: SourceKind
+    name: str
+    system_identifier: str = ""
+    storages: list[str] = []
+    created_at: datetime | None = None
+    quarantined: bool = False
+    proven_at: datetime | None = None
+    counts: dict[str, int] = {}
+    databases: list[str] | None = None
+    roles: list[str] | None = None
+    server_version: str = ""
+    bytes: int = 0
+
+
+class Dependant(Model):
+    """A container that needs the database: stopped before the cut-over, started after it, in this order."""
+
+    name: str
+    exists: bool
+    running: bool
+
+
+class Mending(Model):
+    """The compose file that would bring the wrong volume back: the change to it, or why it is to be made by hand."""
+
+    path: str
+    changes: list[str]
+    by_hand: str | None = None
+
+
+class World(Model):
+    """The target as it is before a restore.
+
+    mounted: the volume behind PGDATA now; mounted_cluster, pinned_cluster: system identifiers, None where there is no
+    cluster or none could be read. counts: rows by table of the target's database; None where it cannot be asked.
+    obstacles: what the engine's side says against it, a sentence each. free_bytes: of the engine's disk.
+    """
+
+    target: str
+    container: str
+    container_id: str
+    image_id: str
+    running: bool
+    destination: str
+    pgdata: str
+    mounted: str | None
+    pinned: str
+    pinned_exists: bool
+    mounted_cluster: str | None = None
+    pinned_cluster: str | None = None
+    known_cluster: str | None = None
+    major: str = ""
+    answers: bool = False
+    unwell: bool = False
+    why_silent: str = ""
+    counts: dict[str, int] | None = None
+    databases: list[str] | None = None
+    roles: list[str] | None = None
+    dependants: list[Dependant] = []
+    mending: Mending | None = None
+    obstacles: list[str] = []
+    notes: list[str] = []
+    free_bytes: int | None = None
+    keep_days: int = 30

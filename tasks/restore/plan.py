@@ -1,0 +1,323 @@
+"""Decide what a restore will do: pure, printable, comparable by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from tasks.models import Model
+from tasks.restore.facts import Mending, Request, Situation, Source, World
+
+# A dump's size is that of its rows as text; on disk they come with indexes, and the unpacked archive lies beside them.
+ROOM_FOR_A_DUMP = 3
+
+
+class Step(Model):
+    """One journalled step: what it does and how it is undone, in words."""
+
+    name: str
+    does: str
+    undo: str
+    downtime: bool = False
+
+
+class Plan(Model):
+    """What a restore will do, and everything a person needs to say yes or no to it."""
+
+    target: str
+    situation: Situation
+    container: str
+    container_id: str
+    image_id: str
+    destination: str
+    pgdata: str
+    mounted: str | None
+    pinned: str
+    pinned_exists: bool
+    source: Source | None
+    counts_now: dict[str, int] | None
+    counts_after: dict[str, int]
+    dependants: list[str] = []
+    steps: list[Step] = []
+    kept: list[str] = []
+    mending: Mending | None = None
+    blockers: list[str] = []
+    notes: list[str] = []
+    safety_backup: bool = True
+    hash: str = ""
+
+    @property
+    def rebuilds(self) -> bool:
+        """Whether data is rebuilt in a staging volume first."""
+        return self.situation in ("restore", "both")
+
+    @property
+    def reattaches(self) -> bool:
+        """Whether the container is re-created on the pinned volume."""
+        return self.situation in ("reattach", "both")
+
+
+# What may change while a person reads without making the plan another one.
+_PASSING = {"counts_now", "counts_after", "notes", "hash"}
+
+
+def make_plan(world: World, source: Source | None, request: Request) -> Plan:
+    """The plan for the situation found. With blockers it must not be carried out."""
+    situation = situation_of(world, source)
+    plan = Plan(
+        target=world.target,
+        situation=situation,
+        container=world.container,
+        container_id=world.container_id,
+        image_id=world.image_id,
+        destination=world.destination,
+        pgdata=world.pgdata,
+        mounted=world.mounted,
+        pinned=world.pinned,
+        pinned_exists=world.pinned_exists,
+        source=source,
+        counts_now=world.counts,
+        counts_after=source.counts if source else {},
+        dependants=[each.name for each in world.dependants if each.running],
+        mending=world.mending if situation in ("reattach", "both") else None,
+        blockers=blockers(world, source, request, situation),
+        notes=notes(world, source),
+        safety_backup=world.answers,
+    )
+    plan = plan.model_copy(update={"steps": steps(plan, world), "kept": kept(plan, world)})
+    return plan.model_copy(update={"hash": hash_of(plan)})
+
+
+def situation_of(world: World, source: Source | None) -> Situation:
+    """Which of the situations it is: whether data must be rebuilt, and whether the wrong volume is mounted."""
+    astray = world.mounted != world.pinned
+    if source is None:
+        return "nothing"
+    if source.kind == "pinned":
+        return "reattach" if astray else "nothing"
+    return "both" if astray else "restore"
+
+
+def hash_of(plan: Plan) -> str:
+    """A short hash of what the plan does: equal exactly if it would do the same to the same things."""
+    content = plan.model_dump(mode="json", exclude=_PASSING)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def blockers(world: World, source: Source | None, request: Request, situation: Situation) -> list[str]:
+    """Every reason not to begin, one sentence each, with what to do about it."""
+    if situation == "nothing":
+        return []
+    found = [*world.obstacles, *_safety(world, request)]
+    if source is None or source.kind == "pinned":
+        return found
+    found += _left_behind(world, source, request)
+    return found + _room(world, source) + _version(world, source)
+
+
+def _safety(world: World, request: Request) -> list[str]:
+    if world.answers and request.without_safety_backup:
+        return ["The server answers, so the backup of what is there now cannot be left out; ask again without that."]
+    if not world.answers and not request.without_safety_backup:
+        return [
+            f"What is there now cannot be backed up first: {world.why_silent} Start the container, or, if its data is "
+            "beyond that, say --without-safety-backup: the volume itself is kept as it is."
+        ]
+    return []
+
+
+def _left_behind(world: World, source: Source, request: Request) -> list[str]:
+    """What lives in the cluster now and would not come back. A wrong cluster's own things need not."""
+    if world.mounted != world.pinned:
+        return []
+    lacking: list[str] = []
+    for kind, there, brought in (
+        ("database", world.databases, source.databases),
+        ("role", world.roles, source.roles),
+    ):
+        for name in there or [] if brought is not None else []:
+            if name not in (brought or []) and name not in request.leave_behind:
+                lacking.append(
+                    f"The {kind} {name} is there now and {source.name} does not hold it; choose another backup, or say "
+                    f"--leave-behind {name}: it stays in the kept volume."
+                )
+    return lacking
+
+
+def _room(world: World, source: Source) -> list[str]:
+    needed = source.bytes * (ROOM_FOR_A_DUMP if source.kind == "backup" else 1)
+    if world.free_bytes is None or needed <= world.free_bytes:
+        return []
+    return [
+        f"The engine's disk has {world.free_bytes / 1e9:,.1f} GB free and about {needed / 1e9:,.1f} GB are needed to "
+        "rebuild the data beside what is there; make room."
+    ]
+
+
+def _version(world: World, source: Source) -> list[str]:
+    major = source.server_version.partition(".")[0]
+    if not major or not world.major or major == world.major:
+        return []
+    return [
+        f"{source.name} is of PostgreSQL {major}, and the container's image runs {world.major}; restore it into a "
+        f"container with an image of PostgreSQL {major}."
+    ]
+
+
+def notes(world: World, source: Source | None) -> list[str]:
+    """What is no reason not to begin, and good to know."""
+    found = list(world.notes)
+    found += [
+        f"The dependant {each.name} does not exist on this engine." for each in world.dependants if not each.exists
+    ]
+    if source is not None and source.kind == "backup":
+        if source.quarantined:
+            found.append(f"Backup {source.name} is QUARANTINED: it was taken while the verdict was critical.")
+        elif source.proven_at is None:
+            found.append(f"No drill has proven backup {source.name}; it is proven now, before anything is stopped.")
+    return found
+
+
+def steps(plan: Plan, world: World) -> list[Step]:
+    """The journalled steps in order; each is one of tasks/restore/steps.py."""
+    if plan.situation == "nothing":
+        return []
+    chosen: list[Step] = []
+    if plan.rebuilds:
+        chosen.append(_rebuild(plan))
+    if plan.reattaches:
+        chosen += _reattach(plan)
+    else:
+        chosen += _swap(plan, world)
+    return chosen
+
+
+def _rebuild(plan: Plan) -> Step:
+    what = "a copy of volume" if plan.source and plan.source.kind == "volume" else "backup"
+    name = plan.source.name if plan.source else ""
+    return Step(
+        name="rebuild",
+        does=f"Rebuild {what} {name} in a staging volume, on a scratch server that nobody reaches; prove it equal.",
+        undo="An unproven staging volume is removed; a proven one is kept.",
+    )
+
+
+def _stop_dependants(plan: Plan) -> list[Step]:
+    if not plan.dependants:
+        return []
+    names = ", ".join(reversed(plan.dependants))
+    return [Step(name="stop dependants", does=f"Stop {names}.", undo="Start them again.", downtime=True)]
+
+
+def _start_dependants(plan: Plan) -> list[Step]:
+    if not plan.dependants:
+        return []
+    names = ", ".join(plan.dependants)
+    return [Step(name="start dependants", does=f"Start {names}, in this order.", undo="", downtime=False)]
+
+
+def _hold(plan: Plan) -> Step:
+    return Step(
+        name="hold restart policy",
+        does=f"Set the restart policy of {plan.container} to `no`, so that nothing starts it half-way.",
+        undo="Set it back.",
+    )
+
+
+def _stop(plan: Plan) -> Step:
+    return Step(
+        name="stop container", does=f"Stop {plan.container}: from here on the database is down.",
+        undo="Start it again.", downtime=True,
+    )  # fmt: skip
+
+
+def _exchange(plan: Plan, *, downtime: bool) -> Step:
+    return Step(
+        name="exchange",
+        does=f"Exchange the data folders of {plan.pinned} and the staging volume.",
+        undo="Exchange them back.",
+        downtime=downtime,
+    )
+
+
+def _verify(plan: Plan) -> Step:
+    return Step(
+        name="verify", does=f"Wait until {plan.container} answers; check volume, cluster and rows.",
+        undo="", downtime=True,
+    )  # fmt: skip
+
+
+def _commit(plan: Plan) -> Step:
+    return Step(name="commit", does="Record the cluster and its rows as the ones to expect from now on.", undo="")
+
+
+def _swap(plan: Plan, world: World) -> list[Step]:
+    """The container stays; what its volume holds is exchanged."""
+    return [
+        _hold(plan),
+        *_stop_dependants(plan),
+        _stop(plan),
+        _exchange(plan, downtime=True),
+        Step(name="start container", does=f"Start {plan.container}.", undo="Stop it.", downtime=True),
+        _verify(plan),
+        _commit(plan),
+        Step(name="release restart policy", does="Set the restart policy back to what it was.", undo=""),
+        *_start_dependants(plan),
+    ]
+
+
+def _reattach(plan: Plan) -> list[Step]:
+    """The container is re-created with the pinned volume in the place of the wrong one."""
+    chosen: list[Step] = []
+    if plan.rebuilds:
+        if not plan.pinned_exists:
+            chosen.append(
+                Step(name="create pinned volume", does=f"Create the volume {plan.pinned}.", undo="Remove it, empty.")
+            )
+        chosen.append(_exchange(plan, downtime=False))
+    chosen += [
+        Step(
+            name="create replacement",
+            does=f"Create a replacement of {plan.container} that differs in its data volume alone: {plan.pinned}.",
+            undo="Remove the replacement.",
+        ),
+        _hold(plan),
+        *_stop_dependants(plan),
+        _stop(plan),
+        Step(
+            name="put old aside", does=f"Rename {plan.container} out of the way; it is kept.",
+            undo="Give it its name back.", downtime=True,
+        ),
+        Step(
+            name="name replacement", does=f"Name the replacement {plan.container}.",
+            undo="Take the name back.", downtime=True,
+        ),
+        Step(name="start replacement", does="Start the replacement.", undo="Stop it.", downtime=True),
+        _verify(plan),
+    ]  # fmt: skip
+    if plan.mending and plan.mending.by_hand is None:
+        chosen.append(
+            Step(
+                name="mend compose file",
+                does=f"Pin the volume in {plan.mending.path}; the original is kept beside it.",
+                undo="Put the original back.",
+            )
+        )
+    return [*chosen, _commit(plan), *_start_dependants(plan)]
+
+
+def kept(plan: Plan, world: World) -> list[str]:
+    """What is still there afterwards, and for how long at least."""
+    if plan.situation == "nothing":
+        return []
+    found = []
+    if plan.safety_backup:
+        found.append("a backup of what is there now, in every storage that answers")
+    if plan.rebuilds and plan.pinned_exists:
+        found.append(
+            f"what {plan.pinned} holds now, in the staging volume, for {world.keep_days} days at least "
+            f"(rollcall kept {plan.target})"
+        )
+    if plan.reattaches:
+        found.append(f"the volume {plan.mounted}, untouched, and the old container, stopped, under another name")
+    return found
