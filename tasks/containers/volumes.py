@@ -1,0 +1,151 @@
+"""Docker volumes: what the engine knows of each, who mounts it, and those of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import docker
+from docker.errors import APIError, NotFound
+
+from tasks.errors import EngineError
+from tasks.models import Model
+
+RUN_LABEL = "io.rollcall.run"
+TARGET_LABEL = "io.rollcall.target"
+OWNER_LABEL = "io.rollcall.owner"
+STORY_LABEL = "io.rollcall.story"
+KEEP_UNTIL_LABEL = "io.rollcall.keep_until"
+
+# States of a container in which its processes have, or may have at any moment, files of the volume open.
+ALIVE = ("running", "paused", "restarting", "removing")
+
+
+class VolumeUser(Model):
+    """A container that mounts a volume. running: its processes may have files of the volume open."""
+
+    container: str
+    id: str
+    running: bool
+    destination: str
+    read_only: bool
+
+
+class Volume(Model):
+    """A Docker volume as the engine describes it, with every container that mounts it, stopped ones too.
+
+    created_at is the engine's own text (RFC 3339; empty where its driver does not say); mountpoint is a path on the
+    engine's host.
+    """
+
+    name: str
+    driver: str
+    labels: dict[str, str]
+    options: dict[str, str]
+    created_at: str
+    mountpoint: str
+    users: list[VolumeUser]
+
+
+def find_volume(client: docker.DockerClient, name: str) -> Volume | None:
+    """The volume called `name`, or None where there is none. Raise EngineError."""
+    try:
+        found: dict[str, Any] = client.api.inspect_volume(name)
+    except NotFound:
+        return None
+    return read_volume(found, _containers(client))
+
+
+def list_volumes(client: docker.DockerClient) -> list[Volume]:
+    """Every volume of the engine by name, anonymous and dangling ones too. Raise EngineError."""
+    found = client.api.volumes().get("Volumes") or []
+    containers = _containers(client)
+    return sorted((read_volume(each, containers) for each in found), key=lambda volume: volume.name)
+
+
+def create_volume(client: docker.DockerClient, name: str, labels: Mapping[str, str]) -> Volume:
+    """A new, empty volume of the driver `local`; raise EngineError if there is one of that name.
+
+    The engine answers a create for a name that is taken with the present volume, and says nothing: so its labels are
+    compared, which tells apart two runs that create at once, for each labels with a run's id of its own.
+    """
+    taken = EngineError(f"There is a volume {name!r} already; it is left as it is. Choose another name, or remove it.")
+    if find_volume(client, name) is not None:
+        raise taken
+    try:
+        client.api.create_volume(name, driver="local", labels=dict(labels))
+    except APIError as error:
+        raise EngineError(f"The volume {name!r} cannot be created: {error.explanation or error}.") from error
+    made = find_volume(client, name)
+    if made is None:
+        raise EngineError(f"The volume {name!r} was removed by somebody right after it was created; try again.")
+    if made.labels != dict(labels):
+        raise taken
+    return made
+
+
+def remove_ours(client: docker.DockerClient, name: str) -> None:
+    """Remove a volume that a run of ours made; one that is gone already is fine.
+
+    Raise EngineError where it does not carry our run's label, or any container, even a stopped one, mounts it.
+    """
+    volume = find_volume(client, name)
+    if volume is None:
+        return
+    if RUN_LABEL not in volume.labels:
+        raise EngineError(f"The volume {name!r} was not made by Rollcall; it is left as it is.")
+    if volume.users:
+        users = ", ".join(each.container for each in volume.users)
+        raise EngineError(f"The volume {name!r} is mounted by {users}; it is left as it is.")
+    try:
+        client.api.remove_volume(name)
+    except NotFound:
+        return
+    except APIError as error:
+        raise EngineError(f"The volume {name!r} cannot be removed: {error.explanation or error}.") from error
+
+
+def _containers(client: docker.DockerClient) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = client.api.containers(all=True)
+    return found
+
+
+def read_volume(found: Mapping[str, Any], containers: Sequence[Mapping[str, Any]]) -> Volume:
+    """A Volume from the engine's JSON of it and of all containers (Docker Engine API, VolumeInspect, ContainerList)."""
+    mountpoint = found.get("Mountpoint") or ""
+    return Volume(
+        name=found["Name"],
+        driver=found["Driver"],
+        labels=found.get("Labels") or {},
+        options=found.get("Options") or {},
+        created_at=found.get("CreatedAt") or "",
+        mountpoint=mountpoint,
+        users=[
+            _user(container, mount)
+            for container in containers
+            for mount in container.get("Mounts") or []
+            if _is_of(mount, found["Name"], mountpoint)
+        ],
+    )
+
+
+def _is_of(mount: Mapping[str, Any], name: str, mountpoint: str) -> bool:
+    """Whether the mount shows the volume: by its name, or by a bind of the folder that it is on the engine's host."""
+    if mount["Type"] == "volume":
+        return bool(mount.get("Name") == name)
+    source = mount.get("Source") or ""
+    return bool(mountpoint and source) and PurePosixPath(source).is_relative_to(mountpoint)
+
+
+def _user(container: Mapping[str, Any], mount: Mapping[str, Any]) -> VolumeUser:
+    names = container.get("Names") or [container["Id"][:12]]
+    # A link shows as a second name with a slash inside.
+    name = min(names, key=len).lstrip("/")
+    return VolumeUser(
+        container=name,
+        id=container["Id"],
+        running=container.get("State") in ALIVE,
+        destination=mount["Destination"],
+        read_only=not mount.get("RW", True),
+    )
