@@ -35,6 +35,10 @@ class EngineUnreachable(EngineError):
     transient = True
 
 
+class ControlFileUnreadable(RollcallError):
+    """What should be a cluster's global/pg_control is none."""
+
+
 class ContainerMissing(EngineError):
     """The target's container does not exist."""
 
