@@ -155,6 +155,8 @@ class Target(Section):
     roles: whether the globals, with password verifiers, are backed up.
     deadline and lock_wait are in seconds: of one database's dump; of waiting for a locked table.
     max_age_hours: after how long without a good backup `verify` warns.
+    keep_days: for how long a restore's kept volume stays at least. start_wait: seconds until a started container must
+    answer and be healthy.
     """
 
     container: Text
@@ -175,6 +177,8 @@ class Target(Section):
     lock_wait: Annotated[float, Field(gt=0, le=86_400)] = 30.0
     compression_level: Annotated[int, Field(ge=1, le=19)] = 1
     max_age_hours: Hours = 26.0
+    keep_days: Days = 30
+    start_wait: Annotated[float, Field(gt=0, le=86_400)] = 300.0
 
     @field_validator("tables", mode="before")
     @classmethod

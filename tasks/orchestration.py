@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from tasks.errors import NotificationFailed, RollcallError, SecretError
+from tasks.errors import NotificationFailed, Refused, RollcallError, SecretError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -166,6 +166,33 @@ def send_notification_block(name: str, subject: str, body: str) -> None:
             cast("Any", block).notify(body, subject)
     except Exception as error:  # noqa: BLE001 - its text, and its cause's, may quote the block's URL
         raise NotificationFailed(f"The Prefect block {name!r} could not deliver: {type(error).__name__}.") from None
+
+
+def ask_for_approval(markdown: str, target: str, seconds: float) -> tuple[str, str]:
+    """Pause the flow run until somebody fills in the form below `markdown` in Prefect's UI (its button Resume).
+
+    Return the target's name as typed, and who typed it. Raise Refused where no run is tracked, so that nobody could
+    answer, and when `seconds` have passed. To be called from a flow's body, never from a task.
+    """
+    if not tracked():
+        raise Refused("Nobody can approve here: this run is not tracked by Prefect, and has no terminal to ask at.")
+    from prefect.exceptions import FlowPauseTimeout
+    from prefect.flow_runs import pause_flow_run
+    from prefect.input import RunInput
+    from pydantic import Field
+
+    class Approval(RunInput):
+        """Approve the plan above."""
+
+        target_name: str = Field(description=f"Type {target} to approve; anything else refuses.")
+        approved_by: str = Field(description="Your name. It is kept with the restore.")
+
+    form = Approval.with_initial_data(description=markdown)
+    try:
+        answer = cast("Any", pause_flow_run)(wait_for_input=form, timeout=seconds, poll_interval=1)
+    except FlowPauseTimeout:
+        raise Refused(f"Nobody approved the restore of {target} within {seconds / 60:.0f} minutes.") from None
+    return str(answer.target_name), str(answer.approved_by)
 
 
 def publish(key: str, markdown: str, description: str) -> None:

@@ -27,3 +27,18 @@ def only_run(state: Path, target: str) -> Iterator[None]:
         except BlockingIOError as error:
             raise Busy(f"Another run is at work on {target}; wait for it to end, then start this one again.") from error
         yield
+
+
+def is_held(state: Path, target: str) -> bool:
+    """Whether a run holds the target's lock right now."""
+    path = state / "locks" / f"{target}.lock"
+    try:
+        handle = path.open("a")
+    except OSError:
+        return False
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False

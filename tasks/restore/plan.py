@@ -213,7 +213,7 @@ def _start_dependants(plan: Plan) -> list[Step]:
     if not plan.dependants:
         return []
     names = ", ".join(plan.dependants)
-    return [Step(name="start dependants", does=f"Start {names}, in this order.", undo="", downtime=False)]
+    return [Step(name="start dependants", does=f"Start {names}, in this order.", undo="Stop them again.")]
 
 
 def _hold(plan: Plan) -> Step:
@@ -251,6 +251,12 @@ def _commit(plan: Plan) -> Step:
     return Step(name="commit", does="Record the cluster and its rows as the ones to expect from now on.", undo="")
 
 
+def _release(plan: Plan) -> Step:
+    return Step(
+        name="release restart policy", does=f"Set the restart policy of {plan.container} to what it was.", undo=""
+    )
+
+
 def _swap(plan: Plan, world: World) -> list[Step]:
     """The container stays; what its volume holds is exchanged."""
     return [
@@ -260,9 +266,9 @@ def _swap(plan: Plan, world: World) -> list[Step]:
         _exchange(plan, downtime=True),
         Step(name="start container", does=f"Start {plan.container}.", undo="Stop it.", downtime=True),
         _verify(plan),
-        _commit(plan),
-        Step(name="release restart policy", does="Set the restart policy back to what it was.", undo=""),
         *_start_dependants(plan),
+        _commit(plan),
+        _release(plan),
     ]
 
 
@@ -276,12 +282,12 @@ def _reattach(plan: Plan) -> list[Step]:
             )
         chosen.append(_exchange(plan, downtime=False))
     chosen += [
+        _hold(plan),
         Step(
             name="create replacement",
             does=f"Create a replacement of {plan.container} that differs in its data volume alone: {plan.pinned}.",
             undo="Remove the replacement.",
         ),
-        _hold(plan),
         *_stop_dependants(plan),
         _stop(plan),
         Step(
@@ -303,7 +309,7 @@ def _reattach(plan: Plan) -> list[Step]:
                 undo="Put the original back.",
             )
         )
-    return [*chosen, _commit(plan), *_start_dependants(plan)]
+    return [*chosen, *_start_dependants(plan), _commit(plan), _release(plan)]
 
 
 def kept(plan: Plan, world: World) -> list[str]:

@@ -1,0 +1,112 @@
+"""The end of a cut-over: is the right data under the right name, and is that what is expected from now on?"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from tasks.checks.look import Seen, look_at_cluster, look_at_container, take_tally
+from tasks.config import Config, Target
+from tasks.containers.engine import engine
+from tasks.containers.programs import sweep_helpers
+from tasks.containers.recreate import wait_healthy
+from tasks.containers.scratch import Place
+from tasks.errors import DatabaseUnreachable, RestoreError
+from tasks.history.manifests import other
+from tasks.history.store import open_history
+from tasks.models import Identity
+from tasks.restore.hands import Facts, Hands
+from tasks.restore.plan import Plan
+
+log = logging.getLogger("rollcall")
+
+ASK_EVERY = 0.1  # seconds between two attempts to reach a server that starts
+
+
+def place_of(plan: Plan) -> Place:
+    """Where the volume is mounted and where PGDATA lies, as in the container that will have it."""
+    return Place(destination=plan.destination, pgdata=plan.pgdata)
+
+
+def sweep(config: Config, target: str) -> None:
+    """Remove scratch and helper containers of this target; the caller holds its lock."""
+    with engine() as client:
+        sweep_helpers(client, config.owner(target))
+
+
+def verify(hands: Hands) -> Facts:
+    """Wait until the server answers and is healthy; hold volume, cluster and rows against what must be there.
+
+    Raise RestoreError that names the first thing which is not as it must be.
+    """
+    rules = hands.config.target(hands.plan.target)
+    seen = _first_answer(hands.config, hands.plan.target, rules)
+    answered_at = datetime.now(UTC).isoformat()
+    with engine() as client:
+        wait_healthy(client, hands.live, rules.start_wait)
+    _check_identity(hands, seen)
+    counts = {name: take_tally(rules, seen, database=name).counts for name in seen.databases}
+    expected: dict[str, dict[str, int]] = hands.journal.facts.get("rebuilt", {}).get("counts", {})
+    _check_rows(expected, counts)
+    return {"answered_at": answered_at, "identity": seen.identity.model_dump(mode="json"), "counts_found": counts}
+
+
+def _first_answer(config: Config, target: str, rules: Target) -> Seen:
+    """The cluster as it answers first; asked again until `start_wait` is over."""
+    given_up = time.monotonic() + rules.start_wait
+    while True:
+        try:
+            return look_at_cluster(rules, look_at_container(rules))
+        except DatabaseUnreachable as error:
+            if time.monotonic() > given_up:
+                raise RestoreError(
+                    f"{target} does not answer {rules.start_wait:g} s after its start: {error}"
+                ) from error
+            time.sleep(ASK_EVERY)
+
+
+def _check_identity(hands: Hands, seen: Seen) -> None:
+    plan, rebuilt = hands.plan, hands.journal.facts.get("rebuilt")
+    source = plan.source.system_identifier if plan.source else ""
+    cluster = rebuilt["system_identifier"] if rebuilt else source
+    if seen.container.volume != plan.pinned:
+        raise RestoreError(f"The container {plan.container} mounts {seen.container.volume} instead of {plan.pinned}.")
+    if seen.identity.system_identifier != cluster:
+        raise RestoreError(
+            f"The cluster that answers is {seen.identity.system_identifier}; {cluster} was to be on {plan.pinned}."
+        )
+
+
+def _check_rows(expected: Mapping[str, Mapping[str, int]], found: Mapping[str, Mapping[str, int]]) -> None:
+    """Nothing that was proven may be missing; clients that are faster than this check may have added rows."""
+    lacking = [
+        f"{database}: {table} has {found.get(database, {}).get(table, 0):,} rows instead of {rows:,}"
+        for database, tables in expected.items()
+        for table, rows in tables.items()
+        if found.get(database, {}).get(table, -1) < rows
+    ]
+    if lacking:
+        raise RestoreError(f"After the start fewer rows are there than were proven: {'; '.join(lacking[:5])}.")
+
+
+def commit(hands: Hands) -> None:
+    """From here on the restore counts. What is there now becomes what is expected: pin, cluster, rows.
+
+    Done twice it changes nothing more: the acceptance carries the run's own id.
+    """
+    if not hands.journal.committed:
+        hands.journal.write("committed", "commit")
+    facts, plan, header = hands.journal.facts, hands.plan, hands.journal.header
+    identity = Identity.model_validate(facts["identity"])
+    reason = f"restored from {plan.source.name if plan.source else '?'} by run {header.run}"
+    now = datetime.now(UTC)
+    own = hands.config.target(plan.target).database
+    with open_history(hands.config.history) as history:
+        if any(each.reason == reason for each in history.acceptances(plan.target)):
+            return
+        for name in {*facts["counts_found"], *history.others(plan.target)} - {own}:
+            counts = facts["counts_found"].get(name, {})
+            history.accept(other(plan.target, name), counts, None, reason, header.approved_by, now)
+        history.accept(plan.target, facts["counts_found"][own], identity, reason, header.approved_by, now)

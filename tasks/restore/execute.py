@@ -1,0 +1,71 @@
+"""Carry out the steps of a plan by its journal: do, or undo; from the beginning, or from wherever a run was stopped."""
+
+from __future__ import annotations
+
+import logging
+
+from tasks.errors import NeedsRecover, RollcallError, RolledBack
+from tasks.restore.hands import Hands
+from tasks.restore.steps import STEPS
+
+log = logging.getLogger("rollcall")
+
+
+def carry_out(hands: Hands) -> None:
+    """Every step of the plan, in order. Raise RolledBack if one failed and all were undone; NeedsRecover if what failed
+    could not be undone, or failed after the commit."""
+    try:
+        for step in hands.plan.steps:
+            log.info("%s: %s", hands.plan.target, step.does)
+            perform(hands, step.name)
+    except BaseException as error:
+        if hands.journal.committed:
+            raise NeedsRecover(_unfinished(hands, error)) from error
+        _undo_for(hands, error)
+        raise RolledBack(f"{_sentence(error)} Every step was undone: all is as it was before.") from error
+    hands.journal.end()
+
+
+def perform(hands: Hands, name: str) -> None:
+    """One step, with its facts in the journal before it begins and after it ends."""
+    act = STEPS[name]
+    hands.journal.write("starting", name, act.prepare(hands))
+    facts = act.do(hands)
+    hands.journal.write("done", name, facts)
+
+
+def roll_back(hands: Hands) -> None:
+    """Undo every step that was begun, the last one first. Raise what the undo meets: the journal stays."""
+    for name in reversed(hands.journal.started()):
+        log.info("%s: undoing: %s", hands.plan.target, name)
+        hands.journal.write("undoing", name)
+        STEPS[name].undo(hands)
+        hands.journal.write("undone", name)
+    hands.journal.end()
+
+
+def finish(hands: Hands) -> None:
+    """Do what is left of a committed restore."""
+    for step in hands.plan.steps:
+        if not hands.journal.is_done(step.name):
+            perform(hands, step.name)
+    hands.journal.end()
+
+
+def _undo_for(hands: Hands, error: BaseException) -> None:
+    log.warning("%s: %s Undoing.", hands.plan.target, _sentence(error))
+    try:
+        roll_back(hands)
+    except BaseException as worse:
+        raise NeedsRecover(_unfinished(hands, worse)) from worse
+
+
+def _unfinished(hands: Hands, error: BaseException) -> str:
+    target = hands.plan.target
+    return f"{_sentence(error)} The restore of {target} is neither finished nor undone: run rollcall recover {target}"
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return "Stopped by hand."
+    return str(error) if isinstance(error, RollcallError) else f"{type(error).__name__}: {error}."

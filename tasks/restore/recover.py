@@ -1,0 +1,66 @@
+"""Bring an interrupted restore to an end: finish it if it was committed, else undo it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+from tasks.checks.lock import is_held
+from tasks.config import Config
+from tasks.errors import NeedsRecover
+from tasks.models import Finding, Model
+from tasks.restore.cutover import sweep
+from tasks.restore.execute import finish, roll_back
+from tasks.restore.hands import Hands
+from tasks.restore.journal import Journal, active_path, interrupted
+
+log = logging.getLogger("rollcall")
+
+
+class Recovery(Model):
+    """What `recover` did, and in words what that means."""
+
+    target: str
+    outcome: Literal["nothing to do", "finished", "undone"]
+    run: str | None = None
+    words: str
+
+
+def recover(config: Config, target: str) -> Recovery:
+    """Finish or undo what the journal tells of; the caller holds the target's lock. Doing it again does no harm.
+
+    Raise NeedsRecover if it cannot be done now: the sentence says what is in the way, and the journal stays.
+    """
+    config.target(target)
+    journal = Journal.active(config.state, target)
+    if journal is None:
+        return Recovery(target=target, outcome="nothing to do", words=f"No restore of {target} was interrupted.")
+    hands = Hands(config, journal)
+    sweep(config, target)
+    if journal.committed:
+        finish(hands)
+        words = f"The restore {hands.run} of {target} was committed, and is finished now."
+        return Recovery(target=target, outcome="finished", run=hands.run, words=words)
+    roll_back(hands)
+    words = f"The restore {hands.run} of {target} is undone: all is as it was before it."
+    return Recovery(target=target, outcome="undone", run=hands.run, words=words)
+
+
+def recover_first(config: Config, target: str) -> None:
+    """What every run that changes a target does first, under its lock. Raise what `recover` raises."""
+    if active_path(config.state, target).exists():
+        log.warning("%s", recover(config, target).words)
+
+
+def interruption_findings(config: Config, target: str) -> list[Finding]:
+    """`restore.interrupted`, critical, where a restore has not ended; a notice while one is at work."""
+    try:
+        if Journal.active(config.state, target) is None:
+            return []
+        message = interrupted(target)
+    except NeedsRecover as error:
+        message = str(error)
+    if is_held(config.state, target):
+        message = f"A restore of {target} is at work now; what is found meanwhile may be half-way."
+        return [Finding(code="restore.running", severity="notice", message=message)]
+    return [Finding(code="restore.interrupted", severity="critical", message=message)]

@@ -1,0 +1,292 @@
+"""The steps of a restore: how each is done, and how each is undone. Every one may be done or undone twice.
+
+What undoing needs to know is prepared before the step begins and lies in the journal by then. Each step is one change
+to the world; secrets (a container's environment) are read from the engine at the moment of use and go nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from docker.errors import NotFound
+
+from tasks.containers import exchange, recreate
+from tasks.containers.engine import engine, inspect_container
+from tasks.containers.volumes import (
+    KEEP_UNTIL_LABEL,
+    OWNER_LABEL,
+    RUN_LABEL,
+    STORY_LABEL,
+    TARGET_LABEL,
+    create_volume,
+    find_volume,
+    remove_ours,
+)
+from tasks.errors import ContainerMissing, RestoreError
+from tasks.restore import cutover, mending
+from tasks.restore.hands import Act, Facts, Hands
+from tasks.restore.rebuild import Rebuilt, rebuild_from_backup, rebuild_from_volume
+from tasks.restore.source import manifest_of
+
+log = logging.getLogger("rollcall")
+
+BACKUP_LABEL = "io.rollcall.backup"
+
+
+# Rebuilding
+
+
+def _rebuild(hands: Hands) -> Facts:
+    """Staging volume, scratch server, proof. The facts are what the cut-over is checked against."""
+    plan, staging = hands.plan, hands.journal.header.staging
+    with engine() as client:
+        create_volume(client, staging, _labels(hands))
+    place = cutover.place_of(plan)
+    if plan.source is None:
+        raise RestoreError("The plan names no source to rebuild from.")
+    if plan.source.kind == "volume":
+        built = rebuild_from_volume(
+            hands.config, plan.target, plan.source.name, volume=staging, image_id=plan.image_id, place=place
+        )
+    else:
+        manifest = manifest_of(hands.config, plan.target, plan.source)
+        built = rebuild_from_backup(
+            hands.config, plan.target, manifest, plan.source.storages,
+            volume=staging, image_id=plan.image_id, place=place,
+        )  # fmt: skip
+    return {"rebuilt": _proof(built)}
+
+
+def _proof(built: Rebuilt) -> Facts:
+    counts = {database: tally.counts for database, tally in built.tallies.items()}
+    return {"system_identifier": built.system_identifier, "counts": counts, "timings": built.timings}
+
+
+def _labels(hands: Hands) -> dict[str, str]:
+    """A staging volume's story: after the exchange it holds what the pinned volume held before."""
+    plan, header = hands.plan, hands.journal.header
+    days = hands.config.target(plan.target).keep_days
+    source = plan.source.name if plan.source else ""
+    story = (
+        f"What {plan.pinned} held before the restore of {source} on {header.begun_at:%Y-%m-%d %H:%M} UTC; if that "
+        f"restore was undone, what {source} holds."
+    )
+    return {
+        TARGET_LABEL: plan.target,
+        OWNER_LABEL: header.owner,
+        RUN_LABEL: header.run,
+        STORY_LABEL: story,
+        KEEP_UNTIL_LABEL: (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="seconds"),
+        BACKUP_LABEL: source,
+    }
+
+
+def _drop_staging(hands: Hands) -> None:
+    """Remove a staging volume that was never proven; a proven one stays, for `rollcall kept`."""
+    if hands.journal.is_done("rebuild"):
+        log.info("The proven staging volume %s is kept.", hands.journal.header.staging)
+        return
+    cutover.sweep(hands.config, hands.plan.target)
+    with engine() as client:
+        remove_ours(client, hands.journal.header.staging)
+
+
+# Volumes
+
+
+def _create_pinned(hands: Hands) -> None:
+    """The pinned volume, where it is gone. Its run label says that it may be removed while it is empty."""
+    with engine() as client:
+        if find_volume(client, hands.plan.pinned) is None:
+            create_volume(client, hands.plan.pinned, {TARGET_LABEL: hands.plan.target, RUN_LABEL: hands.run})
+
+
+def _remove_pinned(hands: Hands) -> None:
+    """Only the one that this very run made: what it held is back in the staging volume by now."""
+    with engine() as client:
+        found = find_volume(client, hands.plan.pinned)
+        if found is not None and found.labels.get(RUN_LABEL) == hands.run:
+            remove_ours(client, hands.plan.pinned)
+
+
+def _folders(hands: Hands) -> Facts:
+    pinned, staging = hands.plan.pinned, hands.journal.header.staging
+    with engine() as client:
+        ids = {
+            name: exchange.folder_id(client, name, hands.plan.image_id, hands.journal.header.owner)
+            for name in (pinned, staging)
+        }
+    return {"folders": ids}
+
+
+def _settle(hands: Hands, *, exchanged: bool) -> None:
+    """Bring the two data folders where they belong, from wherever they are."""
+    pinned, staging = hands.plan.pinned, hands.journal.header.staging
+    before = hands.journal.facts.get("folders")
+    if before is None:
+        return
+    wanted = {pinned: before[staging], staging: before[pinned]} if exchanged else before
+    with engine() as client:
+        exchange.settle(client, pinned, staging, wanted, hands.plan.image_id, hands.journal.header.owner)
+
+
+# Containers
+
+
+def _create_replacement(hands: Hands) -> Facts:
+    plan = hands.plan
+    new, _ = hands.names
+    with engine() as client:
+        found = inspect_container(client, plan.container_id)
+        image: dict[str, Any] = client.api.inspect_image(found["Image"])  # type: ignore[no-untyped-call]
+        payload = recreate.replacement(
+            found,
+            image,
+            api_version=client.api.api_version,
+            wrong=plan.mounted or "",
+            pinned=plan.pinned,
+            destination=plan.destination,
+            labels=mending.labels_of(found, plan.pinned, plan.mounted),
+        )
+        made = recreate.create(client, payload, new)
+        recreate.connect_networks(client, payload, made)
+    return {"replacement": made}
+
+
+def _remove_replacement(hands: Hands) -> None:
+    """By its name, which holds the run's id: nobody else's container is called so."""
+    new, _ = hands.names
+    with engine() as client:
+        try:
+            client.api.remove_container(new, v=False, force=True)
+        except NotFound:
+            return
+
+
+def _policy(hands: Hands) -> Facts:
+    with engine() as client:
+        found = inspect_container(client, hands.plan.container_id)
+    return {"restart_policy": found["HostConfig"].get("RestartPolicy") or {"Name": "no"}}
+
+
+def _hold(hands: Hands) -> None:
+    with engine() as client:
+        recreate.set_restart_policy(client, hands.plan.container_id, {"Name": "no", "MaximumRetryCount": 0})
+
+
+def _give_back(hands: Hands, container: str) -> None:
+    policy = hands.journal.facts.get("restart_policy")
+    if policy is not None:
+        with engine() as client:
+            recreate.set_restart_policy(client, container, policy)
+
+
+def _was_running(hands: Hands) -> Facts:
+    with engine() as client:
+        state = inspect_container(client, hands.plan.container_id)["State"]
+    return {"was_running": state["Status"] == "running"}
+
+
+def _stop(hands: Hands) -> Facts:
+    stopped_at = datetime.now(UTC).isoformat()
+    with engine(timeout=recreate.STOP_PATIENCE) as client:
+        recreate.stop(client, hands.plan.container_id)
+    return {"stopped_at": stopped_at}
+
+
+def _start_again(hands: Hands) -> None:
+    if hands.journal.facts.get("was_running", True):
+        _start(hands)
+
+
+def _start(hands: Hands) -> None:
+    with engine() as client:
+        recreate.start(client, hands.plan.container_id)
+
+
+def _stop_old(hands: Hands) -> None:
+    with engine(timeout=recreate.STOP_PATIENCE) as client:
+        recreate.stop(client, hands.plan.container_id)
+
+
+def _rename(hands: Hands, container: str, name: str) -> None:
+    with engine() as client:
+        recreate.rename(client, container, name)
+
+
+def _rename_old_back(hands: Hands) -> None:
+    _rename(hands, hands.plan.container_id, hands.plan.container)
+
+
+def _replacement(hands: Hands) -> str:
+    return str(hands.journal.facts["replacement"])
+
+
+def _start_replacement(hands: Hands) -> None:
+    with engine() as client:
+        recreate.start(client, _replacement(hands))
+
+
+def _stop_replacement(hands: Hands) -> None:
+    with engine(timeout=recreate.STOP_PATIENCE) as client:
+        try:
+            recreate.stop(client, _replacement(hands))
+        except ContainerMissing:
+            return
+
+
+# Dependants
+
+
+def _stop_dependants(hands: Hands) -> None:
+    for name in reversed(hands.plan.dependants):
+        with engine(timeout=recreate.STOP_PATIENCE) as client:
+            recreate.stop(client, name)
+
+
+def _start_dependants(hands: Hands) -> None:
+    for name in hands.plan.dependants:
+        with engine() as client:
+            recreate.start(client, name)
+            recreate.wait_healthy(client, name, hands.config.target(hands.plan.target).start_wait)
+
+
+# The compose file
+
+
+def _mend(hands: Hands) -> None:
+    with engine() as client:
+        found = inspect_container(client, hands.plan.container_id)
+    mending.mend(found, hands.plan.pinned, hands.plan.mounted, hands.run)
+
+
+def _unmend(hands: Hands) -> None:
+    if hands.plan.mending is not None:
+        mending.unmend(hands.plan.mending.path, hands.run)
+
+
+STEPS: dict[str, Act] = {
+    "rebuild": Act(_rebuild, _drop_staging),
+    "create pinned volume": Act(_create_pinned, _remove_pinned),
+    "exchange": Act(
+        lambda hands: _settle(hands, exchanged=True), lambda hands: _settle(hands, exchanged=False), _folders
+    ),
+    "create replacement": Act(_create_replacement, _remove_replacement),
+    "hold restart policy": Act(_hold, lambda hands: _give_back(hands, hands.plan.container_id), _policy),
+    "stop dependants": Act(_stop_dependants, _start_dependants),
+    "stop container": Act(_stop, _start_again, _was_running),
+    "start container": Act(_start, _stop_old),
+    "put old aside": Act(lambda hands: _rename(hands, hands.plan.container_id, hands.names[1]), _rename_old_back),
+    "name replacement": Act(
+        lambda hands: _rename(hands, _replacement(hands), hands.plan.container),
+        lambda hands: _rename(hands, _replacement(hands), hands.names[0]),
+    ),
+    "start replacement": Act(_start_replacement, _stop_replacement),
+    "verify": Act(cutover.verify),
+    "mend compose file": Act(_mend, _unmend),
+    "start dependants": Act(_start_dependants, _stop_dependants),
+    "commit": Act(cutover.commit),
+    "release restart policy": Act(lambda hands: _give_back(hands, hands.live)),
+}

@@ -1,0 +1,214 @@
+"""Observe a target before a restore: container, volumes, clusters, rows, dependants, what stands in the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import docker
+
+from tasks.checks.judgement import judge_tally
+from tasks.checks.look import Seen, login, look_at_cluster, take_tally
+from tasks.config import Config, Target
+from tasks.containers.clusters import ClusterVolume, clusters_in
+from tasks.containers.engine import engine, inspect_container, shares_this_kernel
+from tasks.containers.observe import Container, read
+from tasks.containers.recreate import blockers as cannot_recreate
+from tasks.containers.volumes import Volume, find_volume
+from tasks.databases.connect import connect
+from tasks.databases.roles import read_roles
+from tasks.errors import ContainerMissing, DatabaseError, EngineError, Refused
+from tasks.history.judge import judge_identity
+from tasks.history.store import open_history
+from tasks.models import Tally
+from tasks.restore.facts import Dependant, World
+from tasks.restore.mending import mending_of
+
+NOT_EXCHANGEABLE = "its driver is {driver}, and only volumes of the driver `local` without options can be exchanged"
+
+
+def observe_world(config: Config, target: str) -> World:
+    """Everything a plan is made from. Raise Refused where there is no container, EngineUnreachable, HistoryError."""
+    rules = config.target(target)
+    with engine() as client:
+        found = _container(client, rules)
+        container = read(found, rules.port if not rules.host else None)
+        volumes = _volumes(client, container, rules)
+        clusters = _clusters(client, config, target, container, volumes)
+        world = _engine_side(client, found, container, rules, volumes, clusters, target)
+    with open_history(config.history) as history:
+        pin = history.pin(target)
+    world = world.model_copy(update={"known_cluster": pin.system_identifier if pin else None})
+    return _server_side(config, target, world, container)
+
+
+def expected_rows(config: Config, target: str) -> dict[str, int]:
+    """Rows by table as they were accepted last. Raise HistoryError."""
+    window = config.target(target).thresholds.window_days
+    with open_history(config.history) as history:
+        return dict(history.baseline(target, datetime.now(UTC), window).last)
+
+
+def _container(client: docker.DockerClient, rules: Target) -> dict[str, Any]:
+    try:
+        return inspect_container(client, rules.container)
+    except ContainerMissing as error:
+        raise Refused(
+            f"{error} Make it first (docker compose up, or create): a restore fills the volume of a container that is "
+            "there, and whatever data that start initialises is kept."
+        ) from error
+
+
+def _volumes(client: docker.DockerClient, container: Container, rules: Target) -> dict[str, Volume]:
+    """The mounted and the pinned volume by name, as far as they exist."""
+    wanted = dict.fromkeys(name for name in (container.volume, rules.volume) if name)
+    return {name: volume for name in wanted if (volume := find_volume(client, name)) is not None}
+
+
+def _clusters(
+    client: docker.DockerClient, config: Config, target: str, container: Container, volumes: dict[str, Volume]
+) -> dict[str, ClusterVolume]:
+    if not volumes:
+        return {}
+    found = clusters_in(client, container.image_id, list(volumes), config.owner(target))
+    return {each.volume.name: each for each in found}
+
+
+def _engine_side(
+    client: docker.DockerClient,
+    found: dict[str, Any],
+    container: Container,
+    rules: Target,
+    volumes: dict[str, Volume],
+    clusters: dict[str, ClusterVolume],
+    target: str,
+) -> World:
+    mount = container.data_mount
+    mounted = container.volume
+    return World(
+        target=target,
+        container=container.name,
+        container_id=container.id,
+        image_id=container.image_id,
+        running=found["State"]["Status"] == "running",
+        destination=mount.destination if mount else "",
+        pgdata=container.pgdata,
+        mounted=mounted,
+        pinned=rules.volume,
+        pinned_exists=rules.volume in volumes,
+        mounted_cluster=_identifier(clusters, mounted),
+        pinned_cluster=_identifier(clusters, rules.volume),
+        major=_major(client, container.image_id, clusters.get(mounted or "")),
+        dependants=[_dependant(client, name) for name in rules.dependents],
+        mending=mending_of(found, rules.volume, mounted) if mounted != rules.volume else None,
+        obstacles=_obstacles(client, found, container, volumes.get(rules.volume), rules),
+        free_bytes=_free_bytes(client),
+        keep_days=rules.keep_days,
+    )
+
+
+def _identifier(clusters: dict[str, ClusterVolume], name: str | None) -> str | None:
+    return clusters[name].control.system_identifier if name in clusters else None
+
+
+def _major(client: docker.DockerClient, image_id: str, cluster: ClusterVolume | None) -> str:
+    """The major version that the image runs, as its environment says, else as the mounted data says."""
+    image: dict[str, Any] = client.api.inspect_image(image_id)  # type: ignore[no-untyped-call]
+    pairs = dict(each.partition("=")[::2] for each in image["Config"].get("Env") or [])
+    return str(pairs.get("PG_MAJOR") or (cluster.major if cluster else ""))
+
+
+def _dependant(client: docker.DockerClient, name: str) -> Dependant:
+    try:
+        found = inspect_container(client, name)
+    except ContainerMissing:
+        return Dependant(name=name, exists=False, running=False)
+    return Dependant(name=name, exists=True, running=found["State"]["Status"] == "running")
+
+
+def _obstacles(
+    client: docker.DockerClient, found: dict[str, Any], container: Container, pinned: Volume | None, rules: Target
+) -> list[str]:
+    """What the engine's side says against any restore, and, with the wrong volume mounted, against a re-creation."""
+    obstacles: list[str] = []
+    if container.volume is None:
+        kind = container.data_mount.kind if container.data_mount else "the container's own layer"
+        obstacles.append(
+            f"The data of {container.name} is on no Docker volume ({kind}); move it to a volume first, then pin that."
+        )
+    state = found["State"]["Status"]
+    if state in ("paused", "restarting", "removing", "dead"):
+        obstacles.append(f"The container {container.name} is {state}; docker unpause, stop or start it first.")
+    if pinned is not None:
+        obstacles += _about_pinned(pinned, container)
+    if container.volume is not None and container.volume != rules.volume:
+        obstacles += cannot_recreate(found, _everybody(client))
+    return obstacles
+
+
+def _about_pinned(pinned: Volume, container: Container) -> list[str]:
+    obstacles = []
+    if pinned.driver != "local" or pinned.options:
+        what = NOT_EXCHANGEABLE.format(driver=pinned.driver)
+        obstacles.append(f"The volume {pinned.name} cannot be restored in place: {what}.")
+    others = [each.container for each in pinned.users if each.running and each.id != container.id]
+    if others:
+        obstacles.append(f"The volume {pinned.name} is in use by {', '.join(others)}; stop that first.")
+    return obstacles
+
+
+def _everybody(client: docker.DockerClient) -> Sequence[dict[str, Any]]:
+    """The inspect JSON of every container; one that goes meanwhile is left out."""
+    found = []
+    for each in client.api.containers(all=True):
+        try:
+            found.append(inspect_container(client, each["Id"]))
+        except ContainerMissing:
+            continue
+    return found
+
+
+def _free_bytes(client: docker.DockerClient) -> int | None:
+    if not shares_this_kernel(client):
+        return None
+    try:
+        room = os.statvfs(client.info()["DockerRootDir"])
+    except OSError:
+        return None
+    return room.f_bavail * room.f_frsize
+
+
+def _server_side(config: Config, target: str, world: World, container: Container) -> World:
+    """What the running server says: it, its databases and roles, its rows, and whether they are as they should be."""
+    rules = config.target(target)
+    if not world.running:
+        return world.model_copy(update={"why_silent": f"the container {world.container} does not run."})
+    try:
+        seen = look_at_cluster(rules, container)
+        with connect(login(rules, seen.way)) as connection:
+            roles = read_roles(connection)
+        tally = take_tally(rules, seen)
+    except (DatabaseError, EngineError) as error:
+        return world.model_copy(update={"why_silent": str(error)})
+    return world.model_copy(
+        update={
+            "answers": True,
+            "pgdata": seen.container.pgdata,
+            "major": seen.identity.server_version.partition(".")[0],
+            "counts": tally.counts,
+            "databases": seen.databases,
+            "roles": roles,
+            "unwell": _unwell(config, target, seen, tally),
+        }
+    )
+
+
+def _unwell(config: Config, target: str, seen: Seen, tally: Tally) -> bool:
+    """Whether anything about identity or rows is critical."""
+    with open_history(config.history) as history:
+        pin, last = history.pin(target), history.last_identity(target)
+    findings = judge_identity(seen.identity, pin, last, config.target(target).volume)
+    judged = judge_tally(config, target, tally, datetime.now(UTC))
+    return any(each.severity == "critical" for each in [*findings, *judged.findings])

@@ -1,0 +1,250 @@
+"""The plan of a restore: which situation it is, what is in the way, what it says, and when it counts as another one."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tasks.restore.facts import Dependant, Mending, Request, Source, World
+from tasks.restore.plan import Plan, make_plan
+from tasks.restore.words import plan_markdown, plan_text
+
+RIGHT, WRONG = "atra_knowledge_postgres_data", "knowledge_os_postgres_data"
+NOW = datetime(2026, 2, 1, 3, 0, tzinfo=UTC)
+BACKUP = Source(
+    kind="backup",
+    name="20260201T020000Z-3f9a1c",
+    system_identifier="1",
+    storages=["local", "offsite"],
+    created_at=NOW,
+    proven_at=NOW,
+    counts={"public.experts": 85, "public.knowledge_nodes": 26_337},
+    databases=["knowledge_os", "postgres"],
+    roles=["admin", "clerk"],
+    server_version="16.4",
+    bytes=1_000_000_000,
+)
+PINNED = Source(kind="pinned", name=RIGHT, system_identifier="1", counts=BACKUP.counts)
+COPY = Source(kind="volume", name="old_data", system_identifier="1", server_version="16", bytes=1_000_000_000)
+
+
+def world(**more: Any) -> World:
+    given: dict[str, Any] = {
+        "target": "knowledge_os",
+        "container": "knowledge_postgres",
+        "container_id": "c0ffee" * 10,
+        "image_id": "sha256:1",
+        "running": True,
+        "destination": "/var/lib/postgresql/data",
+        "pgdata": "/var/lib/postgresql/data",
+        "mounted": RIGHT,
+        "pinned": RIGHT,
+        "pinned_exists": True,
+        "mounted_cluster": "1",
+        "pinned_cluster": "1",
+        "known_cluster": "1",
+        "major": "16",
+        "answers": True,
+        "counts": {"public.experts": 1, "public.knowledge_nodes": 27},
+        "databases": ["knowledge_os", "postgres"],
+        "roles": ["admin"],
+        "dependants": [
+            Dependant(name="dashboard", exists=True, running=True),
+            Dependant(name="agent", exists=True, running=True),
+            Dependant(name="worker", exists=True, running=False),
+        ],
+        "free_bytes": 100_000_000_000,
+    }
+    return World.model_validate(given | more)
+
+
+def astray(**more: Any) -> World:
+    mending = Mending(path="/srv/knowledge_os/docker-compose.yml", changes=["+ external: true", f"+ name: {RIGHT}"])
+    return world(**{"mounted": WRONG, "mounted_cluster": "2", "mending": mending} | more)
+
+
+def plan(seen: World, source: Source | None = BACKUP, **asked: Any) -> Plan:
+    return make_plan(seen, source, Request(**asked))
+
+
+def names(made: Plan) -> list[str]:
+    return [step.name for step in made.steps]
+
+
+@pytest.mark.parametrize(
+    ("seen", "source", "situation"),
+    [
+        (world(), None, "nothing"),
+        (world(), PINNED, "nothing"),
+        (world(), BACKUP, "restore"),
+        (world(), COPY, "restore"),
+        (astray(), PINNED, "reattach"),
+        (astray(), BACKUP, "both"),
+        (astray(pinned_exists=False, pinned_cluster=None), BACKUP, "both"),
+        (world(mounted=None), BACKUP, "both"),
+    ],
+)
+def test_the_situation_follows_from_what_is_mounted_and_where_the_data_comes_from(
+    seen: World, source: Source | None, situation: str
+) -> None:
+    assert plan(seen, source).situation == situation
+
+
+CUT_OVER = ["hold restart policy", "stop dependants", "stop container"]
+END = ["verify", "start dependants", "commit", "release restart policy"]
+
+
+def test_a_restore_exchanges_folders_while_the_container_is_stopped() -> None:
+    assert names(plan(world())) == ["rebuild", *CUT_OVER, "exchange", "start container", *END]
+
+
+def test_a_reattachment_creates_the_replacement_before_anything_is_stopped() -> None:
+    assert names(plan(astray(), PINNED)) == [
+        "hold restart policy", "create replacement", "stop dependants", "stop container", "put old aside",
+        "name replacement", "start replacement", "verify", "mend compose file", *END[1:],
+    ]  # fmt: skip
+
+
+def test_with_both_the_pinned_volume_is_filled_before_the_replacement_mounts_it() -> None:
+    made = names(plan(astray(pinned_exists=False, pinned_cluster=None)))
+    assert made[:4] == ["rebuild", "create pinned volume", "exchange", "hold restart policy"]
+    assert names(plan(astray()))[:3] == ["rebuild", "exchange", "hold restart policy"]
+
+
+def test_a_compose_file_that_a_person_must_change_is_said_and_not_touched() -> None:
+    by_hand = Mending(path="compose.yml", changes=[], by_hand="write this")
+    made = plan(astray(mending=by_hand), PINNED)
+    assert "mend compose file" not in names(made)
+    assert "write this" in plan_text(made)
+
+
+def test_only_what_runs_is_stopped_and_started_in_the_order_of_the_configuration() -> None:
+    made = plan(world())
+    said = {step.name: step.does for step in made.steps}
+    assert made.dependants == ["dashboard", "agent"]
+    assert said["stop dependants"] == "Stop agent, dashboard."
+    assert said["start dependants"] == "Start dashboard, agent, in this order."
+
+
+def test_every_step_before_the_commit_that_changes_something_names_its_undo() -> None:
+    for made in (plan(world()), plan(astray(), PINNED), plan(astray(pinned_exists=False))):
+        before = made.steps[: names(made).index("commit")]
+        assert [step.name for step in before if not step.undo] == ["verify"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "source", "asked", "words"),
+    [
+        (world(databases=["knowledge_os", "sales"]), BACKUP, {}, "database sales is there now"),
+        (world(roles=["admin", "reader"]), BACKUP, {}, "role reader is there now"),
+        (world(free_bytes=2_000_000_000), BACKUP, {}, "3.0 GB are needed"),
+        (world(free_bytes=500_000_000), COPY, {}, "1.0 GB are needed"),
+        (world(major="15"), BACKUP, {}, "is of PostgreSQL 16, and the container's image runs 15"),
+        (
+            world(answers=False, why_silent="It does not run."),
+            BACKUP,
+            {},
+            "cannot be backed up first: It does not run.",
+        ),
+        (world(), BACKUP, {"without_safety_backup": True}, "cannot be left out"),
+        (world(obstacles=["The container is paused."]), BACKUP, {}, "The container is paused."),
+        (astray(obstacles=["The container is removed when it stops."]), PINNED, {}, "removed when it stops"),
+    ],
+)
+def test_what_is_in_the_way_is_one_sentence_each(
+    seen: World, source: Source, asked: dict[str, Any], words: str
+) -> None:
+    found = plan(seen, source, **asked).blockers
+    assert len(found) == 1
+    assert words in found[0]
+    assert words in plan_text(plan(seen, source, **asked))
+
+
+@pytest.mark.parametrize(
+    ("seen", "source", "asked"),
+    [
+        (world(), BACKUP, {}),
+        (world(databases=["knowledge_os", "sales"]), BACKUP, {"leave_behind": ["sales"]}),
+        (world(roles=["reader"]), BACKUP, {"leave_behind": ["reader"]}),
+        (world(free_bytes=None, major=""), BACKUP, {}),
+        (world(answers=False), BACKUP, {"without_safety_backup": True}),
+        (astray(databases=["of the wrong cluster"], roles=["its own"]), BACKUP, {}),
+        (world(roles=["reader"]), BACKUP.model_copy(update={"roles": None}), {}),
+    ],
+)
+def test_nothing_is_in_the_way_where_nothing_would_be_lost(seen: World, source: Source, asked: dict[str, Any]) -> None:
+    assert plan(seen, source, **asked).blockers == []
+
+
+def test_a_plan_is_the_same_while_rows_come_and_another_once_the_world_changes() -> None:
+    approved = plan(world())
+    assert plan(world(counts={"public.experts": 2})).hash == approved.hash
+    others = [
+        plan(world(container_id="another")),
+        plan(world(mounted=WRONG)),
+        plan(world(), BACKUP.model_copy(update={"name": "another"})),
+        plan(world(roles=["reader"])),
+        plan(world(dependants=[])),
+    ]
+    assert approved.hash not in {each.hash for each in others}
+
+
+def test_a_quarantined_and_an_unproven_source_are_said() -> None:
+    bad = plan(world(), BACKUP.model_copy(update={"quarantined": True}))
+    new = plan(world(), BACKUP.model_copy(update={"proven_at": None}))
+    assert "QUARANTINED" in plan_text(bad)
+    assert "No drill has proven backup" in plan_text(new)
+
+
+EXPECTED = """\
+Plan HASH for knowledge_os
+REATTACH: the container mounts another volume, and the pinned one still holds the data.
+
+  container   knowledge_postgres (c0ffeec0ffee)
+  mounts now  knowledge_os_postgres_data
+  pinned      atra_knowledge_postgres_data
+  source      volume atra_knowledge_postgres_data as it is (cluster 1)
+
+  table                         rows now      rows after
+  public.experts                       1              85
+  public.knowledge_nodes              27          26,337
+
+First:
+  a backup of what is there now; nothing is touched if that fails
+
+Steps (↓ the database is down; ↩ how each is undone):
+   1.   Set the restart policy of knowledge_postgres to `no`, so that nothing starts it half-way.  ↩ Set it back.
+   2.   Create a replacement of knowledge_postgres that differs in its data volume alone: atra_knowledge_postgres_data.  ↩ Remove the replacement.
+   3. ↓ Stop knowledge_postgres: from here on the database is down.  ↩ Start it again.
+   4. ↓ Rename knowledge_postgres out of the way; it is kept.  ↩ Give it its name back.
+   5. ↓ Name the replacement knowledge_postgres.  ↩ Take the name back.
+   6. ↓ Start the replacement.  ↩ Stop it.
+   7. ↓ Wait until knowledge_postgres answers; check volume, cluster and rows.
+   8.   Pin the volume in /srv/knowledge_os/docker-compose.yml; the original is kept beside it.  ↩ Put the original back.
+   9.   Record the cluster and its rows as the ones to expect from now on.
+  10.   Set the restart policy of knowledge_postgres to what it was.
+
+Compose file:
+  /srv/knowledge_os/docker-compose.yml
+  + external: true
+  + name: atra_knowledge_postgres_data
+
+Kept:
+  a backup of what is there now, in every storage that answers
+  the volume knowledge_os_postgres_data, untouched, and the old container, stopped, under another name"""  # noqa: E501
+
+
+def test_the_whole_text_is_what_a_person_reads_before_approving() -> None:
+    made = plan(astray(dependants=[]), PINNED)
+    assert plan_text(made).replace(made.hash, "HASH") == EXPECTED
+
+
+def test_the_form_says_what_the_terminal_says() -> None:
+    made = plan(astray())
+    text, markdown = plan_text(made), plan_markdown(made)
+    for step in made.steps:
+        assert step.does in text
+        assert step.does in markdown
+    for each in [*made.kept, *made.notes, made.hash, WRONG, RIGHT, "26,337"]:
+        assert each in text
+        assert each in markdown
