@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, NotFound
 
+from tasks.containers.engine import OUR_LABEL
 from tasks.errors import EngineError
 from tasks.models import Model
 
@@ -20,6 +22,9 @@ KEEP_UNTIL_LABEL = "io.rollcall.keep_until"
 
 # States of a container in which its processes have, or may have at any moment, files of the volume open.
 ALIVE = ("running", "paused", "restarting", "removing")
+
+CONFLICT = 409
+PASSING_SECONDS = 30.0
 
 
 class VolumeUser(Model):
@@ -33,7 +38,8 @@ class VolumeUser(Model):
 
 
 class Volume(Model):
-    """A Docker volume as the engine describes it, with every container that mounts it, stopped ones too.
+    """A Docker volume as the engine describes it, with every container that mounts it, stopped ones too. A helper of
+    ours that only looks at it, for seconds, is no user.
 
     created_at is the engine's own text (RFC 3339; empty where its driver does not say); mountpoint is a path on the
     engine's host.
@@ -98,12 +104,22 @@ def remove_ours(client: docker.DockerClient, name: str) -> None:
     if volume.users:
         users = ", ".join(each.container for each in volume.users)
         raise EngineError(f"The volume {name!r} is mounted by {users}; it is left as it is.")
-    try:
-        client.api.remove_volume(name)
-    except NotFound:
-        return
-    except APIError as error:
-        raise EngineError(f"The volume {name!r} cannot be removed: {error.explanation or error}.") from error
+    _remove(client, name, time.monotonic() + PASSING_SECONDS)
+
+
+def _remove(client: docker.DockerClient, name: str, given_up: float) -> None:
+    """Remove it; where the engine says that it is in use, a passing helper has it, and is waited for."""
+    while True:
+        try:
+            client.api.remove_volume(name)
+        except NotFound:
+            return
+        except APIError as error:
+            if error.status_code != CONFLICT or time.monotonic() > given_up:
+                raise EngineError(f"The volume {name!r} cannot be removed: {error.explanation or error}.") from error
+            time.sleep(0.2)
+        else:
+            return
 
 
 def _containers(client: docker.DockerClient) -> list[dict[str, Any]]:
@@ -125,7 +141,7 @@ def read_volume(found: Mapping[str, Any], containers: Sequence[Mapping[str, Any]
             _user(container, mount)
             for container in containers
             for mount in container.get("Mounts") or []
-            if _is_of(mount, found["Name"], mountpoint)
+            if _is_of(mount, found["Name"], mountpoint) and not _is_passing(container, mount)
         ],
     )
 
@@ -136,6 +152,11 @@ def _is_of(mount: Mapping[str, Any], name: str, mountpoint: str) -> bool:
         return bool(mount.get("Name") == name)
     source = mount.get("Source") or ""
     return bool(mountpoint and source) and PurePosixPath(source).is_relative_to(mountpoint)
+
+
+def _is_passing(container: Mapping[str, Any], mount: Mapping[str, Any]) -> bool:
+    """Whether this is a helper of ours that only reads: it is gone in seconds, and nothing need wait for a person."""
+    return OUR_LABEL in (container.get("Labels") or {}) and not mount.get("RW", True)
 
 
 def _user(container: Mapping[str, Any], mount: Mapping[str, Any]) -> VolumeUser:

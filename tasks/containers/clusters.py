@@ -1,0 +1,292 @@
+"""Which PostgreSQL clusters lie in Docker volumes, found without a server and without a chance to change anything.
+
+A helper container mounts up to 40 volumes read-only, has no network and one capability: to read what belongs to
+other users. A volume that goes, or that cannot be mounted, costs its own place in the list and nobody else's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import docker
+import requests.exceptions
+from docker.errors import APIError, NotFound
+from docker.types import LogConfig, Mount
+from docker.utils.socket import frames_iter
+
+from tasks.containers.control_file import BYTES, ControlFile, parse
+from tasks.containers.engine import OUR_LABEL
+from tasks.containers.volumes import Volume, list_volumes
+from tasks.errors import ControlFileUnreadable, EngineError
+from tasks.models import Model
+
+log = logging.getLogger("rollcall")
+
+AT_ONCE = 40
+SEARCH_SECONDS = 30
+SIZE_SECONDS = 20
+ATTEMPTS = 3
+# What the engine says when the helper was removed between its creation and its start.
+SWEPT = ("No such container", "marked for removal")
+
+# The engine makes a volume that a container names and that is not there (any more). This tells such a one apart.
+CALLED_UP_LABEL = "io.rollcall.called_up"
+
+# For coreutils and busybox alike. What it prints of others' files is hexadecimal: a name may hold anything. Links are
+# not followed, and the control file is read until two readings agree: its server may be writing it.
+SCRIPT = r"""
+if timeout 5 true 2>/dev/null; then limit() { timeout "$@"; }; else limit() { shift; "$@"; }; fi
+hex() { od -An -v -tx1 "$@" 2>/dev/null | tr -d ' \n'; }
+look() {
+    for part in "$1" "$1/global" "$1/global/pg_control"; do [ -L "$part" ] && return; done
+    [ -f "$1/global/pg_control" ] || return
+    control=; again=$(hex -N%(bytes)d "$1/global/pg_control")
+    until [ "$control" = "$again" ]; do control=$again; again=$(hex -N%(bytes)d "$1/global/pg_control"); done
+    size=$(limit %(size_seconds)d du -sk "$1" 2>/dev/null | cut -f1)
+    pid=no; [ -e "$1/postmaster.pid" ] && pid=yes
+    echo "cluster $n x$(printf %%s "${1#$root}" | hex) x$(hex -N16 "$1/PG_VERSION") x$control ${size:--} $pid"
+}
+for n in "$@"; do
+    root=/volumes/$n
+    files=$(limit %(search_seconds)d find $root -maxdepth 4 -type d \( %(pruned)s \) -prune \
+        -o -type f -name PG_VERSION -print 2>/dev/null); status=$?
+    [ $status -ge 124 ] && echo "cut $n"
+    printf '%%s\n' "$files" | while IFS= read -r file; do [ -n "$file" ] && look "${file%%/PG_VERSION}"; done
+    echo "done $n"
+done
+echo end
+"""
+PRUNED = (
+    "base", "pg_wal", "pg_xlog", "pg_tblspc", "pg_xact", "pg_multixact", "pg_subtrans", "pg_stat", "pg_stat_tmp",
+    "pg_logical", "pg_replslot", "pg_notify", "pg_snapshots", "pg_serial", "pg_twophase", "pg_commit_ts", "pg_dynshmem",
+)  # fmt: skip
+
+
+class ClusterVolume(Model):
+    """A cluster in a volume.
+
+    path: PGDATA below the volume's root, "" where the root itself is it; major: as in PG_VERSION, for example `17` or
+    `9.6`; bytes: on disk, None where measuring took too long; has_pid_file: a postmaster.pid lies there.
+    """
+
+    volume: Volume
+    path: str
+    major: str
+    control: ControlFile
+    bytes: int | None
+    has_pid_file: bool = False
+
+
+class _Cut(Exception):
+    """A helper ended before its report: swept, or killed."""
+
+
+class _CannotStart(Exception):
+    """The engine refused the helper with these volumes, or it did not end."""
+
+
+def clusters_in(client: docker.DockerClient, image_id: str, names: Sequence[str], owner: str) -> list[ClusterVolume]:
+    """Every cluster in the volumes called `names`, at their root or up to three levels below; mounted read-only.
+
+    image_id: any image with a shell, od, find and du, such as a PostgreSQL image; owner: labels the helper. A volume
+    that vanished is left out; one that cannot be mounted or searched is left out with a warning in the log.
+    Raise EngineError where no helper can be run at all.
+    """
+    here = {volume.name: volume for volume in list_volumes(client)}
+    wanted = [here[name] for name in dict.fromkeys(names) if name in here]
+    found: list[ClusterVolume] = []
+    for batch in _batches(wanted):
+        found += _search(client, image_id, batch, owner)
+    return sorted(found, key=lambda each: (each.volume.name, float(each.major), each.path))
+
+
+def _batches(volumes: Sequence[Volume]) -> Iterator[list[Volume]]:
+    """Plain volumes together; each that needs a driver or a mount of its own, which may fail or hang, by itself."""
+    plain = [each for each in volumes if each.driver == "local" and not each.options]
+    for start in range(0, len(plain), AT_ONCE):
+        yield plain[start : start + AT_ONCE]
+    for each in volumes:
+        if each.driver != "local" or each.options:
+            yield [each]
+
+
+def _search(client: docker.DockerClient, image_id: str, volumes: list[Volume], owner: str) -> list[ClusterVolume]:
+    """The clusters in one batch; where the engine refuses it, in its halves, so that one bad volume costs itself."""
+    try:
+        return _read(_report(client, image_id, volumes, owner), volumes)
+    except _CannotStart as reason:
+        if len(volumes) > 1:
+            half = len(volumes) // 2
+            halves = (volumes[:half], volumes[half:])
+            return [each for part in halves for each in _search(client, image_id, part, owner)]
+        _check_image(client, image_id, owner)
+        log.warning("The volume %s cannot be looked into, for it cannot be mounted: %s", volumes[0].name, reason)
+        return []
+
+
+def _check_image(client: docker.DockerClient, image_id: str, owner: str) -> None:
+    """Raise EngineError if a helper of this image does not even start without volumes."""
+    try:
+        _report(client, image_id, [], owner)
+    except _CannotStart as reason:
+        raise EngineError(f"No helper container can be run from the image {image_id}: {reason}") from reason
+
+
+def _report(client: docker.DockerClient, image_id: str, volumes: list[Volume], owner: str) -> list[str]:
+    """The helper's lines. It is tried again where another run of the same owner swept it. Raise _CannotStart."""
+    for _ in range(ATTEMPTS):
+        with contextlib.suppress(_Cut):
+            return _run(client, image_id, volumes, owner)
+    names = ", ".join(each.name for each in volumes)
+    raise EngineError(f"Looking for clusters was ended from outside {ATTEMPTS} times (volumes {names}); try again.")
+
+
+def _run(client: docker.DockerClient, image_id: str, volumes: list[Volume], owner: str) -> list[str]:
+    token = secrets.token_hex(8)
+    helper: str | None = None
+    try:
+        helper = client.api.create_container(**_helper(client, image_id, volumes, owner, token))["Id"]
+        lines = _listen(client, helper, deadline=60.0 * (len(volumes) + 1))
+    except APIError as error:
+        said = str(error.explanation or error)
+        raise _Cut if helper and any(each in said for each in SWEPT) else _CannotStart(said) from error
+    except requests.exceptions.Timeout as error:
+        raise _CannotStart("the engine does not answer in time") from error
+    finally:
+        _remove(client, helper)
+        _remove_called_up(client, volumes, token)
+    if "end" not in lines:
+        raise _Cut
+    return lines
+
+
+def _helper(
+    client: docker.DockerClient, image_id: str, volumes: list[Volume], owner: str, token: str
+) -> dict[str, Any]:
+    """A container that can read everything in its volumes and change nothing anywhere."""
+    words = {"bytes": BYTES, "size_seconds": SIZE_SECONDS, "search_seconds": SEARCH_SECONDS}
+    pruned = " -o ".join(f"-name {name}" for name in PRUNED)
+    image: dict[str, Any] = client.api.inspect_image(image_id)  # type: ignore[no-untyped-call]
+    config: dict[str, Any] = client.api.create_host_config(
+        mounts=[_mount(number, volume, token) for number, volume in enumerate(volumes)],
+        tmpfs=dict.fromkeys(image["Config"].get("Volumes") or {}, "size=1m"),
+        network_mode="none",
+        read_only=True,
+        cap_drop=["ALL"],
+        cap_add=["DAC_READ_SEARCH"],
+        security_opt=["no-new-privileges"],
+        log_config=LogConfig(type="none"),
+        auto_remove=True,
+    )
+    return {
+        "image": image_id,
+        "command": ["-c", SCRIPT % (words | {"pruned": pruned}), "sh", *map(str, range(len(volumes)))],
+        "entrypoint": ["sh"],
+        "user": "0:0",
+        "labels": {OUR_LABEL: owner},
+        "host_config": config,
+    }
+
+
+def _mount(number: int, volume: Volume, token: str) -> Mount:
+    """Read-only, and without nocopy the engine would fill an empty volume with what the image has in that place."""
+    return Mount(
+        target=f"/volumes/{number}",
+        source=volume.name,
+        type="volume",
+        read_only=True,
+        no_copy=True,
+        labels={CALLED_UP_LABEL: token},
+    )
+
+
+def _listen(client: docker.DockerClient, helper: str, deadline: float) -> list[str]:
+    """Start the helper; return all that it printed. Raise _CannotStart if it has not ended after `deadline` seconds."""
+    ends = time.monotonic() + deadline
+    stream = client.api.attach_socket(helper, params={"stdout": 1, "stream": 1})
+    line = getattr(stream, "_sock", stream)
+    late = threading.Timer(deadline, _hang_up, [line])
+    late.daemon = True
+    late.start()
+    try:
+        client.api.start(helper)
+        output = b"".join(_chunks(stream))
+    finally:
+        late.cancel()
+        stream.close()
+        line.close()
+    if time.monotonic() > ends:
+        raise _CannotStart(f"looking into it took longer than {deadline:g} s")
+    return output.decode("ascii", errors="replace").splitlines()
+
+
+def _chunks(stream: Any) -> Iterator[bytes]:
+    """What comes, until the helper ends or the line breaks."""
+    with contextlib.suppress(OSError):
+        for _, chunk in frames_iter(stream, tty=False):  # type: ignore[no-untyped-call]
+            yield chunk
+
+
+def _hang_up(line: Any) -> None:
+    """End the wait for a helper that has gone quiet."""
+    with contextlib.suppress(OSError):
+        line.shutdown(socket.SHUT_RDWR)
+
+
+def _remove(client: docker.DockerClient, helper: str | None) -> None:
+    """Remove the helper, which removes itself when it ends, and wait until it is gone."""
+    if helper is None:
+        return
+    with contextlib.suppress(NotFound, APIError, requests.exceptions.RequestException):
+        client.api.remove_container(helper, force=True)
+    with contextlib.suppress(NotFound, APIError, requests.exceptions.RequestException):
+        client.api.wait(helper, timeout=30, condition="removed")
+
+
+def _remove_called_up(client: docker.DockerClient, volumes: list[Volume], token: str) -> None:
+    """Take away the empty volumes that the engine made because ours were removed between listing and mounting."""
+    for volume in volumes:
+        with contextlib.suppress(NotFound, APIError):
+            found = client.api.inspect_volume(volume.name)
+            if (found.get("Labels") or {}).get(CALLED_UP_LABEL) == token:
+                client.api.remove_volume(volume.name)
+
+
+def _read(lines: Sequence[str], volumes: Sequence[Volume]) -> list[ClusterVolume]:
+    """The clusters that a helper's report names; what cannot be read is left out with a warning."""
+    found: list[ClusterVolume] = []
+    for line in lines:
+        kind, _, rest = line.partition(" ")
+        if kind == "cut":
+            log.warning("The volume %s is too big to be searched through; it may hold more.", volumes[int(rest)].name)
+        elif kind == "cluster":
+            number, *fields = rest.split(" ")
+            cluster = read_cluster(fields, volumes[int(number)])
+            found += [cluster] if cluster else []
+    return found
+
+
+def read_cluster(fields: Sequence[str], volume: Volume) -> ClusterVolume | None:
+    """One cluster from the fields of its line: path, PG_VERSION, control file (hexadecimal behind an x), KiB, pid."""
+    path, version, content = (bytes.fromhex(each[1:]) for each in fields[:3])
+    name = path.decode(errors="backslashreplace").lstrip("/")
+    major = version.split(b"\n")[0].decode("ascii", errors="replace").strip()
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", major):
+        log.warning("What looks like a cluster in volume %s (%r) has a PG_VERSION that is none.", volume.name, name)
+        return None
+    try:
+        control = parse(content)
+    except ControlFileUnreadable as error:
+        log.warning("The cluster in volume %s (%r, PostgreSQL %s) cannot be read: %s", volume.name, name, major, error)
+        return None
+    kibibytes, pid = fields[3:5]
+    size = int(kibibytes) * 1024 if kibibytes.isdigit() else None
+    return ClusterVolume(volume=volume, path=name, major=major, control=control, bytes=size, has_pid_file=pid == "yes")
