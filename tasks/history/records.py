@@ -11,7 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, Field
 
 from tasks.models import Finding, Identity, Model, Verdict
 
-ObservationKind = Literal["verify", "backup", "manifest"]
+ObservationKind = Literal["verify", "backup", "manifest", "restore"]
 
 
 def _in_utc(moment: datetime) -> datetime:

@@ -15,8 +15,9 @@ from tasks.containers.recreate import wait_healthy
 from tasks.containers.scratch import Place
 from tasks.errors import DatabaseUnreachable, RestoreError
 from tasks.history.manifests import other
+from tasks.history.records import Observation
 from tasks.history.store import open_history
-from tasks.models import Identity
+from tasks.models import Identity, Tally
 from tasks.restore.hands import Facts, Hands
 from tasks.restore.plan import Plan
 
@@ -47,10 +48,16 @@ def verify(hands: Hands) -> Facts:
     with engine() as client:
         wait_healthy(client, hands.live, rules.start_wait)
     _check_identity(hands, seen)
-    counts = {name: take_tally(rules, seen, database=name).counts for name in seen.databases}
+    tallies = {name: take_tally(rules, seen, database=name) for name in seen.databases}
+    counts = {name: tally.counts for name, tally in tallies.items()}
     expected: dict[str, dict[str, int]] = hands.journal.facts.get("rebuilt", {}).get("counts", {})
     _check_rows(expected, counts)
-    return {"answered_at": answered_at, "identity": seen.identity.model_dump(mode="json"), "counts_found": counts}
+    return {
+        "answered_at": answered_at,
+        "identity": seen.identity.model_dump(mode="json"),
+        "counts_found": counts,
+        "tally": tallies[rules.database].model_dump(mode="json"),
+    }
 
 
 def _first_answer(config: Config, target: str, rules: Target) -> Seen:
@@ -92,21 +99,36 @@ def _check_rows(expected: Mapping[str, Mapping[str, int]], found: Mapping[str, M
 
 
 def commit(hands: Hands) -> None:
-    """From here on the restore counts. What is there now becomes what is expected: pin, cluster, rows.
+    """From here on the restore counts. What is there now becomes what is expected: pin, cluster, rows, schema.
 
-    Done twice it changes nothing more: the acceptance carries the run's own id.
+    Done twice it changes nothing more: acceptances and observation carry the run's own id.
     """
     if not hands.journal.committed:
         hands.journal.write("committed", "commit")
     facts, plan, header = hands.journal.facts, hands.plan, hands.journal.header
-    identity = Identity.model_validate(facts["identity"])
+    identity, tally = Identity.model_validate(facts["identity"]), Tally.model_validate(facts["tally"])
     reason = f"restored from {plan.source.name if plan.source else '?'} by run {header.run}"
-    now = datetime.now(UTC)
-    own = hands.config.target(plan.target).database
+    now, own = datetime.now(UTC), hands.config.target(plan.target).database
     with open_history(hands.config.history) as history:
         if any(each.reason == reason for each in history.acceptances(plan.target)):
             return
         for name in {*facts["counts_found"], *history.others(plan.target)} - {own}:
             counts = facts["counts_found"].get(name, {})
             history.accept(other(plan.target, name), counts, None, reason, header.approved_by, now)
-        history.accept(plan.target, facts["counts_found"][own], identity, reason, header.approved_by, now)
+        history.record(_observation(plan.target, header.run, now, identity, tally))
+        history.accept(plan.target, tally.counts, identity, reason, header.approved_by, now)
+
+
+def _observation(target: str, run: str, now: datetime, identity: Identity, tally: Tally) -> Observation:
+    return Observation(
+        id=f"restore/{run}",
+        target=target,
+        checked_at=now,
+        kind="restore",
+        verdict="healthy",
+        counts=tally.counts,
+        schema_objects=tally.schema_objects,
+        schema_fingerprint=tally.schema_fingerprint,
+        identity=identity,
+        accepted=True,
+    )
