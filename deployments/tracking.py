@@ -60,8 +60,10 @@ def _tracked(module: str, name: str, target: str, config: str | None, begun: lis
     # On a terminal its every state change is noise; its UI has them all the same.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-    # A temporary server is stopped while it still writes down the last events, and would print how that failed.
+    # A temporary server is stopped while it still writes down the last events; it and its database would print how that
+    # failed, over a run that went well.
     os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_LOGGING_ROOT_LEVEL", "CRITICAL")
     # A run that goes on untracked logs to no flow run, which is then as it should be.
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
