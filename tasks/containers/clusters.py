@@ -162,7 +162,7 @@ def _run(client: docker.DockerClient, image_id: str, volumes: list[Volume], owne
         raise _CannotStart("the engine does not answer in time") from error
     finally:
         _remove(client, helper)
-        _remove_called_up(client, volumes, token)
+        _remove_called_up(client, token)
     if "end" not in lines:
         raise _Cut
     return lines
@@ -251,13 +251,11 @@ def _remove(client: docker.DockerClient, helper: str | None) -> None:
         client.api.wait(helper, timeout=30, condition="removed")
 
 
-def _remove_called_up(client: docker.DockerClient, volumes: list[Volume], token: str) -> None:
+def _remove_called_up(client: docker.DockerClient, token: str) -> None:
     """Take away the empty volumes that the engine made because ours were removed between listing and mounting."""
-    for volume in volumes:
+    for each in client.api.volumes(filters={"label": f"{CALLED_UP_LABEL}={token}"}).get("Volumes") or []:
         with contextlib.suppress(NotFound, APIError):
-            found = client.api.inspect_volume(volume.name)
-            if (found.get("Labels") or {}).get(CALLED_UP_LABEL) == token:
-                client.api.remove_volume(volume.name)
+            client.api.remove_volume(each["Name"])
 
 
 def _read(lines: Sequence[str], volumes: Sequence[Volume]) -> list[ClusterVolume]:

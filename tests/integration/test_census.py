@@ -1,0 +1,331 @@
+"""The census on the real engine: the incident's volumes and others, found, counted, ranked, and never written to."""
+
+import json
+import logging
+import secrets
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import pytest
+
+from deployments import census_show
+from tasks.config import Config
+from tasks.containers.clusters import ClusterVolume
+from tasks.containers.engine import OUR_LABEL
+from tasks.containers.images import LocalImages
+from tasks.containers.volumes import KEEP_UNTIL_LABEL, OWNER_LABEL, RUN_LABEL, STORY_LABEL, find_volume, list_volumes
+from tasks.restore.census import Entry, census, headline
+from tasks.restore.counting import COPY_PREFIX, Counted, count_rows
+from tests.bed import images
+from tests.bed.labels import Bed
+from tests.bed.postgres import PostgresServer, PostgresServers
+from tests.bed.target import NAME, Target, target_for
+
+TABLES = {"experts": {"min": 80}, "knowledge_nodes": {"min": 10000}}
+FULL = {"public.experts": 85, "public.knowledge_nodes": 26337}
+EMPTY = {"public.experts": 1, "public.knowledge_nodes": 27}
+STORY = "What the database held before a restore."
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The volumes by what is in them. right: pinned, not in use; wrong: in use by the target's container."""
+
+    target: Target
+    right: str
+    wrong: str
+    anonymous: str
+    eighteen: str
+    crashed: str
+    kept: str
+    locked: PostgresServer
+    empty: str
+    files: str
+
+    @property
+    def clusters(self) -> set[str]:
+        idle = {self.right, self.anonymous, self.eighteen, self.crashed, self.kept}
+        return idle | {self.wrong, self.locked.volume}
+
+    @property
+    def idle(self) -> list[str]:
+        return [self.right, self.anonymous, self.eighteen, self.crashed, self.kept, self.empty, self.files]
+
+
+def fill(server: PostgresServer, counts: dict[str, int]) -> None:
+    for table, rows in counts.items():
+        server.execute(f"CREATE TABLE {table} AS SELECT n AS id FROM generate_series(1, {rows}) AS n")
+
+
+def run_in(bed: Bed, script: str, *mounts: str) -> str:
+    """Run a script as root in a container of its own, which leaves nothing behind, and return what it prints."""
+    labels = [f"--label={name}={value}" for name, value in bed.labels.items()]
+    box = ["docker", "run", "--rm", *labels, *(f"--volume={each}" for each in mounts), "--entrypoint=bash"]
+    line = [*box, images.tag(17), "-c", f"set -e; {script}"]
+    return subprocess.run(line, capture_output=True, text=True, timeout=300, check=True).stdout
+
+
+def content(bed: Bed, volume: str) -> str:
+    """A checksum over every file's name, owner, mode, times and bytes."""
+    names = r"find . -printf '%p %m %U:%G %T@ %C@ %s\n' | sort"
+    bytes_of_each = "find . -type f -print0 | sort -z | xargs -0r sha256sum"
+    return run_in(bed, f"cd /it; {{ {names}; {bytes_of_each}; }} | sha256sum", f"{volume}:/it:ro")
+
+
+@pytest.fixture(scope="module")
+def scene(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    servers = PostgresServers(bed)
+    made: list[str] = []
+
+    def volume(name: str | None = None, **labels: str) -> str:
+        made.append(str(bed.client.volumes.create(name, labels=bed.labels | labels).name))
+        return made[-1]
+
+    def started(counts: dict[str, int], **options: object) -> PostgresServer:
+        server = servers(**options)  # type: ignore[arg-type]
+        fill(server, counts)
+        return server
+
+    def stopped(server: PostgresServer) -> str:
+        bed.client.containers.get(server.container).stop(timeout=60)
+        bed.remove_container(server.container)
+        return server.volume
+
+    name = bed.name("knowledge-postgres")
+    right = started(
+        FULL, volume=volume(bed.name("atra_data"), **{"com.docker.compose.project": "atra"}), container=name
+    )
+    target = target_for(right, tmp_path_factory.mktemp("census"), tables=TABLES)
+    target.verify()
+    kept = volume(bed.name("kept"), **{RUN_LABEL: "r1", STORY_LABEL: STORY})
+    stopped(right)
+    run_in(bed, "cp -a /from/. /to/", f"{right.volume}:/from:ro", f"{kept}:/to")
+    target_for(right, target.folder, tables=TABLES, container=name)
+
+    wrong = started(EMPTY, volume=volume(bed.name("os_data")), container=name)
+    anonymous = stopped(started({"experts": 3}, volume=volume()))
+    eighteen = stopped(started({"experts": 5}, version=18, volume=volume(bed.name("eighteen"))))
+    crashed = started(EMPTY, version=15, volume=volume(bed.name("crashed")))
+    bed.client.containers.get(crashed.container).kill("SIGKILL")
+    locked = servers()
+    locked.execute("ALTER ROLE admin PASSWORD 'another'")
+    files = volume(bed.name("files"))
+    run_in(bed, "echo 17 > /it/PG_VERSION; mkdir /it/base; seq 1000 > /it/base/1", f"{files}:/it")
+    yield Scene(
+        target=target,
+        right=right.volume,
+        wrong=wrong.volume,
+        anonymous=anonymous,
+        eighteen=eighteen,
+        crashed=crashed.volume,
+        kept=kept,
+        locked=locked,
+        empty=volume(bed.name("empty")),
+        files=files,
+    )
+    servers.remove_all()
+    for each in made:
+        bed.remove_volume(each)
+
+
+def only(volumes: set[str]) -> Callable[..., Counted]:
+    """Counts in these volumes: others, on an engine that is used for more than this test, take their time."""
+
+    def count(
+        client: docker.DockerClient, config: Config, target: str, cluster: ClusterVolume, local: LocalImages
+    ) -> Counted:
+        if cluster.volume.name not in volumes:
+            return Counted(how="not of this test")
+        return count_rows(client, config, target, cluster, local)
+
+    return count
+
+
+def ours(entries: list[Entry], scene: Scene) -> dict[str, Entry]:
+    return {each.cluster.volume.name: each for each in entries if each.cluster.volume.name in scene.clusters}
+
+
+@pytest.fixture(scope="module")
+def before(bed: Bed, scene: Scene) -> dict[str, str]:
+    """Checksums of the volumes that nobody runs on, taken before any census."""
+    return {volume: content(bed, volume) for volume in scene.idle}
+
+
+@pytest.fixture(scope="module")
+def entries(scene: Scene, before: dict[str, str]) -> list[Entry]:
+    """One census that counts everything, which several tests look at."""
+    return census(scene.target.config, NAME, "all", only(scene.clusters))
+
+
+@pytest.fixture(scope="module")
+def found(entries: list[Entry], scene: Scene) -> dict[str, Entry]:
+    return ours(entries, scene)
+
+
+def test_every_volume_with_a_cluster_is_listed_and_no_other(entries: list[Entry], scene: Scene) -> None:
+    volumes = {each.cluster.volume.name for each in entries}
+    assert scene.clusters <= volumes
+    assert not {scene.empty, scene.files} & volumes
+
+
+def test_the_rows_are_counted_wherever_they_can_be(found: dict[str, Entry], scene: Scene) -> None:
+    counts = {volume: each.counts for volume, each in found.items()}
+    assert counts == {
+        scene.right: FULL,
+        scene.kept: FULL,
+        scene.wrong: EMPTY,
+        scene.crashed: EMPTY,
+        scene.anonymous: {"public.experts": 3},
+        scene.eighteen: {"public.experts": 5},
+        scene.locked.volume: None,
+    }
+    assert found[scene.right].counted_how == "by a server on a copy"
+    assert found[scene.wrong].counted_how.startswith("asked of the running server in knowledge-postgres")
+
+
+def test_a_server_that_refuses_our_login_is_told_of(found: dict[str, Entry], scene: Scene) -> None:
+    how = found[scene.locked.volume].counted_how
+    assert how.startswith(f"not counted: {scene.locked.container} runs on it and cannot be asked (")
+    assert "password" in how
+
+
+def test_the_state_of_each_is_told_in_words(found: dict[str, Entry], scene: Scene) -> None:
+    states = {
+        volume: each.state.partition(":")[0].partition(" knowledge-postgres")[0] for volume, each in found.items()
+    }
+    assert states == {
+        scene.right: "clean",
+        scene.kept: "clean",
+        scene.anonymous: "clean",
+        scene.eighteen: "clean",
+        scene.crashed: "crashed",
+        scene.wrong: "in use by",
+        scene.locked.volume: f"in use by {scene.locked.container}",
+    }
+    assert {volume for volume, each in found.items() if each.kept} == {scene.kept}
+    assert found[scene.kept].kept == STORY
+
+
+def test_versions_layouts_and_projects_are_told(found: dict[str, Entry], scene: Scene) -> None:
+    facts = {volume: (each.cluster.major, each.cluster.path, each.compose_project) for volume, each in found.items()}
+    assert facts[scene.right] == ("17", "", "atra")
+    assert facts[scene.crashed] == ("15", "", None)
+    assert facts[scene.eighteen] == ("18", "18/docker", None)
+    assert all((each.cluster.bytes or 0) > 20_000_000 for each in found.values())
+
+
+def test_the_right_one_comes_first_and_the_line_for_people_says_why(entries: list[Entry], scene: Scene) -> None:
+    assert [each.cluster.volume.name for each in entries[:2]] == [scene.right, scene.kept]
+    assert [each.rank for each in entries] == list(range(1, len(entries) + 1))
+    assert headline(entries, NAME) == (
+        f"The data of {NAME} is most likely in {scene.right}, because its system identifier is the pinned one, "
+        "it holds 85 of 85 experts and 26,337 of 26,337 knowledge_nodes and its name is the pinned one."
+    )
+
+
+def test_no_volume_is_changed_and_nothing_is_left_behind(
+    bed: Bed, entries: list[Entry], scene: Scene, before: dict[str, str]
+) -> None:
+    assert entries
+    assert {volume: content(bed, volume) for volume in scene.idle} == before
+    owner = scene.target.config.owner(NAME)
+    assert bed.client.api.containers(all=True, filters={"label": f"{OUR_LABEL}={owner}"}) == []
+    assert [each.name for each in list_volumes(bed.client) if each.labels.get(OWNER_LABEL) == owner] == []
+
+
+def test_nothing_is_counted_where_that_was_not_asked_for(scene: Scene, before: dict[str, str]) -> None:
+    found = ours(census(scene.target.config, NAME, "none"), scene)
+
+    assert {each.counts for each in found.values()} == {None}
+    assert {each.counted_how for each in found.values()} == {"not counted: not asked for"}
+    assert min(found.values(), key=lambda each: each.rank).cluster.volume.name == scene.right
+    assert headline(list(found.values()), NAME).endswith("is the pinned one; though its rows were not counted.")
+
+
+def test_big_volumes_are_counted_only_on_request(
+    scene: Scene, before: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.restore.counting.SMALL", 1_000_000)
+    found = ours(census(scene.target.config, NAME, "small"), scene)
+
+    assert {each.counts for each in found.values()} == {None}
+    assert all(each.counted_how.endswith("; ask with --count all") for each in found.values())
+
+
+def test_before_anything_is_known_the_floors_decide(scene: Scene, before: dict[str, str], tmp_path: Path) -> None:
+    config = scene.target.config.model_copy(update={"history": f"sqlite:///{tmp_path}/new.db", "state": tmp_path})
+    entries = census(config, NAME, "all", only({scene.right, scene.wrong, scene.kept}))
+
+    best = entries[0]
+    assert [each.cluster.volume.name for each in entries[:2]] == [scene.right, scene.kept]
+    assert best.reasons == [
+        "it holds 85 experts (at least 80 expected) and 26,337 knowledge_nodes (at least 10,000 expected)",
+        "its name is the pinned one",
+    ]
+
+
+def test_copies_that_killed_runs_left_are_taken_away_and_never_listed(bed: Bed, scene: Scene) -> None:
+    owner = scene.target.config.owner(NAME)
+
+    def left(until: str, owner: str) -> str:
+        labels = {RUN_LABEL: "census-1", OWNER_LABEL: owner, KEEP_UNTIL_LABEL: until}
+        name = f"{COPY_PREFIX}{secrets.token_hex(6)}"
+        bed.client.volumes.create(name, labels=bed.labels | labels)
+        part = "cd /from; cp --parents PG_VERSION global/pg_control /to"
+        run_in(bed, part, f"{scene.anonymous}:/from:ro", f"{name}:/to")
+        return name
+
+    old, young, others = left("2020-01-01", owner), left("2999-01-01", owner), left("2020-01-01", "another")
+    try:
+        listed = {each.cluster.volume.name for each in census(scene.target.config, NAME, "none")}
+        assert not {old, young, others} & listed
+        assert [find_volume(bed.client, each) is None for each in (old, young, others)] == [True, False, False]
+    finally:
+        bed.remove_volume(young)
+        bed.remove_volume(others)
+
+
+def test_with_several_targets_each_has_its_own_line(scene: Scene) -> None:
+    config = scene.target.config
+    other = config.targets[NAME].model_copy(update={"volume": scene.anonymous})
+    both = config.model_copy(update={"targets": config.targets | {"other": other}})
+
+    entries = census(both, None)
+
+    assert headline(entries, NAME).startswith(f"The data of {NAME} is most likely in {scene.right}, because its system")
+    assert headline(entries, "other").startswith("No volume convinces as that of other. The nearest is ")
+    assert f"{scene.anonymous}: its name is the pinned one" in headline(entries, "other")
+    assert {each.counted_how for each in entries} == {"not counted: name a target to have its tables counted"}
+
+
+def test_people_read_a_table_and_programs_one_document(
+    entries: list[Entry], scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = scene.target.config
+    census_show.census(entries, config, NAME)
+    text = capsys.readouterr().out
+    census_show.census_document(entries, config, NAME)
+    document = json.loads(capsys.readouterr().out)
+
+    assert text.startswith(f"The data of {NAME} is most likely in {scene.right}, because ")
+    assert all(volume in text for volume in scene.clusters)
+    assert f" 1  {scene.right}: 85 experts, 26,337 knowledge_nodes (by a server on a copy); its system" in text
+    assert f"kept: {STORY}" in text
+    first = document["entries"][0]
+    assert first["volume"] == scene.right
+    assert {*first} >= {
+        "volume", "rank", "score", "reasons", "major", "system_identifier", "timeline", "checkpoint_lsn",
+        "checkpoint_at", "state", "bytes", "compose_project", "created_at", "counts", "counted_how", "kept",
+    }  # fmt: skip
+    assert (first["counts"], first["major"], first["compose_project"], first["kept"]) == (FULL, "17", "atra", None)
+    assert document["summary"][NAME] == headline(entries, NAME)
+
+
+def test_progress_is_told(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "rollcall"):
+        census(scene.target.config, NAME, "none")
+    assert "Looking into " in caplog.text
+    assert " PostgreSQL clusters found" in caplog.text
