@@ -7,16 +7,18 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 
 from deployments import census_show
 from tasks.config import Config
-from tasks.containers.clusters import ClusterVolume
+from tasks.containers.clusters import ClusterVolume, clusters_in
 from tasks.containers.engine import OUR_LABEL
 from tasks.containers.images import LocalImages
 from tasks.containers.volumes import KEEP_UNTIL_LABEL, OWNER_LABEL, RUN_LABEL, STORY_LABEL, find_volume, list_volumes
+from tasks.restore import counting
 from tasks.restore.census import Entry, census, headline
 from tasks.restore.counting import COPY_PREFIX, Counted, count_rows
 from tests.bed import images
@@ -32,7 +34,8 @@ STORY = "What the database held before a restore."
 
 @dataclass(frozen=True)
 class Scene:
-    """The volumes by what is in them. right: pinned, not in use; wrong: in use by the target's container."""
+    """The volumes by what is in them. right: pinned, not in use; wrong: in use by the target's container; other and
+    locked: in use by other containers, of which one takes the target's login."""
 
     target: Target
     right: str
@@ -41,6 +44,7 @@ class Scene:
     eighteen: str
     crashed: str
     kept: str
+    other: PostgresServer
     locked: PostgresServer
     empty: str
     files: str
@@ -48,7 +52,7 @@ class Scene:
     @property
     def clusters(self) -> set[str]:
         idle = {self.right, self.anonymous, self.eighteen, self.crashed, self.kept}
-        return idle | {self.wrong, self.locked.volume}
+        return idle | {self.wrong, self.other.volume, self.locked.volume}
 
     @property
     def idle(self) -> list[str]:
@@ -110,6 +114,7 @@ def scene(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]
     eighteen = stopped(started({"experts": 5}, version=18, volume=volume(bed.name("eighteen"))))
     crashed = started(EMPTY, version=15, volume=volume(bed.name("crashed")))
     bed.client.containers.get(crashed.container).kill("SIGKILL")
+    other = started({"experts": 7}, version=18)
     locked = servers()
     locked.execute("ALTER ROLE admin PASSWORD 'another'")
     files = volume(bed.name("files"))
@@ -122,6 +127,7 @@ def scene(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]
         eighteen=eighteen,
         crashed=crashed.volume,
         kept=kept,
+        other=other,
         locked=locked,
         empty=volume(bed.name("empty")),
         files=files,
@@ -180,10 +186,12 @@ def test_the_rows_are_counted_wherever_they_can_be(found: dict[str, Entry], scen
         scene.crashed: EMPTY,
         scene.anonymous: {"public.experts": 3},
         scene.eighteen: {"public.experts": 5},
+        scene.other.volume: {"public.experts": 7},
         scene.locked.volume: None,
     }
     assert found[scene.right].counted_how == "by a server on a copy"
     assert found[scene.wrong].counted_how.startswith("asked of the running server in knowledge-postgres")
+    assert found[scene.other.volume].counted_how == f"asked of the running server in {scene.other.container}"
 
 
 def test_a_server_that_refuses_our_login_is_told_of(found: dict[str, Entry], scene: Scene) -> None:
@@ -203,6 +211,7 @@ def test_the_state_of_each_is_told_in_words(found: dict[str, Entry], scene: Scen
         scene.eighteen: "clean",
         scene.crashed: "crashed",
         scene.wrong: "in use by",
+        scene.other.volume: f"in use by {scene.other.container}",
         scene.locked.volume: f"in use by {scene.locked.container}",
     }
     assert {volume for volume, each in found.items() if each.kept} == {scene.kept}
@@ -299,6 +308,104 @@ def test_with_several_targets_each_has_its_own_line(scene: Scene) -> None:
     assert headline(entries, "other").startswith("No volume convinces as that of other. The nearest is ")
     assert f"{scene.anonymous}: its name is the pinned one" in headline(entries, "other")
     assert {each.counted_how for each in entries} == {"not counted: name a target to have its tables counted"}
+
+
+def one(bed: Bed, scene: Scene, volume: str) -> ClusterVolume:
+    """The cluster in `volume`, as a census comes upon it."""
+    owner = scene.target.config.owner(NAME)
+    return clusters_in(bed.client, images.tag(17), [volume], owner)[0]
+
+
+def counted(bed: Bed, scene: Scene, cluster: ClusterVolume) -> Counted:
+    local = LocalImages(bed.client, scene.target.config.target(NAME).container)
+    return count_rows(bed.client, scene.target.config, NAME, cluster, local)
+
+
+@pytest.fixture
+def sleeper(bed: Bed) -> Iterator[Callable[[str, str], str]]:
+    """Starts a container that mounts a volume and is no server: `sleeper(volume, mode)`."""
+    made: list[str] = []
+
+    def start(volume: str, mode: str) -> str:
+        box = bed.client.containers.run(
+            images.tag(17),
+            ["-c", "sleep 600"],
+            entrypoint="sh",
+            name=bed.name("sleeper"),
+            labels=bed.labels,
+            volumes={volume: {"bind": "/data", "mode": mode}},
+            network_mode="none",
+            detach=True,
+        )
+        made.append(str(box.name))
+        return made[-1]
+
+    yield start
+    for each in made:
+        bed.remove_container(each)
+
+
+def test_a_volume_that_another_program_writes_to_is_never_copied(
+    bed: Bed, scene: Scene, sleeper: Callable[[str, str], str]
+) -> None:
+    name = sleeper(scene.anonymous, "rw")
+    found = counted(bed, scene, one(bed, scene, scene.anonymous))
+    assert found.counts is None
+    assert found.how.startswith(f"not counted: {name} runs on it and cannot be asked (")
+
+
+def test_a_volume_that_another_program_only_reads_is_copied(
+    bed: Bed, scene: Scene, sleeper: Callable[[str, str], str]
+) -> None:
+    sleeper(scene.anonymous, "ro")
+    found = counted(bed, scene, one(bed, scene, scene.anonymous))
+    assert found == Counted(counts={"public.experts": 3}, how="by a server on a copy")
+
+
+def test_a_copy_made_while_somebody_began_to_write_proves_nothing(
+    bed: Bed, scene: Scene, sleeper: Callable[[str, str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = counting.rebuild_from_volume
+
+    def rebuild_and_be_disturbed(*given: Any, **named: Any) -> Any:
+        built = undisturbed(*given, **named)
+        sleeper(scene.anonymous, "rw")
+        return built
+
+    monkeypatch.setattr(counting, "rebuild_from_volume", rebuild_and_be_disturbed)
+    found = counted(bed, scene, one(bed, scene, scene.anonymous))
+    assert found == Counted(how="not counted: somebody began to use it while it was copied; ask again")
+
+
+def test_a_version_that_no_local_image_runs_is_told_of(bed: Bed, scene: Scene) -> None:
+    cluster = one(bed, scene, scene.anonymous).model_copy(update={"major": "9.4"})
+    how = "not counted: no local image runs PostgreSQL 9.4; pull one, then ask again"
+    assert counted(bed, scene, cluster) == Counted(how=how)
+
+
+def test_a_cluster_that_cannot_be_started_is_told_of_and_leaves_nothing(bed: Bed, scene: Scene) -> None:
+    broken = bed.name("broken")
+    bed.client.volumes.create(broken, labels=bed.labels)
+    try:
+        run_in(bed, "cp -a /from/. /to/; rm -r /to/pg_wal", f"{scene.anonymous}:/from:ro", f"{broken}:/to")
+        found = counted(bed, scene, one(bed, scene, broken))
+    finally:
+        bed.remove_volume(broken)
+
+    assert found.counts is None
+    assert found.how.startswith("not counted: ")
+    assert not [each for each in list_volumes(bed.client) if each.name.startswith(COPY_PREFIX)]
+
+
+def test_a_database_of_another_name_is_no_match(bed: Bed, scene: Scene) -> None:
+    config = scene.target.config
+    other = config.target(NAME).model_copy(update={"database": "elsewhere"})
+    config = config.model_copy(update={"targets": {NAME: other}})
+    local = LocalImages(bed.client, other.container)
+    found = count_rows(bed.client, config, NAME, one(bed, scene, scene.anonymous), local)
+    assert found == Counted(
+        counts={}, how="it has no database elsewhere (but knowledge_os, postgres), by a server on a copy"
+    )
 
 
 def test_people_read_a_table_and_programs_one_document(
