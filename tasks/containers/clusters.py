@@ -51,8 +51,10 @@ look() {
     control=; again=$(hex -N%(bytes)d "$1/global/pg_control")
     until [ "$control" = "$again" ]; do control=$again; again=$(hex -N%(bytes)d "$1/global/pg_control"); done
     size=$(limit %(size_seconds)d du -sk "$1" 2>/dev/null | cut -f1)
+    free=$(df -kP "$1" 2>/dev/null | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)
     pid=no; [ -e "$1/postmaster.pid" ] && pid=yes
-    echo "cluster $n x$(printf %%s "${1#$root}" | hex) x$(hex -N16 "$1/PG_VERSION") x$control ${size:--} $pid"
+    names="x$(printf %%s "${1#$root}" | hex) x$(hex -N16 "$1/PG_VERSION")"
+    echo "cluster $n $names x$control ${size:--} ${free:--} $pid"
 }
 for n in "$@"; do
     root=/volumes/$n
@@ -74,7 +76,8 @@ class ClusterVolume(Model):
     """A cluster in a volume.
 
     path: PGDATA below the volume's root, "" where the root itself is it; major: as in PG_VERSION, for example `17` or
-    `9.6`; bytes: on disk, None where measuring took too long; has_pid_file: a postmaster.pid lies there.
+    `9.6`; bytes: on disk, None where measuring took too long; free_bytes: left on that disk, None where nobody says;
+    has_pid_file: a postmaster.pid lies there.
     """
 
     volume: Volume
@@ -82,6 +85,7 @@ class ClusterVolume(Model):
     major: str
     control: ControlFile
     bytes: int | None
+    free_bytes: int | None = None
     has_pid_file: bool = False
 
 
@@ -273,7 +277,8 @@ def _read(lines: Sequence[str], volumes: Sequence[Volume]) -> list[ClusterVolume
 
 
 def read_cluster(fields: Sequence[str], volume: Volume) -> ClusterVolume | None:
-    """One cluster from the fields of its line: path, PG_VERSION, control file (hexadecimal behind an x), KiB, pid."""
+    """One cluster from the fields of its line: path, PG_VERSION and control file (hexadecimal behind an x), KiB taken and
+    free, pid file. None, with a warning, where it is none that can be read."""
     path, version, content = (bytes.fromhex(each[1:]) for each in fields[:3])
     name = path.decode(errors="backslashreplace").lstrip("/")
     major = version.split(b"\n")[0].decode("ascii", errors="replace").strip()
@@ -285,6 +290,17 @@ def read_cluster(fields: Sequence[str], volume: Volume) -> ClusterVolume | None:
     except ControlFileUnreadable as error:
         log.warning("The cluster in volume %s (%r, PostgreSQL %s) cannot be read: %s", volume.name, name, major, error)
         return None
-    kibibytes, pid = fields[3:5]
-    size = int(kibibytes) * 1024 if kibibytes.isdigit() else None
-    return ClusterVolume(volume=volume, path=name, major=major, control=control, bytes=size, has_pid_file=pid == "yes")
+    taken, free, pid = fields[3:6]
+    return ClusterVolume(
+        volume=volume,
+        path=name,
+        major=major,
+        control=control,
+        bytes=_bytes(taken),
+        free_bytes=_bytes(free),
+        has_pid_file=pid == "yes",
+    )
+
+
+def _bytes(kibibytes: str) -> int | None:
+    return int(kibibytes) * 1024 if kibibytes.isdigit() else None

@@ -40,6 +40,7 @@ log = logging.getLogger("rollcall")
 Extent = Literal["small", "all", "none"]
 
 SMALL = 2 << 30
+ROOM_TO_LEAVE = 1 << 30
 COPY_PREFIX = "rollcall-census-"
 COPY_LIFE = timedelta(days=1)
 USUAL_PLACE = "/var/lib/postgresql/data"
@@ -125,6 +126,9 @@ def _of_a_copy(
     image = images.of_major(cluster.major, [each.id for each in source.users])
     if image is None:
         return Counted(how=f"not counted: no local image runs PostgreSQL {cluster.major}; pull one, then ask again")
+    no_room = no_room_for_a_copy(cluster)
+    if no_room:
+        return Counted(how=no_room)
     log.info("Counting the rows in %s (%s) on a copy", source.name, size(cluster.bytes or 0))
     copy = f"{COPY_PREFIX}{secrets.token_hex(6)}"
     create_volume(client, copy, _labels(config, target, source.name))
@@ -142,6 +146,16 @@ def _of_a_copy(
         others = ", ".join(sorted(built.tallies)) or "none"
         return Counted(counts={}, how=f"it has no database {database} (but {others}), by a server on a copy")
     return Counted(counts=built.tallies[database].counts, how="by a server on a copy")
+
+
+def no_room_for_a_copy(cluster: ClusterVolume) -> str | None:
+    """Why the engine's disk, which the databases in use need too, is not to take a copy; None where it is."""
+    if cluster.bytes is None:
+        return "not counted: it took too long to measure it, so nobody knows whether a copy has room"
+    if cluster.free_bytes is not None and cluster.free_bytes < cluster.bytes + ROOM_TO_LEAVE:
+        free, needed = size(cluster.free_bytes), size(cluster.bytes)
+        return f"not counted: a copy needs {needed}, and the engine's disk has {free} left; make room, then ask again"
+    return None
 
 
 def place_of(image: PostgresImage, cluster: ClusterVolume) -> Place:

@@ -12,7 +12,7 @@ from tasks.containers.control_file import STATES
 from tasks.containers.images import PostgresImage
 from tasks.containers.volumes import RUN_LABEL, STORY_LABEL, VolumeUser
 from tasks.restore.census import Entry, entry, headline, ranked, state_of
-from tasks.restore.counting import SMALL, Counted, Extent, not_asked_for, place_of, writers
+from tasks.restore.counting import SMALL, Counted, Extent, no_room_for_a_copy, not_asked_for, place_of, writers
 from tasks.restore.ranking import Expected
 from tests.unit.census_clusters import EMPTY, FULL, OTHER, PINNED, cluster, expected
 
@@ -63,6 +63,25 @@ def test_how_a_cluster_was_left_is_told_in_words(found: ClusterVolume, state: st
 )
 def test_what_is_counted_depends_on_what_was_asked_for(extent: Extent, size: int | None, counted: bool) -> None:
     assert (not_asked_for(cluster(size=size), extent) is None) is counted
+
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("taken", "free", "words"),
+    [
+        (5 * GIB, 6 * GIB, None),
+        (5 * GIB, None, None),
+        (5 * GIB, 6 * GIB - 1, "a copy needs 5.4 GB, and the engine's disk has 6.4 GB left; make room"),
+        (None, 900 * GIB, "nobody knows whether a copy has room"),
+    ],
+)
+def test_a_copy_never_takes_the_last_room_of_the_engines_disk(
+    taken: int | None, free: int | None, words: str | None
+) -> None:
+    found = no_room_for_a_copy(cluster(size=taken).model_copy(update={"free_bytes": free}))
+    assert found is None if words is None else words in (found or "")
 
 
 def test_only_running_containers_that_may_write_are_in_the_way_of_a_copy() -> None:
