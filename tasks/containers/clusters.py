@@ -277,8 +277,8 @@ def _read(lines: Sequence[str], volumes: Sequence[Volume]) -> list[ClusterVolume
 
 
 def read_cluster(fields: Sequence[str], volume: Volume) -> ClusterVolume | None:
-    """One cluster from the fields of its line: path, PG_VERSION and control file (hexadecimal behind an x), KiB taken and
-    free, pid file. None, with a warning, where it is none that can be read."""
+    """One cluster from the fields of its line: path, PG_VERSION and control file (hexadecimal behind an x), KiB taken
+    and free, pid file. None, with a warning, where it is none that can be read."""
     path, version, content = (bytes.fromhex(each[1:]) for each in fields[:3])
     name = path.decode(errors="backslashreplace").lstrip("/")
     major = version.split(b"\n")[0].decode("ascii", errors="replace").strip()
