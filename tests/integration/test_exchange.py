@@ -127,6 +127,7 @@ def test_data_changes_places_and_keeps_its_owner(bed: Bed, volumes: Volumes, own
     leaves_no_helper(bed, owner)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("way")
 def test_settling_twice_is_settling_once(bed: Bed, volumes: Volumes, owner: str) -> None:
     before = ids_of(bed, volumes, owner)

@@ -1,0 +1,76 @@
+"""What `rollcall kept` prints, for people (a table and each story) and for programs (one JSON document)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tasks.alerts.artifacts import size
+from tasks.restore.kept import Kept
+
+# A volume's name must come out in one piece, to be copied: the terminal may break the line, the table may not.
+WIDTH = 400
+
+
+def kept_document(kept: Sequence[Kept], target: str) -> None:
+    """One JSON document: every kept volume of the target, the oldest first."""
+    _print({"target": target, "kept": [each.model_dump(mode="json") for each in kept]})
+
+
+def removed_document(name: str, target: str) -> None:
+    """One JSON document: the volume that was removed."""
+    _print({"target": target, "removed": name})
+
+
+def _print(document: object) -> None:
+    print(json.dumps(document, ensure_ascii=False, indent=1))
+
+
+def kept_table(kept: Sequence[Kept], target: str, now: datetime | None = None) -> None:
+    """Name, time, size, cluster and users of each, then its story and how it is brought back or removed."""
+    console = Console(highlight=False, soft_wrap=True, width=WIDTH)
+    if not kept:
+        console.print(f"No volume of {escape(target)} is kept.")
+        return
+    table = Table("volume", "of", "kept until", "size", "cluster", "mounted by", box=None, pad_edge=True)
+    table.columns[3].justify = "right"
+    for each in kept:
+        table.add_row(*map(escape, _cells(each, now or datetime.now(UTC))))
+    console.print(table)
+    for each in kept:
+        console.print(f"  {escape(each.name)}: {escape(each.story or 'its label tells no story.')}{_foreign(each)}")
+    console.print(
+        f"Bring one back: rollcall restore-volume {escape(target)} --from-volume NAME. "
+        f"Remove one for good, after its time: rollcall kept {escape(target)} --remove NAME"
+    )
+
+
+def _cells(kept: Kept, now: datetime) -> list[str]:
+    until = _time(kept.keep_until)
+    over = kept.keep_until is not None and kept.keep_until <= now
+    return [
+        kept.name,
+        _time(kept.created_at),
+        f"{until} (over)" if over else until,
+        "-" if kept.bytes is None else size(kept.bytes),
+        kept.system_identifier or "-",
+        ", ".join(kept.in_use_by) or "-",
+    ]
+
+
+def _foreign(kept: Kept) -> str:
+    return "" if kept.ours else " It was made with another state folder, and can be removed from there only."
+
+
+def _time(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "-"
+
+
+def removed(name: str, target: str) -> None:
+    """That the volume is gone."""
+    Console(highlight=False, soft_wrap=True).print(f"Removed the kept volume {escape(name)} of {escape(target)}.")

@@ -1,0 +1,153 @@
+"""May a kept volume go? Pure: are there stored backups that hold every row that it holds? By facts alone.
+
+Rows are elsewhere in two cases only. The volume holds what a stored backup holds: it was rebuilt from it by a restore
+that was undone, and no server but the scratch one has ever run on it. Or a later restore copied it, made the copy live,
+and a good backup was taken of that before anything else was made live. A backup taken of the volume's own server before
+it was stopped is not enough: rows that were written in between would be lost, and so would those that lie only in the
+log of a server that was killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from tasks.containers.control_file import ControlFile
+from tasks.history.judge import lsn
+from tasks.models import Model
+
+BACKUP_LABEL = "io.rollcall.backup"  # on a staging volume: what it was rebuilt from
+NARROWED = "databases:"  # what an entry of a manifest's `omitted` begins with if databases were left out
+
+
+class Stored(Model):
+    """A backup that is listed whole. narrowed: databases of the cluster were left out of it."""
+
+    id: str
+    created_at: datetime
+    quarantined: bool
+    narrowed: bool
+    system_identifier: str
+    timeline: int
+    checkpoint_lsn: str
+
+
+class Record(Model):
+    """A restore that has ended, as its journal tells.
+
+    committed_at: None if it was undone. source_volume: the volume that it copied, if any. rebuilt_cluster, rebuilt_at:
+    what lay in its staging volume when it was proven. served: whether the container was then started on it.
+    """
+
+    run: str
+    begun_at: datetime
+    committed_at: datetime | None = None
+    source_volume: str | None = None
+    rebuilt_cluster: str | None = None
+    rebuilt_at: datetime | None = None
+    served: bool = False
+
+
+class Facts(Model):
+    """A kept volume and everything that may hold its rows too.
+
+    run, backup: as its labels say. clusters: None if nobody could look. empty: no file is in it. records: of every
+    restore of the target that has ended.
+    """
+
+    name: str
+    target: str
+    run: str
+    backup: str
+    clusters: list[ControlFile] | None
+    empty: bool
+    stored: list[Stored]
+    unreachable: list[str] = []
+    records: list[Record] = []
+
+
+def only_copy(facts: Facts) -> str | None:
+    """What would be lost with the volume, in a sentence or two; None if every row of it is in a stored backup too."""
+    if facts.empty:
+        return None
+    if not facts.clusters:
+        return (
+            f"What the volume {facts.name} holds cannot be read, so nobody knows whether it is anywhere else; copy it "
+            "away first."
+        )
+    lost = [each for each in facts.clusters if not (_holds_a_backup(each, facts) or _was_backed_up(each, facts))]
+    if not lost:
+        return None
+    what = " and ".join(f"cluster {each.system_identifier} as it was at {_time(each.changed_at)}" for each in lost)
+    return (
+        f"The volume {facts.name} holds {what}, and no stored backup is known to hold every row of it: "
+        f"{_nearest(lost[0], facts)}{_save(facts)}"
+    )
+
+
+def _holds_a_backup(cluster: ControlFile, facts: Facts) -> bool:
+    """Whether the cluster is what was rebuilt from the backup on the label, untouched; that is still there."""
+    record = next((each for each in facts.records if each.run == facts.run), None)
+    if record is None or record.served or record.rebuilt_at is None or record.source_volume is not None:
+        return False
+    return (
+        facts.backup in {each.id for each in facts.stored}
+        and cluster.system_identifier == record.rebuilt_cluster
+        and _is_at_rest(cluster)
+        and cluster.changed_at <= record.rebuilt_at
+    )
+
+
+def _was_backed_up(cluster: ControlFile, facts: Facts) -> bool:
+    return _is_at_rest(cluster) and any(_is_of(each, cluster, facts) for each in facts.stored)
+
+
+def _is_of(stored: Stored, cluster: ControlFile, facts: Facts) -> bool:
+    """Whether the backup was taken of what became of this very volume's data: not of another copy of the cluster."""
+    if stored.quarantined or stored.narrowed or stored.system_identifier != cluster.system_identifier:
+        return False
+    live = _live_at(stored.created_at, facts.records)
+    return (
+        live is not None
+        and live.source_volume == facts.name
+        and live.begun_at >= cluster.changed_at
+        and stored.created_at >= cluster.changed_at
+        and stored.timeline >= cluster.timeline
+        and lsn(stored.checkpoint_lsn) >= lsn(cluster.checkpoint_lsn)
+    )
+
+
+def _live_at(moment: datetime, records: Sequence[Record]) -> Record | None:
+    """The restore whose data was live then."""
+    before = [(each.committed_at, each) for each in records if each.committed_at and each.committed_at <= moment]
+    return max(before, key=lambda pair: pair[0])[1] if before else None
+
+
+def _is_at_rest(cluster: ControlFile) -> bool:
+    """Whether every row was written before `changed_at`: a log that is still to be replayed may hold later ones."""
+    return cluster.clean and cluster.sound
+
+
+def _nearest(cluster: ControlFile, facts: Facts) -> str:
+    """Why not, with the backup that comes nearest."""
+    own = [each for each in facts.stored if each.system_identifier == cluster.system_identifier]
+    silent = f" ({', '.join(facts.unreachable)} could not be asked)" if facts.unreachable else ""
+    if not _is_at_rest(cluster):
+        return f"its server was not shut down in order, so it may hold rows newer than that{silent}."
+    if not own:
+        return f"none was taken of that cluster{silent}."
+    last = max(own, key=lambda each: each.created_at)
+    kind = "quarantined" if last.quarantined else "one that leaves databases out" if last.narrowed else "good"
+    return f"the last one of that cluster, {last.id}, is {kind} and of {_time(last.created_at)}{silent}."
+
+
+def _save(facts: Facts) -> str:
+    """How to keep the rows all the same."""
+    return (
+        f" To keep its rows, make it live again and back that up: rollcall restore-volume {facts.target} --from-volume "
+        f"{facts.name}, then rollcall backup {facts.target}."
+    )
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

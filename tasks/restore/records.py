@@ -1,0 +1,54 @@
+"""The journals of restores that have ended, read as records of what was made live and what was rebuilt."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tasks.restore.journal import Header, Journal, Line, active_path
+from tasks.restore.only_copy import Record
+
+log = logging.getLogger("rollcall")
+
+STARTS = ("start container", "start replacement")
+
+
+def read_records(state: Path, target: str) -> list[Record]:
+    """Every restore of the target that has ended, the oldest first; none at all if the record of one cannot be read:
+    what it would tell may be what the others hang on."""
+    found = []
+    for path in sorted(active_path(state, target).with_suffix("").glob("*.journal")):
+        try:
+            found.append(record_of(_read(path)))
+        except (OSError, UnicodeDecodeError, ValidationError):
+            log.warning("The record of a restore, %s, cannot be read: no record of %s is relied on.", path, target)
+            return []
+    return sorted(found, key=lambda each: each.begun_at)
+
+
+def _read(path: Path) -> Journal:
+    first, *rest = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    return Journal(path, Header.model_validate_json(first), [Line.model_validate_json(each) for each in rest])
+
+
+def record_of(journal: Journal) -> Record:
+    """What a journal tells of a restore that has ended."""
+    source = journal.header.plan.source
+    rebuilt_at = _at(journal, "done", "rebuild")
+    return Record(
+        run=journal.header.run,
+        begun_at=journal.header.begun_at,
+        committed_at=_at(journal, "committed"),
+        source_volume=source.name if source is not None and source.kind == "volume" else None,
+        rebuilt_cluster=journal.facts.get("rebuilt", {}).get("system_identifier") if rebuilt_at else None,
+        rebuilt_at=rebuilt_at,
+        served=any(line.event == "starting" and line.step in STARTS for line in journal.lines),
+    )
+
+
+def _at(journal: Journal, event: str, step: str | None = None) -> datetime | None:
+    """When that was written first; None if it never was."""
+    return next((line.at for line in journal.lines if line.event == event and step in (None, line.step)), None)
