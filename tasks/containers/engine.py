@@ -56,6 +56,17 @@ def inspect_container(client: docker.DockerClient, name: str) -> dict[str, Any]:
     return found
 
 
+def everybody(client: docker.DockerClient) -> list[dict[str, Any]]:
+    """The engine's JSON about every container, stopped ones too; one that goes meanwhile is left out."""
+    found = []
+    for each in client.api.containers(all=True):
+        try:
+            found.append(inspect_container(client, each["Id"]))
+        except ContainerMissing:
+            continue
+    return found
+
+
 def host_of(client: docker.DockerClient, environ: Mapping[str, str] = os.environ) -> str | None:
     """The host of an engine that is not reached through a socket of this machine; None for one that is.
 

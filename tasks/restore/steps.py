@@ -13,7 +13,7 @@ from typing import Any
 from docker.errors import NotFound
 
 from tasks.containers import exchange, recreate
-from tasks.containers.engine import engine, inspect_container
+from tasks.containers.engine import engine, everybody, inspect_container
 from tasks.containers.volumes import (
     KEEP_UNTIL_LABEL,
     OWNER_LABEL,
@@ -149,6 +149,7 @@ def _create_replacement(hands: Hands) -> Facts:
             pinned=plan.pinned,
             destination=plan.destination,
             labels=mending.labels_of(found, plan.pinned, plan.mounted),
+            names=recreate.names_of(everybody(client)),
         )
         made = recreate.create(client, payload, new)
         recreate.connect_networks(client, payload, made)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +12,7 @@ from tasks.checks.judgement import judge_tally
 from tasks.checks.look import Seen, login, look_at_cluster, take_tally
 from tasks.config import Config, Target
 from tasks.containers.clusters import ClusterVolume, clusters_in
-from tasks.containers.engine import engine, inspect_container, shares_this_kernel
+from tasks.containers.engine import engine, everybody, inspect_container, shares_this_kernel
 from tasks.containers.observe import Container, read
 from tasks.containers.recreate import blockers as cannot_recreate
 from tasks.containers.volumes import Volume, find_volume
@@ -144,8 +143,8 @@ def _obstacles(
     if pinned is not None:
         obstacles += _about_pinned(pinned, container)
     if container.volume is not None and container.volume != rules.volume:
-        obstacles += cannot_recreate(found, _everybody(client))
-    return obstacles
+        obstacles += cannot_recreate(found, everybody(client), rules.volume)
+    return list(dict.fromkeys(obstacles))
 
 
 def _about_pinned(pinned: Volume, container: Container) -> list[str]:
@@ -157,17 +156,6 @@ def _about_pinned(pinned: Volume, container: Container) -> list[str]:
     if others:
         obstacles.append(f"The volume {pinned.name} is in use by {', '.join(others)}; stop that first.")
     return obstacles
-
-
-def _everybody(client: docker.DockerClient) -> Sequence[dict[str, Any]]:
-    """The inspect JSON of every container; one that goes meanwhile is left out."""
-    found = []
-    for each in client.api.containers(all=True):
-        try:
-            found.append(inspect_container(client, each["Id"]))
-        except ContainerMissing:
-            continue
-    return found
 
 
 def _free_bytes(client: docker.DockerClient) -> int | None:
