@@ -6,7 +6,6 @@ sentence on stderr and exit 1.
 
 from __future__ import annotations
 
-import getpass
 import logging
 import os
 import sys
@@ -17,34 +16,19 @@ from typing import Annotated, Any
 
 import typer
 
-from deployments import show, tracking
-from tasks.config import Config, load
-from tasks.errors import RollcallError
-
-app = typer.Typer(
-    name="rollcall",
-    help="Back up PostgreSQL in Docker, prove every backup, and notice when a database is not the one it should be.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-ConfigOption = Annotated[
-    str | None,
-    typer.Option("--config", help="Configuration file; else $ROLLCALL_CONFIG, else deployments/targets.yaml."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-PrefectOption = Annotated[
-    bool,
-    typer.Option("--prefect", help="Track the run with Prefect, in a temporary server where no API is configured."),
-]
-TargetArgument = Annotated[str, typer.Argument(help="Name of the target, as in the configuration.")]
+from deployments import restore_commands, show, tracking
+from deployments.app import ConfigOption, JsonOption, PrefectOption, TargetArgument, app, known, who
+from tasks.config import load
+from tasks.errors import Refused, RollcallError, RolledBack
 
 # Typer carries its own copy of Click, and shows of its errors only this one's children.
 USAGE_ERROR: Any = typer.BadParameter.__base__
 
 CRITICAL = 2
 FAILED = 1
+CODES: dict[type[RollcallError], int] = {Refused: 3, RolledBack: 4}
+
+restore_commands.register(app)
 
 
 @app.command()
@@ -52,7 +36,7 @@ def backup(
     target: TargetArgument, config: ConfigOption = None, json: JsonOption = False, prefect: PrefectOption = False
 ) -> None:
     """Back up, judge, store, rotate. Exit 0 stored; 2 stored but critical (quarantined); 1 failed."""
-    _known(config, target)
+    known(config, target)
     manifest = tracking.run("backup", "backup", target, config, prefect)
     show.document(manifest) if json else show.backup(manifest)
     raise typer.Exit(CRITICAL if manifest.quarantined else 0)
@@ -67,7 +51,7 @@ def verify(
     fail_on_warning: Annotated[bool, typer.Option("--fail-on-warning", help="Exit 2 on a warning too.")] = False,
 ) -> None:
     """Identity, counts, schema, backup freshness. Exit 0 healthy or warning; 2 critical; 1 could not be checked."""
-    _known(config, target)
+    known(config, target)
     result = tracking.run("verify", "verify", target, config, prefect)
     show.document(result) if json else show.verify(result)
     bad = result.verdict == "critical" or (fail_on_warning and result.verdict == "warning")
@@ -79,7 +63,7 @@ def backups(target: TargetArgument, config: ConfigOption = None, json: JsonOptio
     """The catalogue: every backup that the target's storages hold, newest first."""
     from tasks.checks.shelves import shelves
 
-    found = shelves(_known(config, target), target)
+    found = shelves(known(config, target), target)
     show.catalogue_document(found) if json else show.catalogue(found, target)
 
 
@@ -92,7 +76,7 @@ def history(
     chart: Annotated[Path | None, typer.Option("--chart", help="Write a picture here (.png or .svg).")] = None,
 ) -> None:
     """Counts over time: a line a table, and a picture with --chart."""
-    settings = _known(config, target)
+    settings = known(config, target)
     if chart and chart.suffix not in {".png", ".svg"}:
         raise RollcallError(f"--chart {chart}: the name must end in .png or .svg.")
     show.history(settings, target, days=days, chart=chart, json=json)
@@ -111,7 +95,7 @@ def accept(
 
     if not reason.strip():
         raise RollcallError("--reason is empty; say why the present state is right, for whoever reads the history.")
-    accepted = accept_present(_known(config, target), target, reason, _who(), datetime.now(UTC), table)
+    accepted = accept_present(known(config, target), target, reason, who(), datetime.now(UTC), table)
     show.document(accepted) if json else show.accepted(accepted)
 
 
@@ -125,21 +109,6 @@ def doctor(config: ConfigOption = None, json: JsonOption = False) -> None:
     raise typer.Exit(0 if all(each.well for each in diagnoses) else CRITICAL)
 
 
-def _who() -> str:
-    """The user's name; in a container a user id need not have one."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
-
-
-def _known(config: str | None, target: str) -> Config:
-    """The configuration, once it is known to have the target: bad input is met before anything runs."""
-    settings = load(config)
-    settings.target(target)
-    return settings
-
-
 def main() -> None:
     """Run the command line. Every error on purpose becomes one sentence; so does a misused option."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
@@ -151,7 +120,7 @@ def _outcome(call: Callable[[], Any]) -> int:
     try:
         code = call()
     except RollcallError as error:
-        return _sentence(str(error))
+        return _sentence(str(error), next((code for kind, code in CODES.items() if isinstance(error, kind)), FAILED))
     except USAGE_ERROR as error:
         said = error.format_message().rstrip(".")
         return _sentence(f"{said}{'' if said.endswith('?') else '.'} See: rollcall --help")
@@ -169,9 +138,9 @@ def _defect(error: Exception) -> int:
     return _sentence(f"{type(error).__name__}: this is a defect; run again with ROLLCALL_DEBUG=1 to see where.")
 
 
-def _sentence(text: str) -> int:
+def _sentence(text: str, code: int = FAILED) -> int:
     print(f"rollcall: {text}", file=sys.stderr)
-    return FAILED
+    return code
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from tasks.errors import RollcallError
 log = logging.getLogger("rollcall")
 
 
-def run(module: str, name: str, target: str, config: str | None, prefect: bool) -> Any:
-    """Call flow `name` of flows/`module`.py and return what it returns.
+def run(module: str, name: str, target: str, config: str | None, prefect: bool, **more: Any) -> Any:
+    """Call flow `name` of flows/`module`.py with target, config and what `more` says; return what it returns.
 
     Prefect tracks the run if `prefect` says so or a configured API answers. One that does not answer, or fails, must
     not cost a night's backup: the run then goes on untracked and says so. Raise RollcallError: what the run raises, and
@@ -34,7 +34,7 @@ def run(module: str, name: str, target: str, config: str | None, prefect: bool) 
     elif prefect or api:
         begun: list[Future[Any]] = []
         try:
-            return _tracked(module, name, target, config, begun)
+            return _tracked(module, name, (target, config), more, begun)
         except RollcallError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever Prefect met, the run itself is what counts
@@ -45,7 +45,7 @@ def run(module: str, name: str, target: str, config: str | None, prefect: bool) 
                 return begun[0].result()
             _untracked(met, prefect)
     flow = getattr(importlib.import_module(f"flows.{module}"), name)
-    return getattr(flow, "fn", flow)(target, config)
+    return getattr(flow, "fn", flow)(target, config, **more)
 
 
 def _untracked(why: str, prefect: bool) -> None:
@@ -54,7 +54,9 @@ def _untracked(why: str, prefect: bool) -> None:
     log.warning("%s; the run goes on untracked.", why)
 
 
-def _tracked(module: str, name: str, target: str, config: str | None, begun: list[Future[Any]]) -> Any:
+def _tracked(
+    module: str, name: str, given: tuple[str, str | None], more: dict[str, Any], begun: list[Future[Any]]
+) -> Any:
     os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "rollcall")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     # On a terminal its every state change is noise; its UI has them all the same.
@@ -72,7 +74,7 @@ def _tracked(module: str, name: str, target: str, config: str | None, begun: lis
     flow.fn = _noting(flow.fn, begun)
     # Joining the heartbeat thread costs a second at the end of every run, and one-off runs need no heartbeat.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        return flow(target, config)
+        return flow(*given, **more)
 
 
 def _noting(body: Callable[..., Any], begun: list[Future[Any]]) -> Callable[..., Any]:

@@ -25,14 +25,24 @@ def backup(target: str, config: str | None = None) -> Manifest:
         config: Path of the configuration file; left empty: $ROLLCALL_CONFIG, else deployments/targets.yaml.
     """
     settings = load(config)
+    settings.target(target)
+    try:
+        with only_run(settings.state, target):
+            menu.recover_first(settings, target)
+            return back_up(settings, target)
+    except RollcallError as error:
+        menu.tell_failure(settings, target, "backup", error)
+        raise
+
+
+def back_up(settings: Config, target: str) -> Manifest:
+    """One backup, by whoever holds the target's lock: a nightly run, or a restore that begins with one."""
     now = datetime.now(UTC)
     ledger = Ledger(now, settings.target(target).storages)
     try:
-        with only_run(settings.state, target):
-            return _backup(settings, target, now, ledger)
+        return _backup(settings, target, now, ledger)
     except RollcallError as error:
         menu.discard(settings, target, ledger.id, ledger.unlisted)
-        menu.tell_failure(settings, target, "backup", error)
         if ledger.filed:
             raise RollcallError(
                 f"Backup {ledger.id} is stored and whole, but what comes after failed: {error}"

@@ -33,7 +33,8 @@ def verify(target: str, config: str | None = None) -> CheckResult:
         shelves = menu.look_at_backups(settings, target)
         backups = freshness_findings(settings, target, shelves)
         volume = menu.look_for_volume(settings.target(target))
-        judgement = judgement.with_findings([*lost, *volume, *backups])
+        interrupted = menu.look_for_interruption(settings, target)
+        judgement = judgement.with_findings([*lost, *volume, *interrupted, *backups])
         menu.remember(settings, target, "verify", now, judgement, tally, identity)
         return _finish(settings, target, now, judgement, tally, identity, shelves.newest_good)
     except RollcallError as error:

@@ -10,6 +10,9 @@ from tasks.alerts import tell as telling
 from tasks.backups import file, proof, take
 from tasks.checks import judgement, look, shelves
 from tasks.orchestration import NEVER, Retry, task
+from tasks.restore import execute, proposal
+from tasks.restore import recover as recovery
+from tasks.restore import tell as restored
 
 QUICK = Retry(times=3, first_wait=1.0)
 """For what takes seconds: asking the engine, the database, a storage."""
@@ -45,8 +48,20 @@ read_contents = task(proof.read_contents, name="read back contents", retry=QUICK
 write_manifests = task(file.write_manifests, name="write manifests", retry=NEVER)
 rotate = task(file.rotate, name="rotate", retry=NEVER)
 
+# Restoring
+propose = task(proposal.propose, name="look and plan", retry=QUICK)
+confirm_unchanged = task(proposal.confirm_unchanged, name="look again after approval", retry=QUICK)
+begin_restore = task(proposal.begin, name="begin the journal", retry=NEVER)
+carry_out = task(execute.carry_out, name="carry out", retry=NEVER)
+recover = task(recovery.recover, name="recover", retry=NEVER)
+recover_first = task(recovery.recover_first, name="end an interrupted restore", retry=NEVER)
+look_for_interruption = task(recovery.interruption_findings, name="look for an interrupted restore", retry=NEVER)
+
 # Telling
 tell = task(telling.tell, name="tell", retry=NEVER)
 tell_failure = task(telling.tell_failure, name="tell of failure", retry=NEVER)
 report_backup = task(reports.report_backup, name="report backup", retry=NEVER)
+tell_restored = task(restored.tell_restored, name="tell of restore", retry=NEVER)
+report_plan = task(reports.report_plan, name="report plan", retry=NEVER)
+report_restore = task(reports.report_restore, name="report restore", retry=NEVER)
 report_check = task(reports.report_check, name="report check", retry=NEVER)

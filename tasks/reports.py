@@ -10,6 +10,9 @@ from tasks.alerts.artifacts import backup_report, verify_report
 from tasks.alerts.events import backup_event, verify_event
 from tasks.backups.file import Rotation
 from tasks.models import CheckResult, Manifest
+from tasks.restore.plan import Plan
+from tasks.restore.report import RestoreReport
+from tasks.restore.words import plan_markdown, restore_markdown
 
 
 def _key(kind: str, target: str) -> str:
@@ -32,3 +35,17 @@ def report_backup(manifest: Manifest, expected: Mapping[str, int], rotation: Rot
     orchestration.publish(_key("backup", manifest.target), report, f"{manifest.id}: {manifest.verdict}")
     event = backup_event(manifest)
     orchestration.emit(event.name, event.resource, event.payload)
+
+
+def report_plan(plan: Plan) -> None:
+    """What a restore would do, to be read before anybody approves it."""
+    orchestration.publish(_key("restore-plan", plan.target), plan_markdown(plan), f"{plan.target}: plan {plan.hash}")
+
+
+def report_restore(report: RestoreReport) -> None:
+    """The plan, then what came of it."""
+    words = f"{report.target}: {report.outcome}"
+    orchestration.publish(_key("restore", report.target), restore_markdown(report), words)
+    resource = {"prefect.resource.id": f"rollcall.target.{report.target}", "prefect.resource.name": report.target}
+    payload = report.model_dump(mode="json", include={"outcome", "run", "approved_by", "downtime_seconds", "staging"})
+    orchestration.emit("rollcall.restore.done", resource, payload)

@@ -1,4 +1,4 @@
-"""How a cluster is made again from a backup: PostgreSQL's own programs and their arguments, and what cannot be. Pure."""
+"""How a cluster is made again from a backup: PostgreSQL's own programs, their arguments, and what cannot be. Pure."""
 
 from __future__ import annotations
 

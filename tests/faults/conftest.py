@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import docker
 import pytest
 
+from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServer, PostgresServers, create_database
+from tests.faults.restore_scene import Scene, Scenes, Situation, scene
 from tests.faults.victim import Runs, Victim, make_victim
 
 SMALL = """
@@ -73,3 +76,18 @@ def victim_of(
 def victim(victim_of: Callable[[PostgresServer], Victim], small_database: PostgresServer) -> Victim:
     """A target on the small database, backed up to one folder."""
     return victim_of(small_database)
+
+
+@pytest.fixture
+def scenes(
+    tmp_path: Path, bed: Bed, engine: docker.DockerClient, runs: Runs, postgres: PostgresServers
+) -> Iterator[Scenes]:
+    """Makes scenes, each in a folder of its own."""
+    numbers = iter(range(1000))
+
+    def make(situation: Situation, version: int) -> AbstractContextManager[Scene]:
+        folder = tmp_path / f"scene{next(numbers)}"
+        folder.mkdir()
+        return scene(situation, version, folder, bed, postgres, runs)
+
+    return make  # type: ignore[return-value]

@@ -1,7 +1,8 @@
 """Run the command line in processes that a named fault strikes at a named point.
 
 The product has no hook for this: its functions are wrapped here. The fault's action is `kill` (SIGKILL, as the kernel
-does when memory runs out) or `pause` (a file says that the point is reached, another that it goes on).
+does when memory runs out), `fail` (an error is raised) or `pause` (a file says that the point is reached, another that
+it goes on). Several points and as many actions are joined by `|`.
 
 Started as a program it imports everything once and then forks a process for each line of JSON it reads: a process of
 its own for every run, without two seconds of imports for each of the hundreds that these tests need.
@@ -9,6 +10,7 @@ its own for every run, without two seconds of imports for each of the hundreds t
 
 from __future__ import annotations
 
+import dataclasses
 import faulthandler
 import importlib
 import json
@@ -33,12 +35,14 @@ from tasks.containers import programs
 from tasks.containers.by_helper import Helper
 from tasks.containers.leash import Leash
 from tasks.databases.tally import Frozen
+from tasks.errors import RestoreError
 from tasks.history.store import History
+from tasks.restore import steps
 from tasks.storage import catalogue, local
 from tasks.storage.local import LocalStorage
 from tasks.storage.s3 import S3Storage
 
-for each in ("flows.backup", "flows.verify", "pandas", "apprise", "boto3"):
+for each in ("flows.backup", "flows.verify", "flows.restore_volume", "flows.recover", "pandas", "apprise", "boto3"):
     importlib.import_module(each)
 
 REACHED, GO_ON = "reached", "go-on"
@@ -93,6 +97,26 @@ def mid_dump(strike: Strike) -> None:
     Helper._output = wrapped  # type: ignore[method-assign]
 
 
+def around(step: str, which: str, *, first: bool) -> Install:
+    """Strike before or after a restore's step is done or undone: between its two lines in the journal."""
+
+    def install(strike: Strike) -> None:
+        act = steps.STEPS[step]
+        whole = getattr(act, which)
+
+        def wrapped(hands: Any) -> Any:
+            if first:
+                strike()
+            result = whole(hands)
+            if not first:
+                strike()
+            return result
+
+        steps.STEPS[step] = dataclasses.replace(act, **{which: wrapped})
+
+    return install
+
+
 def _is_manifest(_partial: Path, target: Path) -> bool:
     return target.name == "manifest.json"
 
@@ -122,6 +146,10 @@ POINTS: dict[str, Install] = {
     "manifest not read back": before(catalogue, "read_back"),
     "nowhere": lambda _strike: None,
 }
+POINTS |= {f"before {name}": around(name, "do", first=True) for name in steps.STEPS}
+POINTS |= {f"after {name}": around(name, "do", first=False) for name in steps.STEPS}
+POINTS |= {f"before undoing {name}": around(name, "undo", first=True) for name in steps.STEPS}
+POINTS |= {f"after undoing {name}": around(name, "undo", first=False) for name in steps.STEPS}
 
 
 def hurry() -> None:
@@ -143,6 +171,13 @@ def _pause() -> None:
         time.sleep(0.02)
 
 
+def _fail() -> None:
+    raise RestoreError("The test let this step fail.")
+
+
+ACTIONS: dict[str, Strike] = {"kill": _kill, "pause": _pause, "fail": _fail}
+
+
 def run(request: dict[str, Any]) -> None:
     """Become the run that was asked for: its own session, folder of output, environment and fault."""
     os.setsid()
@@ -154,7 +189,8 @@ def run(request: dict[str, Any]) -> None:
     os.environ.update(request["environment"])
     tempfile.tempdir = None
     hurry()
-    POINTS[request["at"]]({"kill": _kill, "pause": _pause}[request["action"]])
+    for at, action in zip(request["at"].split("|"), request["action"].split("|"), strict=True):
+        POINTS[at](ACTIONS[action])
     sys.argv = ["rollcall", *request["command"]]
     cli.main()
 

@@ -1,0 +1,86 @@
+"""Restore a target's volume: look, plan, approve, look again, back up what is there, carry out, tell."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flows.backup import back_up
+from tasks import menu, orchestration
+from tasks.checks.lock import only_run
+from tasks.config import Config, load
+from tasks.errors import Refused, RollcallError
+from tasks.restore import approval as approvals
+from tasks.restore.facts import Request
+from tasks.restore.plan import Plan
+from tasks.restore.report import RestoreReport, report_of
+
+
+@orchestration.flow(name="restore-volume", run_name="restore {target}")
+def restore_volume(
+    target: str,
+    config: str | None = None,
+    backup: str | None = None,
+    from_volume: str | None = None,
+    dry_run: bool = True,
+    leave_behind: list[str] | None = None,
+    without_safety_backup: bool = False,
+    approval: approvals.How = "form",
+    approver: str = "",
+) -> RestoreReport:
+    """Put the right data back under the pinned volume's name: plan, approval, proof, cut-over; nothing is ever deleted.
+
+    Args:
+        target: Name of the target, as in the configuration.
+        config: Path of the configuration file; left empty: $ROLLCALL_CONFIG, else deployments/targets.yaml.
+        backup: Which backup: an id, or `latest`; left empty: the pinned volume itself where it only is not mounted,
+            else the newest proven backup.
+        from_volume: Name of a volume to copy the data from, instead of a backup.
+        dry_run: Only show the plan. Nothing is touched.
+        leave_behind: Databases and roles that are there now, that the source lacks, and that need not come back.
+        without_safety_backup: Only where the server cannot start: go on without a backup of what is there now.
+        approval: How a person says yes: `form` pauses the run and asks in the UI; the command line has its own ways.
+        approver: Who approves; only for the command line. The form asks for it.
+    """
+    settings = load(config)
+    settings.target(target)
+    request = Request(
+        backup=backup or None,
+        from_volume=from_volume or None,
+        leave_behind=leave_behind or [],
+        without_safety_backup=without_safety_backup,
+    )
+    try:
+        with only_run(settings.state, target):
+            menu.recover_first(settings, target)
+            menu.restore_history(settings, target)
+            plan = menu.propose(settings, target, request)
+            menu.report_plan(plan)
+            if dry_run or plan.situation == "nothing":
+                return RestoreReport(target=target, outcome="planned", plan=plan)
+            approved_by = approvals.ask(plan, approval, approver)
+            menu.confirm_unchanged(settings, target, request, plan)
+            return _restore(settings, plan, approved_by)
+    except Refused:
+        raise  # Nothing was touched, and whoever was refused reads it now: no news for anybody else.
+    except RollcallError as error:
+        menu.tell_failure(settings, target, "restore-volume", error)
+        raise
+
+
+def _restore(settings: Config, plan: Plan, approved_by: str) -> RestoreReport:
+    """What was approved: first a backup of what is there, then the journalled steps."""
+    safety = _back_up_first(settings, plan) if plan.safety_backup else None
+    hands = menu.begin_restore(settings, plan, approved_by)
+    menu.carry_out(hands)
+    report = report_of(hands, safety)
+    menu.tell_restored(settings, report, datetime.now(UTC))
+    menu.report_restore(report)
+    return report
+
+
+def _back_up_first(settings: Config, plan: Plan) -> str:
+    """The id of a backup of what is there now. Raise Refused where there is none: nothing was touched."""
+    try:
+        return back_up(settings, plan.target).id
+    except RollcallError as error:
+        raise Refused(f"What is there now could not be backed up, so nothing was touched. {error}") from error

@@ -1,0 +1,217 @@
+"""A target in each of the situations that a restore is for, and what must hold whichever way the restore ended."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import docker
+from docker.models.containers import Container
+
+from tests.bed import images
+from tests.bed.labels import Bed
+from tests.bed.postgres import PostgresServer, PostgresServers
+from tests.bed.progress import wait_until
+from tests.faults.victim import Outcome, Runs, Victim, make_victim
+
+Situation = Literal["restore", "reattach", "both"]
+Scenes = Callable[["Situation", int], AbstractContextManager["Scene"]]
+
+GOOD = """
+    CREATE TABLE experts (id serial PRIMARY KEY, name text NOT NULL);
+    INSERT INTO experts (name) SELECT 'expert ' || n FROM generate_series(1, 85) AS n;
+    CREATE TABLE knowledge_nodes AS SELECT n AS id, md5(n::text) AS content FROM generate_series(1, 2000) AS n;
+"""
+BAD = """
+    CREATE TABLE IF NOT EXISTS experts (id serial PRIMARY KEY, name text NOT NULL);
+    CREATE TABLE IF NOT EXISTS knowledge_nodes (id integer, content text);
+    DELETE FROM experts WHERE id > 1;
+    DELETE FROM knowledge_nodes WHERE id > 27;
+    INSERT INTO knowledge_nodes VALUES (0, 'what only the bad one holds');
+"""
+CONTENT = """
+    SELECT coalesce((SELECT string_agg(e::text, ',' ORDER BY id) FROM experts AS e), '') || '/' ||
+           coalesce((SELECT string_agg(k::text, ',' ORDER BY id) FROM knowledge_nodes AS k), '')
+"""
+
+
+def content(server: PostgresServer) -> str:
+    """A checksum over every row of every table."""
+    return hashlib.sha256(str(server.value(CONTENT)).encode()).hexdigest()
+
+
+@dataclass
+class Scene:
+    """A target that needs a restore. old, new: checksums of what is there now, and of what belongs there."""
+
+    situation: Situation
+    victim: Victim
+    servers: PostgresServers
+    server: PostgresServer
+    wrong: str
+    old: str
+    new: str
+    dependants: list[str]
+
+    @property
+    def pinned(self) -> str:
+        """The pinned volume's name."""
+        return self.server.volume
+
+    @property
+    def mounted_before(self) -> str:
+        """What the container mounts before a restore, and after one that was undone."""
+        return self.pinned if self.situation == "restore" else self.wrong
+
+    def restore(self, *more: str, at: str = "nowhere", action: str = "kill") -> Outcome:
+        """Run `restore-volume --yes` from the source that the situation is for."""
+        source = () if self.situation == "reattach" else ("--backup", "latest")
+        return self.victim.start(
+            "restore-volume", self.victim.name, "--yes", "--json", *source, *more, at=at, action=action
+        ).ended()
+
+    def recover(self, at: str = "nowhere") -> Outcome:
+        """Run `recover`."""
+        return self.victim.start("recover", self.victim.name, "--json", at=at, action="kill").ended()
+
+    def container(self) -> Container:
+        """The one container of the target's name."""
+        return self.victim.engine.containers.get(self.server.container)
+
+    def mounted(self) -> str:
+        """The volume behind its PGDATA."""
+        destination = images.RECIPES[self.server.version].volume
+        return next(each["Name"] for each in self.container().attrs["Mounts"] if each["Destination"] == destination)
+
+    def state(self) -> Literal["old", "new"]:
+        """Which of the two complete contents the target serves. Fails if it serves anything else."""
+        found = content(self.servers.ready(self.server))
+        assert found in (self.old, self.new), "what is served is neither the whole old nor the whole new content"
+        return "new" if found == self.new else "old"
+
+    def is_consistent(self) -> Literal["old", "new"]:
+        """What must hold after every end of a restore; the state it is in."""
+        state = self.state()
+        assert self.mounted() == (self.pinned if state == "new" else self.mounted_before)
+        box = self.container()
+        assert box.attrs["HostConfig"]["RestartPolicy"]["Name"] == "always"
+        assert self.victim.helpers() == []
+        names = [each.name for each in self.victim.engine.containers.list(all=True)]
+        assert [name for name in names if name.startswith(f"{self.server.container}.new-")] == []
+        for name in self.dependants:
+            wait_until(lambda name=name: self._runs(name), 20, f"{name} to run")  # type: ignore[misc]
+        assert self._running_servers() == 1
+        return state
+
+    def _runs(self, name: str) -> bool:
+        return self.victim.engine.containers.get(name).status == "running"
+
+    def _running_servers(self) -> int:
+        volumes = {self.pinned, self.wrong, *self.staging()}
+        running = self.victim.engine.containers.list()
+        return sum(any(mount.get("Name") in volumes for mount in each.attrs["Mounts"]) for each in running)
+
+    def staging(self) -> list[str]:
+        """Volumes that a restore of this target made and kept."""
+        found = self.victim.engine.volumes.list(filters={"label": f"io.rollcall.target={self.victim.name}"})
+        return sorted(each.name for each in found if each.name != self.pinned)
+
+    def other_copy(self, state: str) -> None:
+        """The content that is not served is whole all the same: on a volume, or in a backup."""
+        if state == "old" and self.situation == "reattach":
+            self.holds(self.pinned, self.new)
+        elif state == "old":
+            assert self.victim.is_whole()
+        elif self.situation == "restore":
+            (kept,) = self.staging()
+            self.holds(kept, self.old)
+        else:
+            self.holds(self.wrong, self.old)
+
+    def holds(self, volume: str, expected: str) -> None:
+        """A server started on a copy-free look at `volume` serves `expected`."""
+        looking = self.servers(version=self.server.version, volume=volume, database=self.server.database)
+        try:
+            assert content(looking) == expected
+        finally:
+            self.victim.engine.containers.get(looking.container).stop(timeout=30)
+            self.victim.engine.containers.get(looking.container).remove(v=False)
+
+    def forget_kept(self) -> None:
+        """Remove the kept volumes, so that the next cell begins as this one did."""
+        for each in self.staging():
+            self.victim.engine.volumes.get(each).remove()
+
+
+def dependant(bed: Bed, version: int) -> str:
+    """A container that only runs."""
+    name = bed.name("dependant")
+    bed.client.containers.run(
+        images.tag(version), ["600"], entrypoint=["sleep"], name=name, detach=True, labels=bed.labels,
+        network_mode="none", stop_signal="SIGKILL",
+    )  # fmt: skip
+    return name
+
+
+def _statements(script: str) -> list[str]:
+    return script.strip().split(";\n")
+
+
+@contextmanager
+def scene(
+    situation: Situation, version: int, folder: Path, bed: Bed, servers: PostgresServers, runs: Runs
+) -> Iterator[Scene]:
+    """A target with a good backup in that situation; what restores made of it is removed with it."""
+    name = f"scene-{situation}-{version}-{bed.name('x')[-6:]}"
+    good = servers(version=version, command=["-c", "fsync=off"])
+    good.execute(*_statements(GOOD))
+    victim = make_victim(name, folder, good, bed.client, runs)
+    victim.target["databases"] = None
+    del victim.target["databases"]
+    victim.target["roles"] = True
+    victim.target["tables"] = {"experts": {"min": 80}}
+    boxes = [dependant(bed, version) for _ in range(2)]
+    victim.target["dependents"] = boxes
+    victim.backup().went_well()
+    new = content(good)
+    server, wrong = _spoil(situation, good, bed, servers)
+    made = Scene(situation, victim, servers, server, wrong, content(server), new, boxes)
+    bed.client.containers.get(server.container).update(restart_policy={"Name": "always"})
+    try:
+        yield made
+    finally:
+        _remove(bed, made)
+
+
+def _spoil(
+    situation: Situation, good: PostgresServer, bed: Bed, servers: PostgresServers
+) -> tuple[PostgresServer, str]:
+    """Bring the situation about: rows gone, or the container on another volume, or the pinned volume gone as well."""
+    if situation == "restore":
+        good.execute(*_statements(BAD))
+        return good, bed.name("never-made")
+    box = bed.client.containers.get(good.container)
+    box.stop(timeout=30)
+    box.remove(v=False)
+    if situation == "both":
+        bed.client.volumes.get(good.volume).remove()
+    wrong = bed.name("wrong-data")
+    bad = servers(version=good.version, container=good.container, volume=wrong, command=["-c", "fsync=off"])
+    bad.execute(*_statements(BAD))
+    return replace(bad, volume=good.volume), wrong
+
+
+def _remove(bed: Bed, made: Scene) -> None:
+    """Containers that a restore put aside or made; volumes that it made."""
+    mine: Callable[[Container], bool] = lambda each: str(each.name).startswith(made.server.container)  # noqa: E731
+    for each in filter(mine, bed.client.containers.list(all=True, ignore_removed=True)):
+        each.remove(force=True, v=False)
+    for name in [*made.staging(), made.wrong, made.pinned]:
+        try:
+            bed.client.volumes.get(name).remove()
+        except docker.errors.NotFound:
+            continue
