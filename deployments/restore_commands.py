@@ -1,13 +1,19 @@
-"""The commands that put data back: restore-volume and recover. cli.py registers them."""
+"""The commands around putting data back: restore-volume, recover, drill, census, kept. cli.py registers them."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 
 import typer
 
-from deployments import restore_show, show, tracking
+from deployments import census_show, kept_show, restore_show, show, tracking
 from deployments.app import ConfigOption, JsonOption, PrefectOption, TargetArgument, known, who
+from tasks.config import load
+from tasks.errors import Refused
+
+NOT_PROVEN = 2
 
 
 def restore_volume(
@@ -56,7 +62,70 @@ def recover(
     show.document(recovery) if json else typer.echo(recovery.words)
 
 
+def drill(
+    target: TargetArgument,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    prefect: PrefectOption = False,
+    backup: Annotated[str, typer.Option("--backup", help="A backup's id, or latest.")] = "latest",
+) -> None:
+    """Prove a backup in a scratch volume that is removed afterwards. Exit 0 proven; 2 not proven; 1 failed."""
+    known(config, target)
+    result = tracking.run("drill", "drill", target, config, prefect, backup=backup)
+    show.document(result) if json else restore_show.drill(result)
+    raise typer.Exit(0 if result.proven else NOT_PROVEN)
+
+
+def census(
+    target: Annotated[str | None, typer.Argument(help="Whose data is looked for; left out: every target's.")] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    count: Annotated[
+        Literal["small", "all", "none"], typer.Option("--count", help="Count rows in volumes below 2 GiB, all, none.")
+    ] = "small",
+) -> None:
+    """Every Docker volume that holds a PostgreSQL cluster, the best match first, and why. Volumes are only read."""
+    from tasks.restore.census import census as taken
+
+    settings = known(config, target) if target else load(config)
+    entries = taken(settings, target, count)
+    shown = census_show.census_document if json else census_show.census
+    shown(entries, settings, target)
+
+
+def kept(
+    target: TargetArgument,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    remove: Annotated[str | None, typer.Option("--remove", help="Remove this kept volume for good.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it without being asked; for scripts.")] = False,
+    even_if_only_copy: Annotated[
+        bool, typer.Option("--even-if-only-copy", help="Remove it although its rows may exist nowhere else.")
+    ] = False,
+) -> None:
+    """Volumes that restores have kept, with their story; removes one only when you name it. Exit 3: refused."""
+    from tasks.restore.kept import kept_volumes, remove_kept
+
+    settings = known(config, target)
+    if remove is None:
+        found = kept_volumes(settings, target)
+        kept_show.kept_document(found, target) if json else kept_show.kept_table(found, target)
+        return
+    if even_if_only_copy or not yes:
+        _typed_again(remove)
+    remove_kept(settings, target, remove, datetime.now(UTC), even_if_only_copy=even_if_only_copy)
+    kept_show.removed_document(remove, target) if json else typer.echo(f"Removed {remove}.")
+
+
+def _typed_again(name: str) -> None:
+    """Removing is for good: the volume's name is typed. Raise Refused for anything else."""
+    typer.echo(f"Type {name} to remove it for good: ", nl=False, err=True)
+    if sys.stdin.readline().strip() != name:
+        raise Refused(f"Not removed: the name {name} was not typed.")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("restore-volume")(restore_volume)
-    app.command()(recover)
+    for command in (recover, drill, census, kept):
+        app.command()(command)

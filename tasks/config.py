@@ -155,6 +155,7 @@ class Target(Section):
     roles: whether the globals, with password verifiers, are backed up.
     deadline and lock_wait are in seconds: of one database's dump; of waiting for a locked table.
     max_age_hours: after how long without a good backup `verify` warns.
+    prove_every_days: after how long without a drill's proof `verify` warns; 0 never.
     keep_days: for how long a restore's kept volume stays at least. start_wait: seconds until a started container must
     answer and be healthy.
     """
@@ -177,6 +178,7 @@ class Target(Section):
     lock_wait: Annotated[float, Field(gt=0, le=86_400)] = 30.0
     compression_level: Annotated[int, Field(ge=1, le=19)] = 1
     max_age_hours: Hours = 26.0
+    prove_every_days: Annotated[int, Field(ge=0, le=36_500)] = 30
     keep_days: Days = 30
     start_wait: Annotated[float, Field(gt=0, le=86_400)] = 300.0
 

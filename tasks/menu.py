@@ -10,7 +10,7 @@ from tasks.alerts import tell as telling
 from tasks.backups import file, proof, take
 from tasks.checks import judgement, look, shelves
 from tasks.orchestration import NEVER, Retry, task
-from tasks.restore import execute, proposal
+from tasks.restore import drill, execute, proposal
 from tasks.restore import recover as recovery
 from tasks.restore import tell as restored
 
@@ -55,6 +55,9 @@ begin_restore = task(proposal.begin, name="begin the journal", retry=NEVER)
 carry_out = task(execute.carry_out, name="carry out", retry=NEVER)
 recover = task(recovery.recover, name="recover", retry=NEVER)
 recover_first = task(recovery.recover_first, name="end an interrupted restore", retry=NEVER)
+sweep_drill = task(drill.sweep_drill, name="sweep what a killed drill left", retry=QUICK)
+drill_backup = task(drill.drill_backup, name="rebuild and prove", retry=NEVER)
+remember_drill = task(drill.remember_drill, name="remember the drill", retry=NEVER)
 look_for_interruption = task(recovery.interruption_findings, name="look for an interrupted restore", retry=NEVER)
 
 # Telling
@@ -62,6 +65,7 @@ tell = task(telling.tell, name="tell", retry=NEVER)
 tell_failure = task(telling.tell_failure, name="tell of failure", retry=NEVER)
 report_backup = task(reports.report_backup, name="report backup", retry=NEVER)
 tell_restored = task(restored.tell_restored, name="tell of restore", retry=NEVER)
+report_drill = task(reports.report_drill, name="report drill", retry=NEVER)
 report_plan = task(reports.report_plan, name="report plan", retry=NEVER)
 report_restore = task(reports.report_restore, name="report restore", retry=NEVER)
 report_check = task(reports.report_check, name="report check", retry=NEVER)

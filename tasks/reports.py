@@ -10,9 +10,10 @@ from tasks.alerts.artifacts import backup_report, verify_report
 from tasks.alerts.events import backup_event, verify_event
 from tasks.backups.file import Rotation
 from tasks.models import CheckResult, Manifest
+from tasks.restore.drill import DrillResult
 from tasks.restore.plan import Plan
 from tasks.restore.report import RestoreReport
-from tasks.restore.words import plan_markdown, restore_markdown
+from tasks.restore.words import drill_markdown, plan_markdown, restore_markdown
 
 
 def _key(kind: str, target: str) -> str:
@@ -49,3 +50,12 @@ def report_restore(report: RestoreReport) -> None:
     resource = {"prefect.resource.id": f"rollcall.target.{report.target}", "prefect.resource.name": report.target}
     payload = report.model_dump(mode="json", include={"outcome", "run", "approved_by", "downtime_seconds", "staging"})
     orchestration.emit("rollcall.restore.done", resource, payload)
+
+
+def report_drill(result: DrillResult) -> None:
+    """Whether the backup came back, and how long that took."""
+    words = f"{result.backup}: {'proven' if result.proven else 'NOT proven'}"
+    orchestration.publish(_key("drill", result.target), drill_markdown(result), words)
+    resource = {"prefect.resource.id": f"rollcall.target.{result.target}", "prefect.resource.name": result.target}
+    name = "rollcall.drill.proven" if result.proven else "rollcall.drill.not-proven"
+    orchestration.emit(name, resource, result.model_dump(mode="json", include={"backup", "rto_seconds", "differences"}))

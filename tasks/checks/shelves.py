@@ -76,6 +76,18 @@ def _failure_since(config: Config, target: str, good: datetime) -> list[Finding]
     return [Finding(code="backup.failed", severity="warning", message=message)]
 
 
+def _unproven(config: Config, target: str, found: Catalogue, first: datetime, now: datetime) -> list[Finding]:
+    """`backup.unproven` where backups are old enough to have been drilled and no proof is young enough."""
+    days = config.target(target).prove_every_days
+    since = now - timedelta(days=days)
+    proofs = [each.proven_at for each in found.backups if each.proven_at is not None]
+    if days == 0 or first > since or any(each > since for each in proofs):
+        return []
+    last = f"the last proof is of {max(proofs):%Y-%m-%d}" if proofs else "none was ever proven"
+    message = f"No backup of {target} was proven by a drill in {days} days ({last}); run: rollcall drill {target}"
+    return [Finding(code="backup.unproven", severity="warning", message=message)]
+
+
 def freshness_findings(config: Config, target: str, found: Catalogue, now: datetime | None = None) -> list[Finding]:
     """`backup.missing` and `backup.stale`: is there a good backup, and is it young enough?"""
     findings = storage_findings(found.unreachable)
@@ -100,7 +112,7 @@ def freshness_findings(config: Config, target: str, found: Catalogue, now: datet
     if not good:
         message = f"{target} has no good backup. Make one now: rollcall backup {target}"
         return [*findings, Finding(code="backup.missing", severity="warning", message=message)]
-    findings += _failure_since(config, target, max(good))
+    findings += _failure_since(config, target, max(good)) + _unproven(config, target, found, min(good), now)
     age = now - max(good)
     if age > timedelta(hours=config.target(target).max_age_hours):
         hours = age.total_seconds() / 3600

@@ -71,15 +71,19 @@ def rebuild_from_backup(
     volume: str,
     image_id: str,
     place: Place,
+    owner: str = "",
 ) -> Rebuilt:
     """Make the backup's cluster again in the empty `volume`; prove it exactly equal to the manifest.
+
+    owner: what scratch containers are labelled with, by default the target's own.
 
     Raise RestoreFailed, ObjectDamaged where no storage gives an object as it was stored, NotEqual where what was
     rebuilt differs in anything. Scratch containers and unpacked archives are gone then; the volume is the caller's.
     """
     if reasons := load.cannot_be_rebuilt(manifest):
         raise RestoreFailed(" ".join(reasons))
-    clock, owner, user = _Clock(), config.owner(target), str(manifest.cluster["bootstrap_user"])
+    clock, user = _Clock(), str(manifest.cluster["bootstrap_user"])
+    owner = owner or config.owner(target)
     settings = _settings_files(config, manifest, storages)
     texts = [settings[name].decode(errors="replace") for name in sorted(settings, reverse=True)]
     with engine(timeout=900) as client, _private_folder(config) as folder:

@@ -33,13 +33,13 @@ def choose_source(config: Config, world: World, request: Request, expected: dict
     if request.from_volume:
         return _volume(config, world, request.from_volume)
     if request.backup:
-        return _backup(config, world.target, request.backup)
+        return backup_called(config, world.target, request.backup)
     if world.mounted != world.pinned and _pinned_is_right(world):
         cluster = world.pinned_cluster or ""
         return Source(kind="pinned", name=world.pinned, system_identifier=cluster, counts=expected)
     if world.mounted == world.pinned and world.answers and not world.unwell:
         return None
-    return _backup(config, world.target, None)
+    return backup_called(config, world.target, None)
 
 
 def _pinned_is_right(world: World) -> bool:
@@ -69,13 +69,16 @@ def _volume(config: Config, world: World, name: str) -> Source:
     )
 
 
-def _backup(config: Config, target: str, wanted: str | None) -> Source:
+def backup_called(config: Config, target: str, wanted: str | None) -> Source:
+    """The backup called `wanted`; `latest`: the newest good one; None: the newest proven one, else the newest good.
+
+    Raise Refused where there is none.
+    """
     found = shelves(config, target)
     return source_of(config, _entry(found, target, wanted))
 
 
 def _entry(found: Catalogue, target: str, wanted: str | None) -> Entry:
-    """The backup called `wanted`; `latest`: the newest good one; None: the newest proven one, else the newest good."""
     good = [each for each in found.backups if not each.manifest.quarantined]
     if wanted not in (None, "latest"):
         for each in found.backups:

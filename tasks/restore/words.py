@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tasks.restore.drill import DrillResult
 from tasks.restore.facts import Source
 from tasks.restore.plan import Plan
 from tasks.restore.report import RestoreReport
@@ -163,3 +164,27 @@ def restored_lines(report: RestoreReport) -> list[str]:
     if plan.mending is not None:
         lines += mending_lines(plan)
     return lines
+
+
+def drill_lines(result: DrillResult) -> list[str]:
+    """What a drill found, a line each."""
+    if not result.proven:
+        return [f"Backup {result.backup} is NOT proven: {result.differences}", f"Tried for {result.rto_seconds:.1f} s."]
+    rows = ", ".join(f"{name} {number:,}" for name, number in result.rows.items())
+    return [
+        f"Backup {result.backup} comes back exactly as it was taken (rows: {rows}).",
+        f"Measured RTO, from the first byte to the last count: {result.rto_seconds:.1f} s.",
+        f"The proof is noted in {', '.join(result.storages) or 'no storage: none took the note'}.",
+    ]
+
+
+def drill_markdown(result: DrillResult) -> str:
+    """The drill for Prefect's UI."""
+    lines = [f"## Drill of {result.target}: {'proven' if result.proven else 'NOT PROVEN'}"]
+    lines += [f"- {each}" for each in drill_lines(result)]
+    if result.timings:
+        lines += [
+            "\n| step | seconds |\n|---|---:|",
+            *(f"| {name} | {each:.1f} |" for name, each in result.timings.items()),
+        ]
+    return "\n".join(lines)

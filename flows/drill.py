@@ -1,0 +1,38 @@
+"""Drill: rebuild a backup aside, prove it equal to its manifest, note the proof and how long it took."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from tasks import menu, orchestration
+from tasks.checks.lock import only_run
+from tasks.config import load
+from tasks.errors import NotEqual, RollcallError
+from tasks.restore.drill import DrillResult
+
+
+@orchestration.flow(name="drill", run_name="drill {target}")
+def drill(target: str, config: str | None = None, backup: str = "latest") -> DrillResult:
+    """Prove that a backup can be restored, in a volume of its own that is removed afterwards.
+
+    Args:
+        target: Name of the target, as in the configuration.
+        config: Path of the configuration file; left empty: $ROLLCALL_CONFIG, else deployments/targets.yaml.
+        backup: Which backup: an id, or `latest` for the newest good one.
+    """
+    settings = load(config)
+    settings.target(target)
+    started_at = datetime.now(UTC)
+    try:
+        # A lock of its own: a drill may take hours, touches nothing of the target, and must not hold up a backup.
+        with only_run(settings.state, f"{target}/drill"):
+            menu.sweep_drill(settings, target)
+            result = menu.drill_backup(settings, target, backup)
+            menu.remember_drill(settings, result, started_at)
+    except RollcallError as error:
+        menu.tell_failure(settings, target, "drill", error)
+        raise
+    menu.report_drill(result)
+    if not result.proven:
+        menu.tell_failure(settings, target, "drill", NotEqual(result.differences or "It is not proven."))
+    return result

@@ -1,0 +1,167 @@
+"""A drill: rebuild a backup where nobody reaches it, prove it, note that it is proven, and leave nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+
+from tasks.config import Config
+from tasks.containers.engine import engine, inspect_container
+from tasks.containers.images import LocalImages
+from tasks.containers.observe import read
+from tasks.containers.programs import sweep_helpers
+from tasks.containers.scratch import Place
+from tasks.containers.volumes import (
+    OWNER_LABEL,
+    RUN_LABEL,
+    STORY_LABEL,
+    TARGET_LABEL,
+    create_volume,
+    list_volumes,
+    remove_ours,
+)
+from tasks.errors import ContainerMissing, EngineError, NotEqual, ObjectDamaged, RestoreFailed, StorageError
+from tasks.history.records import Run
+from tasks.history.store import open_history
+from tasks.models import Manifest, Model
+from tasks.restore.rebuild import Rebuilt, rebuild_from_backup
+from tasks.restore.source import backup_called, manifest_of
+from tasks.storage import open_storage
+from tasks.storage.catalogue import write_proof
+
+log = logging.getLogger("rollcall")
+
+STORY = "Made by a drill of {target}, which removes it; a drill that was killed leaves it to the next one."
+
+
+class DrillResult(Model):
+    """Whether a backup came back exactly as it was taken. rto_seconds: from the first byte to the last count."""
+
+    target: str
+    backup: str
+    proven: bool
+    proven_at: datetime | None = None
+    differences: str | None = None
+    rto_seconds: float
+    timings: dict[str, float] = {}
+    rows: dict[str, int] = {}
+    storages: list[str] = []
+
+
+def owner_of(config: Config, target: str) -> str:
+    """What a drill's containers are labelled with: not the target's own label, by which backups and restores sweep."""
+    return f"{config.owner(target)}-drill"
+
+
+def sweep_drill(config: Config, target: str) -> None:
+    """Remove what a killed drill left; the caller holds the drill's lock."""
+    owner = owner_of(config, target)
+    with engine() as client:
+        sweep_helpers(client, owner)
+        for each in list_volumes(client):
+            if each.labels.get(OWNER_LABEL) == owner:
+                log.warning("The volume %s that an earlier drill left is removed.", each.name)
+                remove_ours(client, each.name)
+
+
+def drill_backup(config: Config, target: str, wanted: str) -> DrillResult:
+    """Prove one backup: `latest`, the newest good one, or an id. A backup that does not come back is a result, too.
+
+    Raise Refused where there is none of that name; EngineError, RestoreFailed where nothing could be tried.
+    """
+    source = backup_called(config, target, wanted)
+    manifest = manifest_of(config, target, source)
+    started = time.monotonic()
+    try:
+        with _volume(config, target) as volume:
+            image_id, place = _like_the_container(config, target, manifest)
+            built = rebuild_from_backup(
+                config, target, manifest, source.storages,
+                volume=volume, image_id=image_id, place=place, owner=owner_of(config, target),
+            )  # fmt: skip
+            seconds = round(time.monotonic() - started, 3)
+    except (NotEqual, ObjectDamaged, RestoreFailed) as error:
+        seconds = round(time.monotonic() - started, 3)
+        return DrillResult(target=target, backup=manifest.id, proven=False, differences=str(error), rto_seconds=seconds)
+    return _proven(config, target, manifest, source.storages, built, seconds)
+
+
+def _proven(
+    config: Config, target: str, manifest: Manifest, storages: list[str], built: Rebuilt, seconds: float
+) -> DrillResult:
+    now = datetime.now(UTC)
+    noted = []
+    for name in storages:
+        try:
+            write_proof(open_storage(name, config.storages[name]), target, manifest.id, now)
+            noted.append(name)
+        except StorageError as error:
+            log.warning("The proof of %s could not be noted: %s", manifest.id, error)
+    return DrillResult(
+        target=target,
+        backup=manifest.id,
+        proven=True,
+        proven_at=now,
+        rto_seconds=seconds,
+        timings=built.timings,
+        rows={name: sum(tally.counts.values()) for name, tally in built.tallies.items()},
+        storages=noted,
+    )
+
+
+def remember_drill(config: Config, result: DrillResult, started_at: datetime) -> None:
+    """Keep in the history what was proven and how long it took. Raise HistoryError."""
+    outcome = "proven" if result.proven else "not proven"
+    message = f"{result.backup} in {result.rto_seconds:.1f} s"
+    run = Run(
+        target=result.target,
+        kind="drill",
+        started_at=started_at,
+        ended_at=datetime.now(UTC),
+        outcome=outcome,
+        message=message if result.proven else f"{message}: {result.differences}",
+    )
+    with open_history(config.history) as history:
+        history.record_run(run)
+
+
+@contextlib.contextmanager
+def _volume(config: Config, target: str) -> Iterator[str]:
+    """A volume of the drill's own, removed after the block whatever happens."""
+    run = secrets.token_hex(4)
+    name = f"rollcall-drill-{target}-{run}"
+    labels = {
+        RUN_LABEL: run, TARGET_LABEL: f"{target}/drill", OWNER_LABEL: owner_of(config, target),
+        STORY_LABEL: STORY.format(target=target),
+    }  # fmt: skip
+    with engine() as client:
+        create_volume(client, name, labels)
+    try:
+        yield name
+    finally:
+        with engine() as client:
+            remove_ours(client, name)
+
+
+def _like_the_container(config: Config, target: str, manifest: Manifest) -> tuple[str, Place]:
+    """The image and the place of PGDATA as in the target's container; without one, an image of the backup's version."""
+    rules = config.target(target)
+    major = manifest.server_version.partition(".")[0]
+    with engine() as client:
+        try:
+            container = read(inspect_container(client, rules.container))
+        except ContainerMissing:
+            image = LocalImages(client, rules.container).of_major(major)
+            if image is None:
+                raise EngineError(f"No image of PostgreSQL {major} is on this engine; pull one first.") from None
+            inside = [each for each in image.volumes if PurePosixPath(image.pgdata).is_relative_to(each)]
+            return image.id, Place(destination=max(inside, key=len, default=image.pgdata), pgdata=image.pgdata)
+    mount = container.data_mount
+    return container.image_id, Place(
+        destination=mount.destination if mount else container.pgdata, pgdata=container.pgdata
+    )
