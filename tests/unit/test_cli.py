@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments import cli
+from deployments import app
 from deployments.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -189,7 +189,7 @@ def test_an_error_that_nothing_translated_is_a_sentence_without_its_text(
     def broken(_config: str | None) -> None:
         raise KeyError("hunter2")
 
-    monkeypatch.setattr(cli, "load", broken)
+    monkeypatch.setattr(app, "load", broken)
 
     done = rollcall("backups", "shop")
 
@@ -207,7 +207,7 @@ def test_a_user_without_a_name_is_known_by_number(monkeypatch: pytest.MonkeyPatc
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 424242)
 
-    assert cli._who() == "uid 424242"
+    assert app.who() == "uid 424242"
 
 
 def test_doctor_diagnoses_everything_where_the_engine_and_a_secret_are_missing(
