@@ -31,7 +31,7 @@ from tasks.containers.volumes import (
     find_volume,
     remove_ours,
 )
-from tasks.errors import EngineError, RollcallError
+from tasks.errors import EngineError, LoginRefused, RollcallError
 from tasks.models import Model
 from tasks.restore.rebuild import rebuild_from_volume
 
@@ -132,19 +132,22 @@ def _of_a_copy(
     log.info("Counting the rows in %s (%s) on a copy", source.name, size(cluster.bytes or 0))
     copy = f"{COPY_PREFIX}{secrets.token_hex(6)}"
     create_volume(client, copy, _labels(config, target, source.name))
+    database = config.target(target).database
     try:
         built = rebuild_from_volume(
             config, target, source.name, volume=copy, image_id=image.id, place=place_of(image, cluster)
         )
+    except LoginRefused as error:
+        if f"the database {database!r} does not exist" not in str(error):
+            raise
+        return Counted(counts={}, how=f"it has no database {database}, by a server on a copy")
     finally:
         _drop(client, copy)
     now = find_volume(client, source.name)
     if now is None or writers(now):
         return Counted(how="not counted: somebody began to use it while it was copied; ask again")
-    database = config.target(target).database
-    if database not in built.tallies:
-        others = ", ".join(sorted(built.tallies)) or "none"
-        return Counted(counts={}, how=f"it has no database {database} (but {others}), by a server on a copy")
+    if built.system_identifier != cluster.control.system_identifier:
+        return Counted(how="not counted: the volume holds several clusters, and another one was started")
     return Counted(counts=built.tallies[database].counts, how="by a server on a copy")
 
 
