@@ -115,6 +115,7 @@ class Scratch:
         finally:
             watch.cancel()
             stream.close()
+            line.close()
         status = api.exec_inspect(started["Id"])["ExitCode"]
         if status != 0:
             raise RestoreFailed(f"{command[0]} failed (exit {status}): {last_words(errors).rstrip('.')}.")

@@ -100,7 +100,7 @@ class Scene:
         box = self.container()
         assert box.attrs["HostConfig"]["RestartPolicy"]["Name"] == "always"
         assert self.victim.helpers() == []
-        names = [each.name for each in self.victim.engine.containers.list(all=True)]
+        names = [each.name for each in self.victim.engine.containers.list(all=True, ignore_removed=True)]
         assert [name for name in names if name.startswith(f"{self.server.container}.new-")] == []
         for name in self.dependants:
             wait_until(lambda name=name: self._runs(name), 20, f"{name} to run")  # type: ignore[misc]
@@ -112,7 +112,7 @@ class Scene:
 
     def _running_servers(self) -> int:
         volumes = {self.pinned, self.wrong, *self.staging()}
-        running = self.victim.engine.containers.list()
+        running = self.victim.engine.containers.list(ignore_removed=True)
         return sum(any(mount.get("Name") in volumes for mount in each.attrs["Mounts"]) for each in running)
 
     def staging(self) -> list[str]:
