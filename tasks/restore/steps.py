@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from docker.errors import NotFound
@@ -148,7 +149,7 @@ def _create_replacement(hands: Hands) -> Facts:
             wrong=plan.mounted or "",
             pinned=plan.pinned,
             destination=plan.destination,
-            labels=mending.labels_of(found, plan.pinned, plan.mounted),
+            labels=mending.labels_of(found, plan.pinned),
             names=recreate.names_of(everybody(client)),
         )
         made = recreate.create(client, payload, new)
@@ -257,15 +258,16 @@ def _start_dependants(hands: Hands) -> None:
 # The compose file
 
 
-def _mend(hands: Hands) -> None:
+def _made_by_compose(hands: Hands) -> dict[str, Any]:
+    """The old container, whose labels name the file."""
     with engine() as client:
-        found = inspect_container(client, hands.plan.container_id)
-    mending.mend(found, hands.plan.pinned, hands.plan.mounted, hands.run)
+        return inspect_container(client, hands.plan.container_id)
 
 
 def _unmend(hands: Hands) -> None:
-    if hands.plan.mending is not None:
-        mending.unmend(hands.plan.mending.path, hands.run)
+    facts = hands.journal.facts
+    if "mended_file" in facts:
+        mending.unmend(Path(facts["mended_file"]), hands.run, facts["text_before"], facts["text_after"])
 
 
 STEPS: dict[str, Act] = {
@@ -286,7 +288,11 @@ STEPS: dict[str, Act] = {
     ),
     "start replacement": Act(_start_replacement, _stop_replacement),
     "verify": Act(cutover.verify),
-    "mend compose file": Act(_mend, _unmend),
+    "mend compose file": Act(
+        lambda hands: mending.mend(_made_by_compose(hands), hands.plan.pinned, hands.run),
+        _unmend,
+        lambda hands: {**mending.prepare_mend(_made_by_compose(hands), hands.plan.pinned)},
+    ),
     "start dependants": Act(_start_dependants, _stop_dependants),
     "commit": Act(cutover.commit),
     "release restart policy": Act(lambda hands: _give_back(hands, hands.live)),

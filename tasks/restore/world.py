@@ -101,7 +101,7 @@ def _engine_side(
         pinned_cluster=_identifier(clusters, rules.volume),
         major=_major(client, container.image_id, clusters.get(mounted or "")),
         dependants=[_dependant(client, name) for name in rules.dependents],
-        mending=mending_of(found, rules.volume, mounted) if mounted != rules.volume else None,
+        mending=mending_of(found, rules.volume) if mounted != rules.volume else None,
         obstacles=_obstacles(client, found, container, volumes.get(rules.volume), rules),
         free_bytes=_free_bytes(client),
         keep_days=rules.keep_days,
