@@ -69,8 +69,3 @@ def _foreign(kept: Kept) -> str:
 
 def _time(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "-"
-
-
-def removed(name: str, target: str) -> None:
-    """That the volume is gone."""
-    Console(highlight=False, soft_wrap=True).print(f"Removed the kept volume {escape(name)} of {escape(target)}.")

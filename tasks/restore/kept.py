@@ -28,8 +28,9 @@ from tasks.errors import EngineError, Refused
 from tasks.models import Model
 from tasks.restore.counting import is_copy
 from tasks.restore.journal import active_path, interrupted
-from tasks.restore.only_copy import BACKUP_LABEL, NARROWED, Facts, Stored, only_copy
+from tasks.restore.only_copy import NARROWED, Facts, Stored, only_copy
 from tasks.restore.records import read_records
+from tasks.restore.steps import BACKUP_LABEL
 from tasks.storage.catalogue import Catalogue, Entry
 
 

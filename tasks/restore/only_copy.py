@@ -16,7 +16,6 @@ from tasks.containers.control_file import ControlFile
 from tasks.history.judge import lsn
 from tasks.models import Model
 
-BACKUP_LABEL = "io.rollcall.backup"  # on a staging volume: what it was rebuilt from
 NARROWED = "databases:"  # what an entry of a manifest's `omitted` begins with if databases were left out
 
 
@@ -137,15 +136,24 @@ def _nearest(cluster: ControlFile, facts: Facts) -> str:
     if not own:
         return f"none was taken of that cluster{silent}."
     last = max(own, key=lambda each: each.created_at)
-    kind = "quarantined" if last.quarantined else "one that leaves databases out" if last.narrowed else "good"
-    return f"the last one of that cluster, {last.id}, is {kind} and of {_time(last.created_at)}{silent}."
+    return f"the last one of that cluster, {last.id} of {_time(last.created_at)}, {_lack(last, cluster)}{silent}."
+
+
+def _lack(stored: Stored, cluster: ControlFile) -> str:
+    if stored.quarantined:
+        return "is quarantined"
+    if stored.narrowed:
+        return "leaves databases out"
+    if stored.created_at < cluster.changed_at:
+        return "was taken before its server stopped"
+    return "is not known to be of data that came from this volume"
 
 
 def _save(facts: Facts) -> str:
     """How to keep the rows all the same."""
     return (
         f" To keep its rows, make it live again and back that up: rollcall restore-volume {facts.target} --from-volume "
-        f"{facts.name}, then rollcall backup {facts.target}."
+        f"{facts.name}, then rollcall backup {facts.target}. To lose them, add --even-if-only-copy."
     )
 
 

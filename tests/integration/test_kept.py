@@ -1,5 +1,7 @@
 """Kept volumes on a real engine: listed with what lies in them, and removed only when nothing is lost by it."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,11 +26,12 @@ from tasks.errors import Busy, EngineError, Refused
 from tasks.restore.facts import Source
 from tasks.restore.journal import Event, Header, Journal
 from tasks.restore.kept import Kept, kept_volumes, remove_kept
-from tasks.restore.only_copy import BACKUP_LABEL
 from tasks.restore.plan import Plan
+from tasks.restore.steps import BACKUP_LABEL
 from tests.bed import images
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServer, PostgresServers
+from tests.bed.progress import ROOT
 from tests.bed.target import NAME, Target, target_for
 
 RUN = "20260201T120000Z-aaaaaa"
@@ -229,7 +232,7 @@ def test_the_only_copy_goes_only_when_a_person_says_so(own: Shelf) -> None:
     with pytest.raises(Refused, match=f"holds cluster {identifier} as it was at .* none was taken of that cluster"):
         own.remove()
     manifest = own.target.backup()
-    with pytest.raises(Refused, match=f"the last one of that cluster, {manifest.id}, is good and of"):
+    with pytest.raises(Refused, match=f"{manifest.id} of .* UTC, is not known to be of data that came from this"):
         own.remove()
     assert own.is_there()
     with pytest.raises(Refused, match="is kept until"):
@@ -327,3 +330,41 @@ def test_another_state_folder_s_volume_is_left_alone(make: Callable[..., Shelf],
     with pytest.raises(Refused, match="made by a Rollcall with another state folder"):
         shelf.remove(even_if_only_copy=True)
     assert shelf.is_there()
+
+
+@pytest.mark.slow
+def test_what_a_real_restore_put_aside_goes_once_it_was_live_again_and_backed_up(
+    postgres: PostgresServers, own_server: PostgresServer, tmp_path: Path, bed: Bed
+) -> None:
+    """Twice through the whole program: the first time away from the data, the second time back to it."""
+    target = target_for(own_server, tmp_path)
+    target.backup()
+    own_server.execute("DROP TABLE experts", "CREATE TABLE later AS SELECT 1 AS id")
+    old = str(own_server.value("SELECT system_identifier FROM pg_control_system()"))
+    try:
+        restore(target, "--backup", "latest")
+        (kept,) = kept_volumes(target.config, NAME)
+        assert kept.system_identifier == old
+        assert kept.in_use_by == []
+        with pytest.raises(Refused, match="no stored backup is known to hold every row of it"):
+            remove_kept(target.config, NAME, kept.name, NOW)
+        restore(target, "--from-volume", kept.name)
+        assert postgres.ready(own_server).value("SELECT count(*) FROM later") == 1
+        with pytest.raises(Refused, match="no stored backup is known to hold every row of it"):
+            remove_kept(target.config, NAME, kept.name, NOW)
+        assert not target.backup().quarantined
+        remove_kept(target.config, NAME, kept.name, NOW)
+        (second,) = kept_volumes(target.config, NAME)
+        assert second.system_identifier != old
+        with pytest.raises(Refused, match=r"the last one of that cluster, .* was taken before its server stopped"):
+            remove_kept(target.config, NAME, second.name, NOW)
+    finally:
+        for each in kept_volumes(target.config, NAME):
+            bed.client.api.remove_volume(each.name)
+
+
+def restore(target: Target, *source: str) -> None:
+    """`rollcall restore-volume`, approved."""
+    line = [sys.executable, "-m", "deployments", "restore-volume", NAME, *source, "--yes", "--config", str(target.file)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

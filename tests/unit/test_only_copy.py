@@ -77,6 +77,8 @@ ELSEWHERE = {
     "a good one among others": changed(LIVE_AGAIN, stored=[stored(id="X", quarantined=True), stored()]),
 }
 
+NOT_KNOWN = "[BX] of .* UTC, is not known to be of data that came from this volume"
+
 ONLY_COPY = {
     "no backup is there": (changed(LIVE_AGAIN, stored=[]), "none was taken of that cluster"),
     "backups are of another cluster": (
@@ -85,39 +87,42 @@ ONLY_COPY = {
     ),
     "the backup was taken before the server stopped": (
         facts(stored=[stored(created_at=STOPPED - MINUTE)], records=[PUT_ASIDE]),
-        "the last one of that cluster, B, is good and of 2026-02-01 11:59:30 UTC",
+        "the last one of that cluster, B of 2026-02-01 11:59:30 UTC, was taken before its server stopped",
     ),
     "the backup is of after the stop, but of whatever was mounted then": (
         facts(stored=[stored()], records=[PUT_ASIDE]),
-        "B, is good",
+        NOT_KNOWN,
     ),
-    "no record tells what was live": (facts(stored=[stored()]), "B, is good"),
-    "the backup is quarantined": (changed(LIVE_AGAIN, stored=[stored(quarantined=True)]), "B, is quarantined"),
+    "no record tells what was live": (facts(stored=[stored()]), NOT_KNOWN),
+    "the backup is quarantined": (
+        changed(LIVE_AGAIN, stored=[stored(quarantined=True)]),
+        "B of .*, is quarantined",
+    ),
     "databases were left out": (changed(LIVE_AGAIN, stored=[stored(narrowed=True)]), "leaves databases out"),
     "another copy of the same cluster was live": (
         changed(LIVE_AGAIN, records=[PUT_ASIDE, COPIED_ANOTHER]),
-        "B, is good",
+        NOT_KNOWN,
     ),
     "something else was made live before the backup": (
         changed(LIVE_AGAIN, records=[PUT_ASIDE, COPIED, FROM_BACKUP]),
-        "B, is good",
+        NOT_KNOWN,
     ),
     "the copy was made live only after the backup": (
         changed(LIVE_AGAIN, stored=[stored(created_at=STOPPED + DAY)]),
-        "B, is good",
+        NOT_KNOWN,
     ),
     "the copying restore was undone": (
         changed(LIVE_AGAIN, records=[PUT_ASIDE, COPIED.model_copy(update={"committed_at": None})]),
-        "B, is good",
+        NOT_KNOWN,
     ),
     "it was written to since it was copied": (
         changed(LIVE_AGAIN, clusters=[cluster(changed_at=STOPPED + DAY + MINUTE)]),
-        "B, is good",
+        NOT_KNOWN,
     ),
-    "the backup's cluster is behind": (changed(LIVE_AGAIN, stored=[stored(checkpoint_lsn="0/FFFFFFFF")]), "B, is good"),
+    "the backup's cluster is behind": (changed(LIVE_AGAIN, stored=[stored(checkpoint_lsn="0/FFFFFFFF")]), NOT_KNOWN),
     "the backup's cluster is on an older timeline": (
         changed(LIVE_AGAIN, clusters=[cluster(timeline=2)]),
-        "B, is good",
+        NOT_KNOWN,
     ),
     "its server was killed": (
         changed(LIVE_AGAIN, clusters=[cluster(state="in production")]),
@@ -128,7 +133,10 @@ ONLY_COPY = {
         changed(LIVE_AGAIN, clusters=[cluster(), cluster(system_identifier="7777")]),
         "holds cluster 7777 as it was at 2026-02-01 12:00:30 UTC",
     ),
-    "the backup it was rebuilt from is gone": (changed(UNDONE, stored=[stored(id="X")]), "X, is good"),
+    "the backup it was rebuilt from is gone": (
+        changed(UNDONE, stored=[stored(id="X")]),
+        NOT_KNOWN,
+    ),
     "it holds another cluster than was rebuilt": (
         changed(UNDONE, records=[REBUILT.model_copy(update={"rebuilt_cluster": "8000"})]),
         "none was taken",
@@ -170,7 +178,8 @@ def test_a_volume_whose_rows_may_be_nowhere_else_may_not(known: Facts, why: str)
     sentence = str(only_copy(known))
     assert sentence.startswith(f"The volume {NAME} holds cluster 7")
     assert sentence.endswith(
-        f"rollcall restore-volume knowledge_os --from-volume {NAME}, then rollcall backup knowledge_os."
+        f"rollcall restore-volume knowledge_os --from-volume {NAME}, then rollcall backup knowledge_os. "
+        "To lose them, add --even-if-only-copy."
     )
     assert re.search(why, sentence)
 
