@@ -1,0 +1,238 @@
+"""Re-create a container faithfully: the plan's pure parts under one name, and the engine's calls, one a step.
+
+Each step may be done twice. What the engine refuses becomes one sentence that names the container.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+
+import docker
+from docker.errors import APIError, NotFound
+
+from tasks.containers.difference import difference
+from tasks.containers.engine import inspect_container
+from tasks.containers.mounts import place, volumes_by_place
+from tasks.containers.payload import Payload, names_of, replacement
+from tasks.containers.refusals import blockers, reports
+from tasks.containers.volumes import find_volume
+from tasks.errors import ContainerMissing, EngineError
+
+LEAST_STOP_SECONDS = 60
+STOP_PATIENCE = 600.0  # seconds that the engine may take to answer, on top of the container's own time to stop
+ASK_EVERY = 0.2
+SETTLED = 1.0  # seconds that a container without a healthcheck must run: one that cannot work mostly ends at once
+NEVER = "0001-01-01T00:00:00Z"  # StartedAt of a container that never ran
+
+RestartPolicy = dict[str, Any]
+
+
+def create(client: docker.DockerClient, payload: Payload, name: str) -> str:
+    """Create, and do not start, the container `name`; return its id. It is connected to its first network only.
+
+    One that an interrupted call left is returned. Raise EngineError if a volume or network of the payload is not there
+    any more (the engine would silently make an empty volume), if the name is taken, or if the engine refuses.
+    """
+    _check_volumes(client, payload)
+    _check_networks(client, payload)
+    left = _left_over(client, payload, name)
+    if left is not None:
+        return left
+    with _refusing(f"The replacement of {payload.name} cannot be created"):
+        made: dict[str, Any] = client.api.create_container_from_config(  # type: ignore[no-untyped-call]
+            payload.body, name, platform=_platform(client, payload)
+        )
+    return str(made["Id"])
+
+
+def _check_volumes(client: docker.DockerClient, payload: Payload) -> None:
+    for volume in payload.volumes:
+        if find_volume(client, volume) is None:
+            raise EngineError(f"The volume {volume}, which {payload.name} needs, does not exist.")
+
+
+def _check_networks(client: docker.DockerClient, payload: Payload) -> None:
+    """A network that was removed and made again under the same name is another network."""
+    for name, network_id in payload.network_ids.items():
+        try:
+            found: dict[str, Any] = client.api.inspect_network(name)
+        except NotFound as error:
+            raise EngineError(f"The network {name} of {payload.name} does not exist any more.") from error
+        if found["Id"] != network_id:
+            raise EngineError(
+                f"The network {name} is not the one that {payload.name} is connected to, it only has its name; connect "
+                f"the container to it first: docker network disconnect -f {name} {payload.name}, then connect."
+            )
+
+
+def _left_over(client: docker.DockerClient, payload: Payload, name: str) -> str | None:
+    """The id of a container `name` that is this very replacement and never ran; None where the name is free."""
+    try:
+        found = inspect_container(client, name)
+    except ContainerMissing:
+        return None
+    mounted = {each["Name"] for each in volumes_by_place(found).values()}
+    same = found["Config"]["Image"] == payload.body["Image"] and mounted == set(payload.volumes)
+    if not same or found["State"]["StartedAt"] != NEVER:
+        raise EngineError(f"There is a container {name} already; it is left as it is. Remove or rename it.")
+    return str(found["Id"])
+
+
+def _platform(client: docker.DockerClient, payload: Payload) -> str | None:
+    """The image's platform where it is not the engine's own: a tag may name images of several."""
+    architecture = payload.platform.partition("/")[2]
+    return payload.platform if architecture not in ("", client.version().get("Arch")) else None
+
+
+def connect_networks(client: docker.DockerClient, payload: Payload, container_id: str) -> None:
+    """Connect the container to those networks of the payload that it is not connected to yet."""
+    connected = inspect_container(client, container_id)["NetworkSettings"]["Networks"] or {}
+    for name, asked in payload.networks.items():
+        if name not in connected:
+            with _refusing(f"The replacement of {payload.name} cannot be connected to the network {name}"):
+                client.api.connect_container_to_network(container_id, name, **_endpoint(asked))
+
+
+def _endpoint(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """An endpoint's settings as the library's keyword arguments."""
+    addresses = asked.get("IPAMConfig") or {}
+    links = [each.partition(":")[::2] for each in asked.get("Links") or []]
+    given = {
+        "ipv4_address": addresses.get("IPv4Address"),
+        "ipv6_address": addresses.get("IPv6Address"),
+        "link_local_ips": addresses.get("LinkLocalIPs"),
+        "aliases": asked.get("Aliases"),
+        "links": links,
+        "driver_opt": asked.get("DriverOpts"),
+    }
+    return {name: value for name, value in given.items() if value}
+
+
+def set_restart_policy(client: docker.DockerClient, container: str, policy: RestartPolicy) -> RestartPolicy:
+    """Give the container another restart policy and return its previous one, both as in HostConfig.RestartPolicy."""
+    found = inspect_container(client, container)
+    previous: RestartPolicy = _whole(found["HostConfig"].get("RestartPolicy") or {})
+    with _refusing(f"The restart policy of {_name(found)} cannot be set"):
+        client.api.update_container(found["Id"], restart_policy=cast("Any", _whole(policy)))
+    return previous
+
+
+def _whole(policy: RestartPolicy) -> RestartPolicy:
+    """An empty name means `no` at create, but `leave it as it is` at update."""
+    return {"Name": policy.get("Name") or "no", "MaximumRetryCount": policy.get("MaximumRetryCount") or 0}
+
+
+def stop(client: docker.DockerClient, container: str, timeout: int | None = None) -> None:
+    """Stop the container with its own signal; one that does not run is left so.
+
+    timeout: seconds until the engine kills it; None for the container's own, but at least 60: a server writes its last
+    checkpoint then.
+    """
+    found = inspect_container(client, container)
+    with _refusing(f"The container {_name(found)} cannot be stopped"):
+        client.api.stop(found["Id"], timeout=_stop_seconds(found) if timeout is None else timeout)
+
+
+def _stop_seconds(found: dict[str, Any]) -> int:
+    """Below zero means never to kill it: it stays so."""
+    own = int(found["Config"].get("StopTimeout") or 0)
+    return own if own < 0 else max(own, LEAST_STOP_SECONDS)
+
+
+def start(client: docker.DockerClient, container: str) -> None:
+    """Start the container; one that runs already is left so."""
+    found = inspect_container(client, container)
+    with _refusing(f"The container {_name(found)} cannot be started"):
+        client.api.start(found["Id"])
+
+
+def rename(client: docker.DockerClient, container_id: str, name: str) -> None:
+    """Call the container `name`, whatever it is called now."""
+    found = inspect_container(client, container_id)
+    if _name(found) == name:
+        return
+    with _refusing(f"The container {_name(found)} cannot be renamed to {name}"):
+        client.api.rename(found["Id"], name)
+
+
+def remove_created(client: docker.DockerClient, container: str) -> None:
+    """Remove a container that never ran, none of its volumes; one that is gone is fine.
+
+    Raise EngineError for one that ever ran: it may be the only one that knows its anonymous volumes.
+    """
+    try:
+        found = inspect_container(client, container)
+    except ContainerMissing:
+        return
+    if found["State"]["StartedAt"] != NEVER:
+        raise EngineError(f"The container {_name(found)} has run; it is not removed.")
+    with _refusing(f"The container {_name(found)} cannot be removed"):
+        try:
+            client.api.remove_container(found["Id"], v=False)
+        except NotFound:
+            return
+
+
+def wait_healthy(client: docker.DockerClient, container: str, deadline: float) -> None:
+    """Return once the container's healthcheck is green; where it has none, once it has run for a second on end.
+
+    Raise EngineError if it ends, or if that takes more than `deadline` seconds.
+    """
+    given_up = time.monotonic() + deadline
+    start, seen = "", 0.0
+    while True:
+        found = inspect_container(client, container)
+        state = found["State"]
+        if state["StartedAt"] != start:
+            start, seen = state["StartedAt"], time.monotonic()
+        settled = time.monotonic() - seen >= SETTLED
+        if state["Status"] == "running" and (_health(found) == "healthy" or (_health(found) == "none" and settled)):
+            return
+        if state["Status"] in ("exited", "dead"):
+            name = _name(found)
+            raise EngineError(f"The container {name} ended with exit code {state['ExitCode']}; see docker logs {name}.")
+        if time.monotonic() > given_up:
+            now = " and ".join(each for each in (state["Status"], _health(found)) if each != "none")
+            raise EngineError(f"The container {_name(found)} is still {now} {deadline:g} s after its start.")
+        time.sleep(ASK_EVERY)
+
+
+def _health(found: dict[str, Any]) -> str:
+    """What its healthcheck says; `none` where it has none."""
+    return (found["State"].get("Health") or {}).get("Status") or "none"
+
+
+def _name(found: dict[str, Any]) -> str:
+    return str(found["Name"]).lstrip("/")
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Turn the engine's refusal into a sentence. The request stays out of it: it may hold secrets."""
+    try:
+        yield
+    except APIError as error:
+        raise EngineError(f"{what}: {str(error.explanation or error).rstrip('.')}.") from None
+
+
+__all__ = [
+    "STOP_PATIENCE",
+    "Payload",
+    "blockers",
+    "connect_networks",
+    "create",
+    "difference",
+    "names_of",
+    "place",
+    "remove_created",
+    "rename",
+    "replacement",
+    "reports",
+    "set_restart_policy",
+    "start",
+    "stop",
+    "wait_healthy",
+]
