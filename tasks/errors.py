@@ -6,6 +6,8 @@ and nowhere else. `transient` says whether trying the same thing again may help:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class RollcallError(Exception):
     """Base of all: its text is shown to the user as it is."""
@@ -138,5 +140,13 @@ class RestoreFailed(RestoreError):
     """A backup or a volume could not be rebuilt on a scratch server."""
 
 
+class DoesNotRestore(RestoreFailed):
+    """PostgreSQL refused what the backup holds: that is the backup's failure, not the machine's."""
+
+
 class NotEqual(RestoreError):
-    """What was rebuilt is not what the manifest says, or nothing could be compared."""
+    """What was rebuilt is not what the manifest says, or nothing could be compared. differences: all of them."""
+
+    def __init__(self, message: str, differences: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.differences = list(differences)

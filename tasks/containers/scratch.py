@@ -1,170 +1,206 @@
-"""A scratch PostgreSQL server on a volume: no port, no network, no name; reached through a socket in a folder of ours.
+"""A scratch PostgreSQL server on a volume: reached by nobody but us, and nothing of what it was once told to do.
 
-Nothing of the image's or the data's own start-up takes effect: not the entry point with its init scripts, not the
-data's configuration files, not what archives, replicates, recovers to a target or runs jobs.
+It has no network; its one door is a socket in a folder of ours, whose parent only we may enter. It reads a
+configuration of its own: the old one may archive, replicate, recover to some point or run scheduled jobs, and none of
+that may happen to data that is being looked at.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
-import shlex
+import re
 import shutil
-import tarfile
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import docker
-from docker.errors import APIError, NotFound
+import psycopg
 from docker.types import Mount
-from docker.utils.socket import STDOUT, frames_iter
 
-from tasks.containers.engine import OUR_LABEL, shares_this_kernel
-from tasks.containers.leash import last_words
+from tasks.containers.engine import shares_this_kernel
+from tasks.containers.leashed import Leashed, ProgramFailed, leashed
+from tasks.containers.scratch_settings import PORT, configuration, is_full, last_reason, scratch_settings
+from tasks.containers.volumes import find_volume
 from tasks.errors import EngineError, RestoreFailed
 from tasks.models import Model
 
-START_SECONDS = 300.0
-STOP_SECONDS = 900
-ASK_EVERY = 0.1
-FEW_SECONDS = 120.0
+START_SECONDS = 3600.0
+PREPARING = ("CHOWN", "DAC_OVERRIDE", "FOWNER")
 
-# PostgreSQL documentation, Server Configuration. On the command line they win over postgresql.auto.conf, too. Numbers
-# are as large as any data may need in order to start: slots and prepared transactions are in the data itself.
-SETTINGS = {
-    "listen_addresses": "",
-    "unix_socket_directories": "/rollcall",
-    "hba_file": "/rollcall/pg_hba.conf",
-    "config_file": "/rollcall/postgresql.conf",
-    "ident_file": "/rollcall/pg_ident.conf",
-    "shared_preload_libraries": "",
-    "archive_mode": "off",
-    "archive_command": "",
-    "restore_command": "",
-    "primary_conninfo": "",
-    "wal_level": "logical",
-    "max_replication_slots": "100",
-    "max_prepared_transactions": "1000",
-    "max_locks_per_transaction": "1024",
-    "max_logical_replication_workers": "0",
-    "ssl": "off",
-    "logging_collector": "off",
-    "log_min_error_statement": "panic",
-    "log_statement": "none",
-    "huge_pages": "off",
-    "autovacuum": "off",
-    "fsync": "off",
-    "full_page_writes": "off",
-    "max_wal_size": "4GB",
-    "jit": "off",
-}
+# Every program in a scratch container speaks to this server and English.
+SURROUNDINGS = {"PGHOST": "/rollcall", "PGPORT": str(PORT), "LC_ALL": "C", "HOME": "/tmp"}  # noqa: S108
 
+# $1 PGDATA, $2 where the volume is mounted, $3 user, $4 group where the user is only a number.
 PREPARE = """
 set -e
-cd "$1"
-owner=$(id -u postgres):$(id -g postgres)
-mkdir -p "$2"
-folder=$2
-while :; do
-  chown "$owner" "$folder"
-  [ "$folder" = "$1" ] && break
-  folder=$(dirname "$folder")
-done
-chmod 0700 "$2"
-if [ -e "$2/standby.signal" ] || [ -e "$2/recovery.signal" ]; then echo "it is a standby or in recovery" >&2; exit 7; fi
+if [ -e "$1/PG_VERSION" ]; then stat -c %u:%g "$1"; exit; fi
+uid=$(id -u "$3" 2>/dev/null || echo "$3"); gid=$(id -g "$3" 2>/dev/null || echo "$4")
+mkdir -p "$1"
+place=$1
+while chown "$uid:$gid" "$place" && [ "$place" != "$2" ]; do place=${place%/*}; done
+chmod 0700 "$1"
+echo "$uid:$gid"
 """
+
+SUPERUSER = (
+    b"SELECT 'found ' || encode(textsend(rolname::text), 'hex') AS said FROM pg_authid "
+    b"WHERE rolsuper AND rolcanlogin ORDER BY oid <> 10, oid LIMIT 1\n"
+)
 
 
 class Place(Model):
-    """Where a volume is mounted, and where in it PGDATA lies, both as paths inside a container."""
+    """Where a container mounts a data volume, and where its PGDATA is: there or below."""
 
     destination: str
     pgdata: str
 
+    @property
+    def below(self) -> str:
+        """PGDATA within the volume: "" where it is the root. Raise EngineError where it is not on the volume."""
+        inside = PurePosixPath(self.pgdata)
+        if ".." in inside.parts or not self.destination or not inside.is_relative_to(self.destination):
+            raise EngineError(f"PGDATA ({self.pgdata}) is not on the volume that is mounted at {self.destination}.")
+        below = str(inside.relative_to(self.destination))
+        return "" if below == "." else below
+
 
 class Scratch:
-    """The running server. `socket` is its socket's folder: the host to connect to, as any role, without password."""
+    """A server that only we reach.
 
-    def __init__(self, client: docker.DockerClient, container_id: str, socket: Path, place: Place) -> None:
-        self._client, self._id, self.socket, self.place = client, container_id, socket, place
+    volume: what it runs on; socket: the folder of its socket; user: a superuser who may log in, without a password;
+    major: its version.
+    """
+
+    def __init__(self, box: Leashed, folder: Path, volume: str, place: Place, deadline: float) -> None:
+        self._box, self.volume, self._place, self._deadline = box, volume, place, deadline
+        self.socket, self.user, self.major = folder, "", 0
+        self._running = False
 
     def run(
-        self, command: Sequence[str], stdin: Iterable[bytes] | None = None, *, deadline: float = FEW_SECONDS
+        self,
+        command: Sequence[str],
+        stdin: Iterable[bytes] | None = None,
+        deadline: float = 60.0,
+        environment: Mapping[str, str] | None = None,
     ) -> str:
-        """Run a program beside the server and return what it printed. Raise RestoreFailed with its last words."""
-        api = self._client.api
-        started = api.exec_create(
-            self._id, list(command), stdin=stdin is not None, stdout=True, stderr=True, user="postgres"
-        )
-        stream = api.exec_start(started["Id"], socket=True)
-        line = getattr(stream, "_sock", stream)
-        watch = threading.Timer(deadline, _hang_up, [line])
-        watch.start()
+        """What a program in the server's container prints, run as the server's own user, with `stdin` streamed to it.
+
+        Raise ProgramFailed with its last words, RestoreFailed if the disk is full, the server has ended or `deadline`
+        seconds are over.
+        """
         try:
-            feeder = threading.Thread(target=_feed, args=(line, stdin), daemon=True)
-            feeder.start()
-            output, errors = _read(stream)
-            feeder.join()
-        except OSError as error:
-            raise RestoreFailed(f"{command[0]} did not end within {deadline:,.0f} s, or lost its server.") from error
-        finally:
-            watch.cancel()
-            stream.close()
-            line.close()
-        status = api.exec_inspect(started["Id"])["ExitCode"]
-        if status != 0:
-            raise RestoreFailed(f"{command[0]} failed (exit {status}): {last_words(errors).rstrip('.')}.")
-        return output
+            return self._box.run(command, stdin, deadline, {**SURROUNDINGS, **(environment or {})})
+        except ProgramFailed as error:
+            raise self._explained(error) from error
 
-    def put(self, files: Mapping[str, bytes]) -> None:
-        """Write files into PGDATA, owned by the server's user and readable by it alone."""
-        owner = [int(each) for each in self.run(["sh", "-c", "id -u; id -g"]).split()]
-        self._client.api.put_archive(self._id, self.place.pgdata, _archive(files, owner))
+    def _explained(self, error: ProgramFailed) -> RestoreFailed:
+        """What a failed program comes from, where that is known better than it says."""
+        log = self._log()
+        if is_full(f"{error.words}\n{log}"):
+            return RestoreFailed(
+                f"The disk that holds the volume {self.volume} is full: {error} Make room there, then try again."
+            )
+        if self._running and not self._answers():
+            return RestoreFailed(f"The scratch server on the volume {self.volume} has ended: {last_reason(log)}.")
+        return error
 
-    def stop(self) -> None:
-        """Shut the server down and see that it was clean. Raise RestoreFailed if it was not."""
-        self._client.api.stop(self._id, timeout=STOP_SECONDS)
-        state = self._client.api.inspect_container(self._id)["State"]
-        if state["ExitCode"] != 0:
-            raise RestoreFailed(f"The scratch server did not shut down cleanly: {_log_of(self._client, self._id)}")
+    def _log(self) -> str:
+        try:
+            return self._box.run(["tail", "-c", "4000", "/rollcall/log"])
+        except RestoreFailed:
+            return ""
 
-    def logs(self) -> str:
-        """The end of what it said."""
-        return _log_of(self._client, self._id)
+    def _answers(self) -> bool:
+        with contextlib.suppress(RestoreFailed):
+            self._box.run(["pg_ctl", "status", f"--pgdata={self._place.pgdata}"])
+            return True
+        return False
 
+    def control(self) -> dict[str, str]:
+        """What pg_controldata says, by its own names."""
+        lines = self.run(["pg_controldata", self._place.pgdata]).splitlines()
+        return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
-def _feed(line: Any, chunks: Iterable[bytes] | None) -> None:
-    with contextlib.suppress(OSError):
-        for chunk in chunks or ():
-            line.sendall(chunk)
-        line.shutdown(1)
+    def start(self, settings: Mapping[str, str]) -> None:
+        """Start the server and return once it answers. Raise RestoreFailed with its last words if it ends instead."""
+        text = configuration(scratch_settings(self.control(), settings, self.major))
+        _put(self.socket / "postgresql.conf", text)
+        self._move("postgresql.auto.conf", "rollcall.auto.conf")
+        self.user = self.user or self._superuser()
+        line = ["pg_ctl", "start", f"--pgdata={self._place.pgdata}", "--wait", f"--timeout={self._deadline:.0f}"]
+        try:
+            self.run([*line, "--log=/rollcall/log", "--options=-c config_file=/rollcall/postgresql.conf"],
+                     deadline=self._deadline + 30)  # fmt: skip
+        except ProgramFailed as error:
+            reason = last_reason(self._log()) or error.words
+            raise RestoreFailed(f"The scratch server on the volume {self.volume} does not start: {reason}.") from error
+        self._running = True
+        self._await_connection()
 
+    def _move(self, file: str, to: str) -> None:
+        """A server reads postgresql.auto.conf from PGDATA whatever else it is told: it must not be there."""
+        script = '[ ! -e "$1" ] || mv "$1" "$2"'
+        self.run(["sh", "-c", script, "sh", f"{self._place.pgdata}/{file}", f"{self._place.pgdata}/{to}"])
 
-def _read(stream: Any) -> tuple[str, str]:
-    output, errors = bytearray(), bytearray()
-    for kind, chunk in frames_iter(stream, tty=False):  # type: ignore[no-untyped-call]
-        (output if kind == STDOUT else errors).extend(chunk)
-    return output.decode(errors="replace"), errors.decode(errors="replace")
+    def _superuser(self) -> str:
+        """Who may log in as superuser, asked of a server in single-user mode, which asks nobody's name."""
+        line = ["postgres", "--single", "-D", self._place.pgdata, "-c", "config_file=/rollcall/postgresql.conf"]
+        try:
+            said = self.run([*line, "template1"], [SUPERUSER], self._deadline)
+        except ProgramFailed as error:
+            reason = last_reason(error.words)
+            raise RestoreFailed(f"The scratch server on the volume {self.volume} does not start: {reason}.") from error
+        found = re.search(r'"found ([0-9a-f]+)"', said)
+        if not found:
+            raise RestoreFailed(f"The cluster in the volume {self.volume} has no superuser who may log in.")
+        return bytes.fromhex(found[1]).decode(errors="replace")
 
+    def _await_connection(self) -> None:
+        given_up = time.monotonic() + 30
+        while True:
+            try:
+                psycopg.connect(
+                    host=str(self.socket), port=PORT, user=self.user, dbname="template1", connect_timeout=10
+                ).close()
+            except psycopg.OperationalError as error:
+                if time.monotonic() > given_up:
+                    said = " ".join(str(error).split())
+                    raise RestoreFailed(
+                        f"The scratch server on the volume {self.volume} takes no connection: {said}."
+                    ) from error
+                time.sleep(0.1)
+            else:
+                return
 
-def _hang_up(line: Any) -> None:
-    with contextlib.suppress(OSError):
-        line.shutdown(2)
+    def stop(self) -> dict[str, str]:
+        """Shut the server down and return what pg_controldata says then. Raise RestoreFailed if that was not clean."""
+        line = ["pg_ctl", "stop", f"--pgdata={self._place.pgdata}", "--mode=fast", "--wait"]
+        self.run([*line, f"--timeout={self._deadline:.0f}"], deadline=self._deadline + 30)
+        self._running = False
+        control = self.control()
+        if control.get("Database cluster state") != "shut down":
+            raise RestoreFailed(
+                f"The scratch server on the volume {self.volume} was not shut down cleanly "
+                f"({control.get('Database cluster state')}): {last_reason(self._log())}."
+            )
+        self._move("rollcall.auto.conf", "postgresql.auto.conf")
+        return control
 
+    def put_file(self, name: str, content: bytes) -> None:
+        """Write a file into PGDATA, or replace it: owned by the server's user and readable by nobody else."""
+        script = 'umask 077 && cat > "$1.new" && mv "$1.new" "$1"'
+        self.run(["sh", "-c", script, "sh", f"{self._place.pgdata}/{name}"], [content])
 
-def _archive(files: Mapping[str, bytes], owner: Sequence[int]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode, (entry.uid, entry.gid) = len(content), 0o600, owner
-            archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
+    def sync(self) -> None:
+        """Bring all that was written onto the disk: PGDATA, and the folders that lead to it."""
+        self.run(["initdb", "--sync-only", f"--pgdata={self._place.pgdata}"], deadline=self._deadline)
+        inside = PurePosixPath(self._place.pgdata)
+        above = [str(each) for each in inside.parents if each.is_relative_to(self._place.destination)]
+        if above:
+            self.run(["sync", *above], deadline=self._deadline)
 
 
 @contextmanager
@@ -175,175 +211,92 @@ def scratch_server(
     volume: str,
     place: Place,
     owner: str,
-    initdb: Sequence[str] | None = None,
-    binds: Mapping[Path, str] | None = None,
-    ready: Callable[[Path], bool],
+    major: int,
+    initdb: Sequence[str] | None,
+    superuser: str = "",
     settings: Mapping[str, str] | None = None,
+    archives: Path | None = None,
+    deadline: float = START_SECONDS,
 ) -> Iterator[Scratch]:
-    """A server of `image_id` on `volume`, initialised with `initdb`'s arguments where they are given.
+    """A started server of the image on `volume`; after the block its container is gone, and the volume stays.
 
-    ready: told the socket's folder, says whether the server takes connections. binds: folders of ours, by path, that
-    the server may read. settings: over the scratch server's own. Raise RestoreFailed if it ends or does not answer in
-    time, EngineError where the engine is not on this machine. Container and folder are gone after the block.
+    major: the version that the image must have. initdb: arguments for a new cluster with `superuser`; None: on the one
+    that is there. settings: what a session may depend on, such as its time zone. archives: a folder to be seen at
+    /archives. deadline: seconds for a start or a stop. Raise EngineError, RestoreFailed.
     """
+    below = place.below
     if not shares_this_kernel(client):
         raise EngineError(
-            "A scratch server can only be reached on the Docker engine's own machine; run this there, outside of any "
-            "container."
+            "A scratch server is reached by a socket in a folder of this machine: run this on the Docker engine's own "
+            "host, not from another machine or from inside a container."
         )
-    folder = Path(tempfile.mkdtemp(prefix="rollcall-"))
-    container_id = None
+    if find_volume(client, volume) is None:
+        raise EngineError(f"There is no volume {volume} to put a scratch server on.")
+    # The image may have something beside PGDATA for a new volume; PGDATA itself must be empty.
+    user = _prepare(client, image_id, volume, place, owner, no_copy=initdb is None or not below)
+    with _folder() as folder:
+        mounts = [Mount("/rollcall", str(folder), type="bind"), _mount(volume, place.destination, no_copy=True)]
+        if archives:
+            mounts.append(Mount("/archives", str(archives), type="bind", read_only=True))
+        with leashed(client, image_id=image_id, owner=owner, user=user, mounts=mounts) as box:
+            server = Scratch(box, folder, volume, place, deadline)
+            server.major = _version(server, major)
+            server.user = superuser
+            if initdb is not None:
+                server.run(["initdb", f"--pgdata={place.pgdata}", *initdb], deadline=deadline)
+            server.start(settings or {})
+            yield server
+
+
+def _prepare(
+    client: docker.DockerClient, image_id: str, volume: str, place: Place, owner: str, *, no_copy: bool
+) -> str:
+    """The `uid:gid` that PGDATA belongs to; where there is none yet, it is made for the image's own user."""
+    image = client.api.inspect_image(image_id)  # type: ignore[no-untyped-call]
+    given, _, group = (image["Config"].get("User") or "").partition(":")
+    user = "postgres" if given in ("", "0", "root") else given
+    mounts = [_mount(volume, place.destination, no_copy=no_copy)]
+    with leashed(client, image_id=image_id, owner=owner, user="0:0", mounts=mounts, capabilities=PREPARING) as box:
+        found = box.run(["sh", "-c", PREPARE, "sh", place.pgdata, place.destination, user, group or "0"]).strip()
+    if found.startswith("0:"):
+        raise RestoreFailed(f"PGDATA in the volume {volume} belongs to root, and PostgreSQL never runs as root.")
+    return found
+
+
+def _mount(volume: str, destination: str, *, no_copy: bool) -> Mount:
+    return Mount(destination, volume, type="volume", no_copy=no_copy)
+
+
+def _version(server: Scratch, major: int) -> int:
+    said = server.run(["postgres", "--version"]).strip()
+    found = re.search(r"\) (\d+)", said)
+    if not found or int(found[1]) != major:
+        raise RestoreFailed(f"The data is of PostgreSQL {major}, and the image runs {said}: it cannot be used for it.")
+    return major
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder for the server's socket that anybody may use who can get there: only we can. Raise EngineError."""
     try:
-        _prepare(client, image_id, volume, place, owner)
-        socket = _socket_folder(folder)
-        script = _script(place, initdb, {**SETTINGS, **(settings or {})})
-        mounts = {socket: "/rollcall", **(binds or {})}
-        container_id = _create(client, image_id, script, volume, place, owner, mounts)
-        client.api.start(container_id)
-        _await(client, container_id, socket, ready)
-        yield Scratch(client, container_id, socket, place)
+        outer = Path(tempfile.mkdtemp(prefix="rollcall-"))
+    except OSError as error:
+        raise EngineError(f"No folder can be made in the temporary folder: {error.strerror}. Check TMPDIR.") from error
+    try:
+        inner = outer / "socket"
+        # A path of a socket has at most 107 bytes (unix(7)).
+        if len(f"{inner}/.s.PGSQL.{PORT}".encode()) > 107:
+            raise EngineError(f"The path of the temporary folder, {outer.parent}, is too long for a socket in it.")
+        inner.mkdir()
+        inner.chmod(0o777)
+        _put(inner / "pg_hba.conf", "local all all trust\n")
+        _put(inner / "pg_ident.conf", "")
+        yield inner
     finally:
-        if container_id is not None:
-            with contextlib.suppress(APIError):
-                client.api.remove_container(container_id, force=True, v=False)
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(outer, ignore_errors=True)
 
 
-def _socket_folder(folder: Path) -> Path:
-    """The server's user must write there; only we pass through the folder above it."""
-    socket = folder / "s"
-    socket.mkdir()
-    (socket / "pg_hba.conf").write_text("local all all trust\n")
-    (socket / "pg_ident.conf").write_text("")
-    (socket / "postgresql.conf").write_text("# What counts is on the command line.\n")
-    socket.chmod(0o777)
-    return socket
-
-
-def _script(place: Place, initdb: Sequence[str] | None, settings: Mapping[str, str]) -> str:
-    given = " ".join(shlex.quote(f"--{name}={value}") for name, value in settings.items())
-    pgdata = shlex.quote(place.pgdata)
-    first = "" if initdb is None else f"initdb --pgdata={pgdata} {shlex.join(initdb)} >/dev/null || exit 8; "
-    return f"{first}exec postgres -D {pgdata} {given}"
-
-
-def _create(
-    client: docker.DockerClient,
-    image_id: str,
-    script: str,
-    volume: str,
-    place: Place,
-    owner: str,
-    binds: Mapping[Path, str],
-) -> str:
-    mounts = [Mount(place.destination, volume, type="volume")]
-    mounts += [Mount(inside, str(path), type="bind") for path, inside in binds.items()]
-    return _container(client, image_id, script, mounts, owner, place, user="postgres", capabilities=[])
-
-
-def _container(
-    client: docker.DockerClient,
-    image_id: str,
-    script: str,
-    mounts: Sequence[Mount],
-    owner: str,
-    place: Place,
-    *,
-    user: str,
-    capabilities: Sequence[str],
-    arguments: Sequence[str] = (),
-) -> str:
-    image: dict[str, Any] = client.api.inspect_image(image_id)  # type: ignore[no-untyped-call]
-    taken = {str(each["Target"]) for each in mounts}
-    others = {path: "size=64m" for path in image["Config"].get("Volumes") or {} if path not in taken}
-    made: dict[str, Any] = client.api.create_container(
-        image_id,
-        ["-c", script, "sh", *arguments],
-        entrypoint=["sh"],
-        user=user,
-        labels={OUR_LABEL: owner},
-        stop_signal="SIGINT",
-        environment={"PGDATA": place.pgdata},
-        host_config=client.api.create_host_config(
-            mounts=list(mounts),
-            network_mode="none",
-            tmpfs=others,
-            cap_drop=["ALL"],
-            cap_add=list(capabilities),
-            security_opt=["no-new-privileges"],
-            shm_size="256m",
-        ),
-    )
-    return str(made["Id"])
-
-
-def one_off(
-    client: docker.DockerClient,
-    image_id: str,
-    script: str,
-    mounts: Sequence[Mount],
-    owner: str,
-    place: Place,
-    *,
-    user: str = "root",
-    capabilities: Sequence[str] = (),
-    arguments: Sequence[str] = (),
-    deadline: float = FEW_SECONDS,
-) -> str:
-    """Run a script in a container of its own to its end and return what it printed.
-
-    Raise RestoreFailed with its last words, or if it takes more than `deadline` seconds.
-    """
-    made = _container(
-        client, image_id, script, mounts, owner, place, user=user, capabilities=capabilities, arguments=arguments
-    )
-    try:
-        client.api.start(made)
-        given_up = time.monotonic() + deadline
-        while client.api.inspect_container(made)["State"]["Running"]:
-            if time.monotonic() > given_up:
-                raise RestoreFailed(f"It did not end within {deadline:,.0f} s.")
-            time.sleep(ASK_EVERY)
-        status = client.api.inspect_container(made)["State"]["ExitCode"]
-        said = client.api.logs(made).decode(errors="replace")
-        if status != 0:
-            raise RestoreFailed(f"{last_words(said).rstrip('.')} (exit {status}).")
-        return said
-    finally:
-        with contextlib.suppress(NotFound, APIError):
-            client.api.remove_container(made, force=True, v=False)
-
-
-def _prepare(client: docker.DockerClient, image_id: str, volume: str, place: Place, owner: str) -> None:
-    """PGDATA in the volume, with the owner and rights that the server insists on."""
-    mounts = [Mount(place.destination, volume, type="volume")]
-    inside = str(PurePosixPath(place.pgdata))
-    try:
-        one_off(
-            client, image_id, PREPARE, mounts, owner, place,
-            capabilities=["CHOWN", "DAC_OVERRIDE", "FOWNER"], arguments=[place.destination, inside],
-        )  # fmt: skip
-    except RestoreFailed as error:
-        raise RestoreFailed(f"The volume {volume} cannot be made ready for a scratch server: {error}") from error
-
-
-def sync(client: docker.DockerClient, image_id: str, volume: str, place: Place, owner: str, deadline: float) -> None:
-    """Write all of PGDATA to the disk (initdb --sync-only): the scratch server did not. Raise RestoreFailed."""
-    mounts = [Mount(place.destination, volume, type="volume")]
-    script = f"exec initdb --sync-only --pgdata={shlex.quote(place.pgdata)}"
-    one_off(client, image_id, script, mounts, owner, place, user="postgres", deadline=deadline)
-
-
-def _await(client: docker.DockerClient, container_id: str, socket: Path, ready: Callable[[Path], bool]) -> None:
-    given_up = time.monotonic() + START_SECONDS
-    while not ready(socket):
-        state = client.api.inspect_container(container_id)["State"]
-        if not state["Running"]:
-            raise RestoreFailed(f"The scratch server does not start: {_log_of(client, container_id)}")
-        if time.monotonic() > given_up:
-            raise RestoreFailed(f"The scratch server does not answer within {START_SECONDS:,.0f} s.")
-        time.sleep(ASK_EVERY)
-
-
-def _log_of(client: docker.DockerClient, container_id: str) -> str:
-    return last_words(client.api.logs(container_id, tail=20).decode(errors="replace"))
+def _put(file: Path, text: str) -> None:
+    """A file that the server's user can read, whatever our umask is."""
+    file.write_text(text, encoding="utf-8")
+    file.chmod(0o644)

@@ -3,30 +3,83 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
 
-from tasks.models import Manifest
+from tasks.models import Manifest, Tally
 
 OLDEST_WITH_PROVIDER = 15
+MIB = 1 << 20
+
+# A session of ours is not to depend on what was set for its database or role: `ALTER DATABASE … SET
+# default_transaction_read_only = on`, `ALTER ROLE … SET role = …` would end a restore half-way.
+SESSION = {
+    "default_transaction_read_only": "off",
+    "session_replication_role": "origin",
+    "session_preload_libraries": "",
+    "role": "none",
+    "idle_session_timeout": "0",
+}
+
+# What the content of a materialised view, which a restore fills anew, or the outcome of a check may depend on.
+SESSION_SETTINGS = frozenset(
+    {
+        "timezone", "timezone_abbreviations", "datestyle", "intervalstyle", "lc_monetary", "lc_numeric", "lc_time",
+        "default_text_search_config", "extra_float_digits", "bytea_output", "xmlbinary", "xmloption",
+        "array_nulls", "quote_all_identifiers", "transform_null_equals", "backslash_quote",
+        "standard_conforming_strings", "default_toast_compression", "password_encryption",
+    }
+)  # fmt: skip
+
+# Extensions that exist only where their library was loaded at the server's start, and what keeps each one's own
+# processes from changing what is being rebuilt. Nothing else is preloaded.
+QUIET: dict[str, dict[str, str]] = {
+    "pg_cron": {
+        "cron.launch_active_jobs": "off",
+        "cron.use_background_workers": "off",
+        "cron.host": "/nowhere",
+        "cron.log_run": "off",
+    },
+    "timescaledb": {"timescaledb.max_background_workers": "0", "timescaledb.restoring": "on"},
+    "citus": {},
+    "pglogical": {},
+}
+
+# Settings that name a file which the server will not start without; a backup holds the four configuration files alone.
+NEEDED_FILES = {
+    "ssl_cert_file": "server.crt",
+    "ssl_key_file": "server.key",
+    "ssl_ca_file": "",
+    "ssl_crl_file": "",
+    "ssl_dh_params_file": "",
+}
+
+
+def major_of(server_version: str) -> int:
+    """`17` of `17.10 (Debian 17.10-1)`; 0 where it says none."""
+    found = re.match(r"\d+", server_version)
+    return int(found[0]) if found else 0
 
 
 def initdb_arguments(cluster: Mapping[str, Any], server_version: str) -> list[str]:
     """initdb's arguments for a cluster like the one that `cluster` of a manifest describes (read_cluster).
 
     Source: PostgreSQL documentation, initdb. Data checksums are said either way: PostgreSQL 18 has them on by default.
+    The other locale categories are those of configuration files; `C` is there in every image.
     """
-    major = int(server_version.partition(".")[0] or 0)
+    major = major_of(server_version)
     arguments = [f"--username={cluster['bootstrap_user']}", f"--encoding={cluster['encoding']}", "--no-sync"]
-    arguments += [f"--lc-collate={cluster['collate']}", f"--lc-ctype={cluster['ctype']}"]
+    arguments += ["--locale=C", f"--lc-collate={cluster['collate']}", f"--lc-ctype={cluster['ctype']}"]
     arguments += _provider(cluster) if major >= OLDEST_WITH_PROVIDER else []
     if cluster.get("data_checksums"):
         arguments.append("--data-checksums")
     elif major >= 18:
         arguments.append("--no-data-checksums")
     if cluster.get("wal_segment_size"):
-        arguments.append(f"--wal-segsize={int(cluster['wal_segment_size']) // (1 << 20)}")
-    return [*arguments, "--auth=trust"]
+        arguments.append(f"--wal-segsize={int(cluster['wal_segment_size']) // MIB}")
+    # Should the backup hold no pg_hba.conf, nobody gets in by mistake.
+    return [*arguments, "--auth-local=peer", "--auth-host=reject", "--no-instructions"]
 
 
 def _provider(cluster: Mapping[str, Any]) -> list[str]:
@@ -41,18 +94,42 @@ def _provider(cluster: Mapping[str, Any]) -> list[str]:
     return arguments
 
 
-def loadable_globals(script: str, bootstrap_user: str) -> str:
-    """A globals script for a cluster that initdb has just made: its superuser is there already."""
-    quoted = re.escape('"' + bootstrap_user.replace('"', '""') + '"')
-    plain = re.escape(bootstrap_user)
-    return re.sub(rf"^CREATE ROLE (?:{plain}|{quoted});\n", "", script, flags=re.MULTILINE)
+class Globals(NamedTuple):
+    """A globals script for a cluster that initdb has just made, and what is to be said when all is loaded."""
+
+    script: bytes
+    afterwards: bytes
+    tablespaces: list[str]
+
+
+def loadable_globals(script: bytes, bootstrap_user: str) -> Globals:
+    """The script without what cannot be said in the new cluster; `tablespaces`: folders that must be there for it.
+
+    The superuser of initdb is there already, and must be able to log in until all is loaded. \\restrict, which psql
+    knows only from some minor versions on, guards against commands for psql, which runs where it can do no harm.
+    """
+    # Byte for byte: the script is in the encoding of the cluster, and its keywords are ASCII in every one.
+    text = script.decode("latin-1")
+    user = bootstrap_user.encode().decode("latin-1")
+    quoted = '"' + user.replace('"', '""') + '"'
+    text = re.sub(r"^\\(un)?restrict [A-Za-z0-9]+\n", "", text, flags=re.MULTILINE)
+    afterwards = ""
+    found = re.search(rf"^CREATE ROLE ({re.escape(user)}|{re.escape(quoted)});\n", text, re.MULTILINE)
+    if found:
+        text = text[: found.start()] + text[found.end() :]
+        no_login = re.compile(rf"^(ALTER ROLE {re.escape(found[1])} WITH [A-Z ]*?)\bNOLOGIN\b", re.MULTILINE)
+        text, changed = no_login.subn(r"\1LOGIN", text, count=1)
+        afterwards = f"ALTER ROLE {found[1]} NOLOGIN;\n" if changed else ""
+    folders = re.findall(r"^CREATE TABLESPACE .* LOCATION '((?:[^']|'')+)';$", text, re.MULTILINE)
+    names = [each.replace("''", "'").encode("latin-1").decode(errors="surrogateescape") for each in folders]
+    return Globals(text.encode("latin-1"), afterwards.encode("latin-1"), names)
 
 
 def psql_command(user: str) -> list[str]:
-    """psql that reads a script and stops at its first error."""
+    """psql that reads a script and stops at its first error, which quotes no statement: one may hold a verifier."""
     return [
-        "psql", "--no-psqlrc", "--quiet", "--host=/rollcall", f"--username={user}", "--dbname=postgres",
-        "--set=ON_ERROR_STOP=1", "--file=-",
+        "psql", "--no-psqlrc", "--quiet", "--no-password", f"--username={user}", "--dbname=postgres",
+        "--set=ON_ERROR_STOP=1", "--set=VERBOSITY=terse", "--file=-",
     ]  # fmt: skip
 
 
@@ -64,7 +141,7 @@ def restore_command(database: str, archive: str, user: str, jobs: int) -> list[s
     """
     through = "template1" if database == "postgres" else "postgres"
     return [
-        "pg_restore", "--create", "--clean", "--if-exists", "--exit-on-error", f"--jobs={jobs}", "--host=/rollcall",
+        "pg_restore", "--create", "--clean", "--if-exists", "--exit-on-error", f"--jobs={jobs}", "--no-password",
         f"--username={user}", f"--dbname={through}", archive,
     ]  # fmt: skip
 
@@ -72,36 +149,103 @@ def restore_command(database: str, archive: str, user: str, jobs: int) -> list[s
 def analyze_command(user: str, jobs: int) -> list[str]:
     """Statistics for all databases: a dump holds none, and without them the first hour is slow."""
     return [
-        "vacuumdb", "--all", "--analyze-only", "--quiet", f"--jobs={jobs}", "--host=/rollcall",
+        "vacuumdb", "--all", "--analyze-only", "--quiet", f"--jobs={jobs}", "--no-password",
         f"--username={user}", "--maintenance-db=postgres",
     ]  # fmt: skip
 
 
-def preloaded(configurations: Sequence[str]) -> str:
-    """What `shared_preload_libraries` says in configuration files, the last one winning; empty if it says nothing.
-
-    Some extensions cannot be created without their library.
-    """
-    found = [
-        match.group(1)
-        for text in configurations
-        for match in re.finditer(r"^\s*shared_preload_libraries\s*=?\s*'([^']*)'", text, re.MULTILINE)
-    ]
-    return found[-1] if found else ""
+def session_environment(major: int) -> dict[str, str]:
+    """The environment of a program that connects: what a session of it has whatever its database or role says."""
+    known = {name: value for name, value in SESSION.items() if major >= 14 or name != "idle_session_timeout"}
+    return {"PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in known.items())}
 
 
-def cannot_be_rebuilt(manifest: Manifest) -> list[str]:
-    """Why a backup cannot be rebuilt in a volume alone, a sentence each; none if it can."""
-    reasons = []
+SETTING = re.compile(r"^\s*([A-Za-z_][\w.$]*)\s*(?:=\s*|\s+)('(?:[^'\\]|''|\\.)*'|[^\s#']+)", re.MULTILINE)
+
+
+def settings_in(texts: Iterable[str]) -> dict[str, str]:
+    """What configuration files set, by name in lower case; a later text wins. Included files are not followed."""
+    found: dict[str, str] = {}
+    for text in texts:
+        for name, value in SETTING.findall(text):
+            found[name.lower()] = re.sub(r"''|\\'", "'", value[1:-1]) if value.startswith("'") else value
+    return found
+
+
+def session_settings(settings: Mapping[str, str]) -> dict[str, str]:
+    """Those that a session's outcome may depend on: time zone, formats, and any that are the users' own (`app.x`)."""
+    return {
+        name: value
+        for name, value in settings.items()
+        if name in SESSION_SETTINGS or ("." in name and re.fullmatch(r"[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_.]*", name))
+    }
+
+
+def preloading(settings: Mapping[str, str], tallies: Iterable[Tally]) -> dict[str, str]:
+    """`shared_preload_libraries` with what the backup's extensions do not exist without, kept quiet; else nothing."""
+    present = {name for tally in tallies for name in tally.schema_objects if name.startswith("extension ")}
+    listed = [name.strip().strip('"') for name in settings.get("shared_preload_libraries", "").split(",")]
+    wanted = [name for name in listed if name in QUIET and f"extension {name}" in present]
+    quiet = {key: value for name in wanted for key, value in QUIET[name].items()}
+    return {"shared_preload_libraries": ",".join(wanted), **quiet} if wanted else {}
+
+
+def settings_notes(settings: Mapping[str, str], pgdata: str) -> list[str]:
+    """What a person should know of the configuration that comes back, a sentence each."""
+    notes = []
+    if settings.get("archive_mode", "off").lower() in ("on", "always", "true", "yes", "1"):
+        notes.append(
+            "The configuration archives WAL (archive_mode): the restored cluster is a new one, and needs a place of "
+            "its own for it."
+        )
+    if settings.get("ssl", "off").lower() in ("on", "true", "yes", "1"):
+        named = {settings.get(name, usual) for name, usual in NEEDED_FILES.items()}
+        lacking = sorted(each for each in named if each and PurePosixPath(pgdata, each).is_relative_to(pgdata))
+        if lacking:
+            notes.append(
+                f"The configuration uses TLS with {', '.join(lacking)} in PGDATA, and no backup holds these: put them "
+                "there, or the server will not start."
+            )
+    included = sorted({name for name in settings if name in ("include", "include_dir")})
+    if included:
+        notes.append(
+            f"The configuration reads further files ({', '.join(settings[name] for name in included)}), and no backup "
+            "holds these: put them there, or the server may not start."
+        )
+    return notes
+
+
+def cannot_be_rebuilt(manifest: Manifest, destination: str) -> list[str]:
+    """Why a backup cannot be rebuilt in a volume alone that is mounted at `destination`, a sentence each."""
+    backup, reasons = f"Backup {manifest.id}", []
     if manifest.method != "dump":
-        reasons.append(
-            f"Backup {manifest.id} was taken by the method {manifest.method}, which this version cannot load."
-        )
-    if tablespaces := manifest.cluster.get("tablespaces"):
-        reasons.append(
-            f"Backup {manifest.id} has tablespaces outside of its volume ({', '.join(sorted(tablespaces))}); restore "
-            "it by hand."
-        )
+        reasons.append(f"{backup} was taken by the method {manifest.method}, which this version cannot load.")
     if "bootstrap_user" not in manifest.cluster:
-        reasons.append(f"Backup {manifest.id} does not say how its cluster was initialised; restore it by hand.")
+        reasons.append(f"{backup} does not say how its cluster was initialised; restore it by hand.")
+    tablespaces: Mapping[str, str] = manifest.cluster.get("tablespaces") or {}
+    outside = sorted(name for name, place in tablespaces.items() if not _is_inside(place, destination))
+    if outside:
+        reasons.append(f"{backup} has tablespaces outside of its volume ({', '.join(outside)}); restore it by hand.")
+    if not any(each.role == "globals" for each in manifest.objects):
+        reasons.append(
+            f"{backup} holds no roles (roles: false in the configuration), so nobody could log in; restore it by hand."
+        )
+    dumped = {each.database for each in manifest.objects if each.role == "dump"}
+    undumped = sorted({manifest.database, *manifest.databases} - dumped)
+    if undumped:
+        reasons.append(f"{backup} lists no dump of {', '.join(undumped)}; use another one.")
     return reasons
+
+
+def _is_inside(place: str, destination: str) -> bool:
+    """An empty location is that of a tablespace within PGDATA itself."""
+    return not place or (".." not in PurePosixPath(place).parts and PurePosixPath(place).is_relative_to(destination))
+
+
+def configuration_in_pgdata(manifest: Manifest, names: Sequence[str]) -> list[str]:
+    """Those of the stored configuration files that were in PGDATA; all, where the manifest does not say."""
+    places: Mapping[str, str] = manifest.cluster.get("files") or {}
+    pgdata = manifest.identity.pgdata
+    return [
+        name for name in names if name not in places or not pgdata or str(PurePosixPath(places[name]).parent) == pgdata
+    ]

@@ -4,69 +4,135 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import zstandard
 
 from tasks.config import Config
-from tasks.errors import ObjectDamaged, RestoreFailed, StorageError
+from tasks.errors import ObjectDamaged, RestoreFailed, StorageError, StorageUnreachable
 from tasks.models import Manifest, Role, StoredObject
-from tasks.storage import Storage, open_storage
-from tasks.storage.contract import Stored, get_bytes
-from tasks.storage.readback import decompressed
+from tasks.storage import open_storage
+from tasks.storage.contract import Stored
 
 log = logging.getLogger("rollcall")
 
 
-def copies(manifest: Manifest, role: Role, storages: Sequence[str]) -> dict[str, list[StoredObject]]:
-    """The objects of a role by key, each with its copies in the order of `storages`."""
-    wanted = [each for each in manifest.objects if each.role == role and each.storage in storages]
-    ordered = sorted(wanted, key=lambda each: list(storages).index(each.storage))
-    return {key: [each for each in ordered if each.key == key] for key in dict.fromkeys(each.key for each in ordered)}
+class Fetched(NamedTuple):
+    """An object whose stored bytes lie in `file` and are those that the manifest lists."""
+
+    object: StoredObject
+    file: Path
+
+    @property
+    def name(self) -> str:
+        """Its name within the backup."""
+        return self.object.key.rpartition("/")[2]
 
 
-def small(config: Config, held: Sequence[StoredObject]) -> bytes:
-    """The content of an object that is stored as it is, from the first copy that is whole. Raise ObjectDamaged."""
-    found: list[bytes] = []
+def fetch(config: Config, manifest: Manifest, storages: Sequence[str], folder: Path) -> list[Fetched]:
+    """Copy every object of the backup into `folder`, each from the first of `storages` whose copy is whole.
 
-    def read(storage: Storage, each: StoredObject) -> None:
-        content = get_bytes(storage, each.key)
-        if Stored(len(content), hashlib.sha256(content).hexdigest()) != Stored(each.bytes, each.sha256):
-            raise ObjectDamaged(f"The object {each.key} in the storage {storage.name} is not what was stored.")
-        found.append(content)
-
-    _from_first_whole(config, held, read)
-    return found[-1]
-
-
-def unpack(config: Config, held: Sequence[StoredObject], file: Path) -> None:
-    """Unpack a compressed object into `file`, from the first copy that is whole: that is known when this returns.
-
-    Raise ObjectDamaged naming every storage if none is; RestoreFailed if the disk has no room.
+    Raise ObjectDamaged naming the object and what each storage has instead, StorageUnreachable where none could even
+    be asked, RestoreFailed where the folder's disk has no room.
     """
+    found = []
+    for number, copies in enumerate(copies_by_key(manifest, storages)):
+        file = folder / f"{number:04}.stored"
+        found.append(Fetched(_first_whole(config, copies, file), file))
+    return found
 
-    def write(storage: Storage, each: StoredObject) -> None:
+
+def copies_by_key(manifest: Manifest, storages: Sequence[str]) -> list[list[StoredObject]]:
+    """The copies of each object in the order of `storages` (pure)."""
+    rank = {name: place for place, name in enumerate(storages)}
+    copies: dict[str, list[StoredObject]] = {}
+    for each in manifest.objects:
+        copies.setdefault(each.key, []).append(each)
+    return [sorted((one for one in each if one.storage in rank), key=lambda one: rank[one.storage])
+            for each in copies.values()]  # fmt: skip
+
+
+def of_role(fetched: Sequence[Fetched], role: Role) -> list[Fetched]:
+    """Those of one role."""
+    return [each for each in fetched if each.object.role == role]
+
+
+def _first_whole(config: Config, copies: Sequence[StoredObject], file: Path) -> StoredObject:
+    met: list[StorageError] = []
+    for each in copies:
         try:
-            with file.open("wb") as target:
-                for chunk in decompressed(storage, each.key, Stored(each.bytes, each.sha256)):
-                    target.write(chunk)
-        except OSError as error:
-            raise RestoreFailed(f"{file.parent} cannot take the unpacked {each.key}: {error.strerror}.") from error
-
-    _from_first_whole(config, held, write)
-
-
-def _from_first_whole(
-    config: Config, held: Sequence[StoredObject], use: Callable[[Storage, StoredObject], None]
-) -> None:
-    """The first copy that can be read and is as it was stored."""
-    met: list[str] = []
-    for each in held:
-        try:
-            storage = open_storage(each.storage, config.storages[each.storage])
-            use(storage, each)
+            _copy(config, each, file)
         except StorageError as error:
-            log.warning("%s", error)
-            met.append(str(error))
+            log.warning("%s%s", error, " Another storage's copy is tried." if each is not copies[-1] else "")
+            met.append(error)
         else:
-            return
-    raise ObjectDamaged(f"No storage gives {held[0].key} as it was stored. {' '.join(met)}")
+            return each
+    return _none_is_whole(copies, met)
+
+
+def _none_is_whole(copies: Sequence[StoredObject], met: Sequence[StorageError]) -> StoredObject:
+    if not copies:
+        raise ObjectDamaged("No storage that is asked lists one of the backup's objects; use another backup.")
+    said = " ".join(f"{each.storage}: {error}" for each, error in zip(copies, met, strict=True))
+    unreachable = all(isinstance(error, StorageUnreachable) for error in met)
+    raise (StorageUnreachable if unreachable else ObjectDamaged)(
+        f"No storage gives {copies[0].key} as it was stored. {said}"
+    )
+
+
+def _copy(config: Config, each: StoredObject, file: Path) -> None:
+    """Copy it and compare size and SHA-256. Raise ObjectDamaged, StorageError, RestoreFailed."""
+    storage = open_storage(each.storage, config.storages[each.storage])
+    digest, size = hashlib.sha256(), 0
+    with storage.open(each.key) as chunks:
+        for chunk in _kept(chunks, file):
+            digest.update(chunk)
+            size += len(chunk)
+    found, expected = Stored(size, digest.hexdigest()), Stored(each.bytes, each.sha256)
+    if found != expected:
+        differs = f"its size is {size} bytes instead of {each.bytes}" if size != each.bytes else "its SHA-256 differs"
+        raise ObjectDamaged(
+            f"The object {each.key} in the storage {each.storage} is damaged ({differs}); check the storage."
+        )
+
+
+def _kept(chunks: Iterator[bytes], file: Path) -> Iterator[bytes]:
+    """The chunks, each written to `file` as it passes."""
+    try:
+        target = file.open("wb")
+    except OSError as error:
+        raise _no_room(file, error) from error
+    with target:
+        for chunk in chunks:
+            try:
+                target.write(chunk)
+                target.flush()
+            except OSError as error:
+                raise _no_room(file, error) from error
+            yield chunk
+
+
+def unpack(fetched: Fetched, file: Path) -> None:
+    """Unpack a fetched archive into `file`. Raise ObjectDamaged, RestoreFailed if the disk has no room."""
+    try:
+        with fetched.file.open("rb") as packed, file.open("wb") as target:
+            _, size = zstandard.ZstdDecompressor().copy_stream(packed, target)
+    except zstandard.ZstdError as error:
+        raise ObjectDamaged(
+            f"The object {fetched.object.key} is as it was stored, and no zstd frame: {error}."
+        ) from error
+    except OSError as error:
+        raise _no_room(file, error) from error
+    if fetched.object.raw_bytes not in (0, size):
+        raise ObjectDamaged(
+            f"The object {fetched.object.key} unpacks to {size} bytes instead of {fetched.object.raw_bytes}."
+        )
+
+
+def _no_room(file: Path, error: OSError) -> RestoreFailed:
+    return RestoreFailed(
+        f"The state folder cannot take what is fetched from the storages ({file.parent}: {error.strerror}); make room "
+        "there, or set `state` to a larger disk."
+    )

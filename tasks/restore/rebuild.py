@@ -5,49 +5,47 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import docker
-from docker.types import Mount
-
 from tasks.config import Config
-from tasks.containers.clusters import clusters_in
+from tasks.containers.copying import copy_volume
 from tasks.containers.engine import engine
-from tasks.containers.scratch import Place, Scratch, one_off, scratch_server, sync
-from tasks.containers.volumes import find_volume
+from tasks.containers.leashed import ProgramFailed
+from tasks.containers.scratch import Place, Scratch, scratch_server
+from tasks.containers.scratch_settings import PORT
 from tasks.databases import load
-from tasks.databases.connect import Login, connect, translated
-from tasks.databases.identity import databases, read_identity
+from tasks.databases.connect import Login, connect
+from tasks.databases.identity import databases
 from tasks.databases.tally import frozen
-from tasks.errors import DatabaseError, LoginRefused, RestoreFailed
+from tasks.errors import DoesNotRestore, LoginRefused, RestoreFailed
 from tasks.models import Manifest, Model, Tally
-from tasks.restore.compare import require_equal
-from tasks.restore.fetch import copies, small, unpack
+from tasks.restore.compare import refreshed, require_equal
+from tasks.restore.fetch import Fetched, fetch, of_role, unpack
 
 log = logging.getLogger("rollcall")
 
-ARCHIVES = "/rollcall-archives"  # where the scratch server sees our folder
-
-COPY = """
-set -e
-cd /source
-cp -a --sparse=always . "$1"/ 2>/dev/null || cp -a . "$1"/
-rm -f "$1/$2/postmaster.pid"
-"""
+ENGINE_SECONDS = 900.0  # for one call: a container is only gone once all that it wrote is
+MOST_JOBS = 4
+# A cluster that is loaded from scratch needs no WAL that anybody replays.
+FRESH = {"wal_level": "minimal"}
 
 
 class Rebuilt(Model):
-    """A cluster that stands in `volume`, shut down cleanly and on the disk. tallies: by database; timings: seconds."""
+    """A cluster that stands in `volume`, shut down cleanly and on the disk.
+
+    source: a backup's id or a volume's name; tallies: by database; timings: seconds by step; notes: what a person
+    should know of it, a sentence each.
+    """
 
     volume: str
     system_identifier: str
     tallies: dict[str, Tally]
     timings: dict[str, float]
     source: str
+    notes: list[str] = []
 
 
 class _Clock:
@@ -62,6 +60,31 @@ class _Clock:
         self.laps[step], self._since = round(now - self._since, 3), now
 
 
+class _Load:
+    """A backup on its way into a scratch server."""
+
+    def __init__(self, config: Config, target: str, manifest: Manifest, fetched: Sequence[Fetched]) -> None:
+        self.target, self.manifest, self.fetched = target, manifest, fetched
+        self.deadline = config.target(target).deadline
+        self.user = str(manifest.cluster["bootstrap_user"])
+        self.major = load.major_of(manifest.server_version)
+        self.tallies = {manifest.database: manifest.tally, **manifest.databases}
+        self.files = {each.name: each.file.read_bytes() for each in of_role(fetched, "config")}
+        # postgresql.auto.conf comes after postgresql.conf, and wins (PostgreSQL documentation, Setting Parameters).
+        texts = [self.files[name].decode(errors="replace") for name in ("postgresql.conf", "postgresql.auto.conf")
+                 if name in self.files]  # fmt: skip
+        self.settings = load.settings_in(texts)
+        self.globals = [
+            load.loadable_globals(each.file.read_bytes(), self.user) for each in of_role(fetched, "globals")
+        ]
+
+    @property
+    def scratch_settings(self) -> dict[str, str]:
+        """What the scratch server takes over of the old one's configuration."""
+        preloading = load.preloading(self.settings, self.tallies.values())
+        return {**load.session_settings(self.settings), **preloading, **FRESH}
+
+
 def rebuild_from_backup(
     config: Config,
     target: str,
@@ -71,180 +94,212 @@ def rebuild_from_backup(
     volume: str,
     image_id: str,
     place: Place,
-    owner: str = "",
+    owner: str | None = None,
 ) -> Rebuilt:
     """Make the backup's cluster again in the empty `volume`; prove it exactly equal to the manifest.
 
-    owner: what scratch containers are labelled with, by default the target's own.
-
-    Raise RestoreFailed, ObjectDamaged where no storage gives an object as it was stored, NotEqual where what was
-    rebuilt differs in anything. Scratch containers and unpacked archives are gone then; the volume is the caller's.
+    owner: labels the scratch containers, so that whoever holds its lock may sweep them; None: the target's own.
+    Raise ObjectDamaged where no storage gives an object as it was stored, StorageUnreachable, DoesNotRestore where
+    PostgreSQL refuses the backup, NotEqual where what was rebuilt differs in anything, and RestoreFailed for all else.
+    Scratch containers and fetched objects are gone then; the volume is the caller's.
     """
-    if reasons := load.cannot_be_rebuilt(manifest):
+    if reasons := load.cannot_be_rebuilt(manifest, place.destination):
         raise RestoreFailed(" ".join(reasons))
-    clock, user = _Clock(), str(manifest.cluster["bootstrap_user"])
-    owner = owner or config.owner(target)
-    settings = _settings_files(config, manifest, storages)
-    texts = [settings[name].decode(errors="replace") for name in sorted(settings, reverse=True)]
-    with engine(timeout=900) as client, _private_folder(config) as folder:
+    clock, owner = _Clock(), owner or config.owner(target)
+    with engine(timeout=ENGINE_SECONDS) as client, _private_folder(config, owner) as folder:
+        log.info("%s: fetching backup %s", target, manifest.id)
+        backup = _Load(config, target, manifest, fetch(config, manifest, storages, folder))
+        clock.lap("fetch")
+        archives = folder / "archives"
+        archives.mkdir()
+        archives.chmod(0o755)  # whatever our umask is; only we get past the folder above
         with scratch_server(
             client,
             image_id=image_id,
             volume=volume,
             place=place,
             owner=owner,
+            major=backup.major,
             initdb=load.initdb_arguments(manifest.cluster, manifest.server_version),
-            binds={folder: ARCHIVES},
-            ready=lambda socket: _answers(socket, user),
-            settings={"shared_preload_libraries": load.preloaded(texts)},
+            superuser=backup.user,
+            settings=backup.scratch_settings,
+            archives=archives,
+            deadline=backup.deadline,
         ) as server:
             clock.lap("start scratch server")
-            _load_roles(config, manifest, storages, server, user)
-            clock.lap("roles")
-            _load_databases(config, target, manifest, storages, server, folder)
-            clock.lap("load")
-            identifier, found = _tallies(config, target, server, user)
-            expected = {manifest.database: manifest.tally, **manifest.databases}
-            # initdb made `postgres`, whether or not the backup holds it.
-            tallies = {name: tally for name, tally in found.items() if name in expected or tally.counts}
-            require_equal(expected, tallies, f"backup {manifest.id}")
-            clock.lap("prove")
-            server.run(load.analyze_command(user, _jobs()), deadline=config.target(target).deadline)
-            server.put(settings)
-            server.stop()
-        sync(client, image_id, volume, place, owner, config.target(target).deadline)
-        clock.lap("analyze, shut down, sync")
-    return Rebuilt(volume=volume, system_identifier=identifier, tallies=tallies, timings=clock.laps, source=manifest.id)
+            return _bring_back(config, backup, server, archives, clock)
+
+
+def _bring_back(config: Config, backup: _Load, server: Scratch, archives: Path, clock: _Clock) -> Rebuilt:
+    """Everything of the backup into a server that is new; proven, shut down, on the disk."""
+    _load_roles(backup, server)
+    clock.lap("roles")
+    _load_databases(backup, server, archives)
+    clock.lap("load")
+    tallies = _tallies(config, backup.target, server, list(backup.tallies))
+    require_equal(backup.tallies, tallies, f"backup {backup.manifest.id}")
+    clock.lap("prove")
+    notes = _analyze(backup, server)
+    clock.lap("analyze")
+    control = _finish(backup, server)
+    clock.lap("shut down and sync")
+    notes += _notes(backup, tallies)
+    for note in notes:
+        log.warning("%s: %s", backup.target, note)
+    return Rebuilt(
+        volume=server.volume,
+        system_identifier=control["Database system identifier"],
+        tallies=tallies,
+        timings=clock.laps,
+        source=backup.manifest.id,
+        notes=notes,
+    )
+
+
+def _load_roles(backup: _Load, server: Scratch) -> None:
+    """Roles first, with their password verifiers: owners and grants need them."""
+    for script in backup.globals:
+        for folder in script.tablespaces:
+            server.run(["mkdir", "-p", "-m", "0700", folder])
+        _psql(backup, server, script.script)
+
+
+def _psql(backup: _Load, server: Scratch, script: bytes) -> None:
+    if not script:
+        return
+    try:
+        server.run(load.psql_command(backup.user), [script], backup.deadline, load.session_environment(backup.major))
+    except ProgramFailed as error:
+        raise DoesNotRestore(f"The roles of backup {backup.manifest.id} cannot be restored: {error.words}.") from error
+
+
+def _load_databases(backup: _Load, server: Scratch, archives: Path) -> None:
+    """Every database, one after the other: only one unpacked archive needs room at a time."""
+    dumps = of_role(backup.fetched, "dump")
+    for number, each in enumerate(dumps, 1):
+        name, archive = str(each.object.database), archives / "archive"
+        log.info("%s: database %d of %d, %s: unpacking", backup.target, number, len(dumps), name)
+        unpack(each, archive)
+        archive.chmod(0o644)  # The server's user reads it; nobody else passes through the folder above.
+        each.file.unlink()
+        log.info("%s: loading %s (%.0f MB)", backup.target, name, archive.stat().st_size / 1e6)
+        command = load.restore_command(name, "/archives/archive", backup.user, _jobs())
+        try:
+            server.run(command, None, backup.deadline, load.session_environment(backup.major))
+        except ProgramFailed as error:
+            raise DoesNotRestore(
+                f"The database {name} of backup {backup.manifest.id} cannot be restored: {error.words}."
+            ) from error
+        archive.unlink()
+
+
+def _analyze(backup: _Load, server: Scratch) -> list[str]:
+    """Statistics for the planner. Without them queries are slow and right, so a failure is only told."""
+    environment = load.session_environment(backup.major)
+    try:
+        server.run(load.analyze_command(backup.user, _jobs()), None, backup.deadline, environment)
+    except ProgramFailed as error:
+        return [f"Statistics could not be gathered, so queries may be slow until ANALYZE has run: {error.words}."]
+    return []
+
+
+def _finish(backup: _Load, server: Scratch) -> dict[str, str]:
+    """Last words, a clean end, the configuration, and all of it onto the disk."""
+    for script in backup.globals:
+        _psql(backup, server, script.afterwards)
+    control = server.stop()
+    for name in load.configuration_in_pgdata(backup.manifest, list(backup.files)):
+        server.put_file(name, backup.files[name])
+    server.sync()
+    return control
+
+
+def _notes(backup: _Load, tallies: dict[str, Tally]) -> list[str]:
+    notes = load.settings_notes(backup.settings, backup.manifest.identity.pgdata)
+    for name, expected in backup.tallies.items():
+        notes += [f"In {name} the materialised view {each}." for each in refreshed(expected, tallies[name])]
+    return notes
 
 
 def rebuild_from_volume(
-    config: Config, target: str, source: str, *, volume: str, image_id: str, place: Place
+    config: Config,
+    target: str,
+    source: str,
+    *,
+    volume: str,
+    image_id: str,
+    place: Place,
+    owner: str | None = None,
 ) -> Rebuilt:
-    """Copy the cluster of volume `source`, which is mounted read-only, into the empty `volume`; count what is in it.
+    """Copy the volume `source`, which is mounted read-only, into the empty `volume`; count what the cluster at `place`
+    in it holds, on a scratch server. One that was not shut down cleanly recovers in the copy.
 
-    A cluster that was not shut down cleanly recovers in the copy. Raise RestoreFailed, also while a running container
-    mounts the source: a copy of what is being written is none.
+    Raise RestoreFailed, also while a running container may write to the source: a copy of what is being written is
+    none; LoginRefused where it does not hold the target's database.
     """
-    clock, owner, rules = _Clock(), config.owner(target), config.target(target)
-    with engine(timeout=900) as client:
-        path = _path_in(client, source, image_id, owner)
-        inside = Place(destination=place.destination, pgdata=str(Path(place.destination) / path))
-        mounts = [
-            Mount("/source", source, type="volume", read_only=True, no_copy=True),
-            Mount(place.destination, volume, type="volume", no_copy=True),
-        ]
-        one_off(
-            client, image_id, COPY, mounts, owner, place,
-            capabilities=["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD"],
-            arguments=[place.destination, path or "."], deadline=rules.deadline,
-        )  # fmt: skip
+    clock, owner, rules = _Clock(), owner or config.owner(target), config.target(target)
+    with engine(timeout=ENGINE_SECONDS) as client:
+        log.info("%s: copying the volume %s", target, source)
+        major = copy_volume(
+            client, source=source, volume=volume, place=place, image_id=image_id, owner=owner, deadline=rules.deadline
+        )
         clock.lap("copy")
         with scratch_server(
             client,
             image_id=image_id,
             volume=volume,
-            place=inside,
+            place=place,
             owner=owner,
-            ready=lambda socket: _answers(socket, rules.user),
+            major=major,
+            initdb=None,
+            deadline=rules.deadline,
         ) as server:
             clock.lap("start scratch server")
-            identifier, tallies = _tallies(config, target, server, rules.user)
+            with connect(_login(server, "template1")) as connection:
+                names = databases(connection)
+            if rules.database not in names:
+                raise LoginRefused(f"In the volume {source} the database {rules.database!r} does not exist.")
+            tallies = _tallies(config, target, server, names)
             clock.lap("count")
-            server.stop()
-        sync(client, image_id, volume, inside, owner, rules.deadline)
-        clock.lap("shut down, sync")
+            control = server.stop()
+            server.sync()
+            clock.lap("shut down and sync")
+    identifier = control["Database system identifier"]
     return Rebuilt(volume=volume, system_identifier=identifier, tallies=tallies, timings=clock.laps, source=source)
 
 
-def _path_in(client: docker.DockerClient, source: str, image_id: str, owner: str) -> str:
-    """Where PGDATA is below the source volume's root. Raise RestoreFailed: no such volume, in use, or no cluster."""
-    volume = find_volume(client, source)
-    if volume is None:
-        raise RestoreFailed(f"There is no volume {source} on this engine.")
-    if users := [each.container for each in volume.users if each.running]:
-        raise RestoreFailed(f"The volume {source} is in use by {', '.join(users)}; stop that first.")
-    found = clusters_in(client, image_id, [source], owner)
-    if not found:
-        raise RestoreFailed(f"The volume {source} holds no PostgreSQL cluster.")
-    return found[0].path
+def _login(server: Scratch, database: str) -> Login:
+    return Login(str(server.socket), PORT, server.user, None, database)
 
 
-def _answers(socket: Path, user: str) -> bool:
-    """Whether the server takes connections; one that knows no such role does, and a later query says so."""
-    try:
-        connect(_login(socket, user, "template1"), timeout=5).close()
-    except LoginRefused:
-        return True
-    except DatabaseError:
-        return False
-    return True
-
-
-def _login(socket: Path, user: str, database: str) -> Login:
-    return Login(str(socket), 5432, user, None, database)
-
-
-def _tallies(config: Config, target: str, server: Scratch, user: str) -> tuple[str, dict[str, Tally]]:
-    """The cluster's system identifier, and the tally of every database that a backup of it would hold."""
+def _tallies(config: Config, target: str, server: Scratch, names: Sequence[str]) -> dict[str, Tally]:
+    """The tally of each of these databases. Raise DatabaseError."""
     rules = config.target(target)
-    login = _login(server.socket, user, rules.database)
-    with connect(login) as connection, translated("the rebuilt cluster", login=login):
-        identifier = read_identity(connection).system_identifier
-        names = databases(connection)
     tallies = {}
     for name in names:
         log.info("%s: counting %s in the scratch server", target, name)
-        with frozen(login.to(name), lock_wait=rules.lock_wait, deadline=rules.deadline) as instant:
+        with frozen(_login(server, name), lock_wait=rules.lock_wait, deadline=rules.deadline) as instant:
             tallies[name] = instant.tally()
-    return identifier, tallies
-
-
-def _settings_files(config: Config, manifest: Manifest, storages: Sequence[str]) -> dict[str, bytes]:
-    """The server's own configuration files by name."""
-    held = copies(manifest, "config", storages)
-    return {key.rpartition("/")[2]: small(config, each) for key, each in held.items()}
-
-
-def _load_roles(config: Config, manifest: Manifest, storages: Sequence[str], server: Scratch, user: str) -> None:
-    """Roles first, with their password verifiers: owners and grants need them."""
-    for held in copies(manifest, "globals", storages).values():
-        script = small(config, held).decode("utf-8")
-        server.run(load.psql_command(user), [load.loadable_globals(script, user).encode("utf-8")])
-
-
-def _load_databases(
-    config: Config, target: str, manifest: Manifest, storages: Sequence[str], server: Scratch, folder: Path
-) -> None:
-    """Every database, one after the other: only one unpacked archive needs room at a time."""
-    user = str(manifest.cluster["bootstrap_user"])
-    archive = folder / "archive"
-    for held in copies(manifest, "dump", storages).values():
-        database = str(held[0].database)
-        log.info("%s: unpacking %s (%.0f MB stored)", target, database, held[0].bytes / 1e6)
-        unpack(config, held, archive)
-        archive.chmod(0o644)  # The server's user reads it; nobody else passes through the folder above.
-        log.info("%s: loading %s (%.0f MB)", target, database, archive.stat().st_size / 1e6)
-        command = load.restore_command(database, f"{ARCHIVES}/{archive.name}", user, _jobs())
-        server.run(command, deadline=config.target(target).deadline)
-        archive.unlink()
+    return tallies
 
 
 def _jobs() -> int:
-    return max(1, os.cpu_count() or 1)
+    return max(1, min(MOST_JOBS, os.cpu_count() or 1))
 
 
 @contextmanager
-def _private_folder(config: Config) -> Iterator[Path]:
-    """A folder on the disk of `state` that only we reach from outside, gone after the block."""
+def _private_folder(config: Config, owner: str) -> Iterator[Path]:
+    """An empty folder on the disk of `state` that only we can enter, gone after the block.
+
+    It is named after `owner`, whose lock the caller holds: so what a killed run left is found, and removed.
+    """
+    folder = config.state / "rebuild" / owner
     try:
-        config.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        outer = Path(tempfile.mkdtemp(prefix="rebuild-", dir=config.state))
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, mode=0o700)
     except OSError as error:
-        raise RestoreFailed(f"The state folder {config.state} cannot be used: {error.strerror}.") from error
+        raise RestoreFailed(f"The folder {folder} cannot be made: {error.strerror}. Check `state`.") from error
     try:
-        inner = outer / "archives"
-        inner.mkdir(mode=0o755)
-        inner.chmod(0o755)
-        yield inner
+        yield folder
     finally:
-        shutil.rmtree(outer, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)

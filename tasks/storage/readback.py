@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import zstandard
 
 from tasks.errors import ObjectDamaged
-from tasks.storage.contract import Storage, Stored
+from tasks.storage.contract import Storage
 
 
 def read_back(storage: Storage, key: str, *, size: int, sha256: str) -> None:
@@ -27,19 +27,15 @@ def read_back(storage: Storage, key: str, *, size: int, sha256: str) -> None:
         raise _damaged(storage, key, f"its SHA-256 is {digest.hexdigest()} instead of {sha256}")
 
 
-def decompressed(storage: Storage, key: str, expected: Stored | None = None) -> Iterator[bytes]:
+def decompressed(storage: Storage, key: str) -> Iterator[bytes]:
     """Yield the unpacked content of a zstd object, in chunks of at most some MiB.
 
-    expected: what must be stored; whether it is, is known only once all is read. Raise ObjectDamaged if it is not, is
-    not zstd, fails its checksum, ends early or goes on after its end; ObjectMissing, StorageUnreachable. Close the
-    iterator if it is not read to its end.
+    Raise ObjectDamaged if it is not zstd, fails its checksum, ends early or goes on after its end;
+    ObjectMissing, StorageUnreachable. Close the iterator if it is not read to its end.
     """
     unpacker = zstandard.ZstdDecompressor().decompressobj(write_size=1 << 20)
-    digest, size = hashlib.sha256(), 0
     with storage.open(key) as chunks:
         for chunk in chunks:
-            digest.update(chunk)
-            size += len(chunk)
             if unpacker.eof:
                 raise _damaged(storage, key, "something follows the end of its zstd frame")
             try:
@@ -52,8 +48,6 @@ def decompressed(storage: Storage, key: str, expected: Stored | None = None) -> 
         raise _damaged(storage, key, "it ends in the middle of its zstd frame")
     if unpacker.unused_data:
         raise _damaged(storage, key, "something follows the end of its zstd frame")
-    if expected is not None and Stored(size, digest.hexdigest()) != expected:
-        raise _damaged(storage, key, f"its {size} bytes are not the {expected.bytes} bytes that were stored")
 
 
 def _damaged(storage: Storage, key: str, what: str) -> ObjectDamaged:

@@ -1,0 +1,240 @@
+"""A container that ends when we do, and programs run in it.
+
+Its first process waits for a line that never comes. When this process ends, however it ends, the kernel closes the
+connection that the line would come over: the wait ends, with it the container and every program in it, and the engine
+removes it. It has no network, no capability that is not asked for, and nothing writable but what is mounted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import docker
+import requests.exceptions
+from docker.errors import APIError, NotFound
+from docker.types import LogConfig, Mount
+from docker.utils.socket import STDOUT, frames_iter
+
+from tasks.containers.engine import OUR_LABEL
+from tasks.containers.leash import LAST_WORDS, last_words
+from tasks.errors import EngineError, RestoreFailed, RollcallError
+
+WAITING = "IFS= read -r end"
+
+
+class ProgramFailed(RestoreFailed):
+    """A program in the container did not exit with 0. words: its last ones, in one line."""
+
+    def __init__(self, message: str, words: str) -> None:
+        super().__init__(message)
+        self.words = words
+
+
+class Leashed:
+    """A running container of ours, and the line it hangs on."""
+
+    def __init__(self, client: docker.DockerClient, container_id: str, line: Any) -> None:
+        self._client, self._id, self._line = client, container_id, line
+
+    def run(
+        self,
+        command: Sequence[str],
+        stdin: Iterable[bytes] | None = None,
+        deadline: float = 60.0,
+        environment: Mapping[str, str] | None = None,
+        user: str = "",
+    ) -> str:
+        """What the program prints. stdin is streamed to it; after `deadline` seconds it is given up.
+
+        Raise ProgramFailed if it does not exit with 0, RestoreFailed if it is too late or was ended from outside, and
+        what `stdin` raises.
+        """
+        program = command[0]
+        try:
+            made = self._client.api.exec_create(
+                self._id, list(command), stdin=stdin is not None, environment=dict(environment or {}), user=user
+            )
+            conversation = _Conversation(self._client.api.exec_start(made["Id"], socket=True), deadline)
+            output, errors = conversation.carry_on(stdin)
+            status = self._status(made["Id"])
+        except APIError as error:
+            raise RestoreFailed(f"{program} cannot be run: the scratch container is gone ({_said(error)}).") from error
+        if conversation.late:
+            raise RestoreFailed(f"{program} did not end within {deadline:g} s; raise `deadline` if it needs longer.")
+        if status is None:
+            raise RestoreFailed(f"{program} was ended from outside: somebody, or the engine, ended its container.")
+        if status != 0:
+            words = last_words(errors or output).rstrip(".")
+            raise ProgramFailed(f"{program} failed (exit {status}): {words}.", words)
+        return output
+
+    def _status(self, exec_id: str) -> int | None:
+        """The exit status, which the engine may know a moment after the output's end; None if the program had none."""
+        given_up = time.monotonic() + 5
+        while True:
+            found = self._client.api.exec_inspect(exec_id)
+            if not found["Running"] or time.monotonic() > given_up:
+                return None if found["ExitCode"] is None else int(found["ExitCode"])
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        """End the container with all that runs in it, and wait until it is gone."""
+        _close(self._line)
+        _remove(self._client, self._id)
+
+
+class _Conversation:
+    """What goes to a program and what comes from it, until it ends or `deadline` seconds are over."""
+
+    def __init__(self, stream: Any, deadline: float) -> None:
+        self._stream = stream
+        self._socket = getattr(stream, "_sock", stream)
+        self._socket.settimeout(None)
+        self._failure: RollcallError | None = None
+        self.late = False
+        self._watch = threading.Timer(deadline, self._give_up)
+        self._watch.daemon = True
+
+    def carry_on(self, stdin: Iterable[bytes] | None) -> tuple[str, str]:
+        """Its standard output, and the end of its standard error. Raise what `stdin` raises."""
+        sender = threading.Thread(target=self._send, args=(stdin,), name="stdin", daemon=True)
+        self._watch.start()
+        sender.start()
+        try:
+            return self._listen()
+        finally:
+            self._watch.cancel()
+            self._hang_up()
+            sender.join()
+            _close(self._stream)
+            if self._failure:
+                raise self._failure
+
+    def _listen(self) -> tuple[str, str]:
+        output, errors = bytearray(), ""
+        with contextlib.suppress(OSError):
+            for kind, chunk in frames_iter(self._stream, tty=False):  # type: ignore[no-untyped-call]
+                if kind == STDOUT:
+                    output += chunk
+                else:
+                    errors = (errors + chunk.decode(errors="replace"))[-LAST_WORDS:]
+        return output.decode(errors="replace"), errors
+
+    def _send(self, chunks: Iterable[bytes] | None) -> None:
+        """A closed line is no error here: the program has ended, and its exit status says why."""
+        if chunks is None:
+            return
+        try:
+            for chunk in chunks:
+                self._socket.sendall(chunk)
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+        except RollcallError as error:
+            self._failure = error
+            self._hang_up()
+
+    def _give_up(self) -> None:
+        self.late = True
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def leashed(
+    client: docker.DockerClient,
+    *,
+    image_id: str,
+    owner: str,
+    user: str,
+    mounts: Sequence[Mount],
+    capabilities: Sequence[str] = (),
+) -> Iterator[Leashed]:
+    """A container of the image in which nothing runs but what is asked for; it is gone after the block.
+
+    user: `uid:gid` or a name; owner: its label, so that a sweep finds it. The image's entry point, and so its init
+    scripts, never run. Raise EngineError.
+    """
+    made: str | None = None
+    line: Any = None
+    try:
+        made = client.api.create_container(
+            image_id,
+            ["-c", WAITING],
+            entrypoint=["sh"],
+            name=f"rollcall-scratch-{secrets.token_hex(6)}",
+            stdin_open=True,
+            user=user,
+            labels={OUR_LABEL: owner},
+            host_config=_confined(client, image_id, mounts, capabilities),
+        )["Id"]
+        line = client.api.attach_socket(made, params={"stdin": 1, "stream": 1})
+        client.api.start(made)
+    except BaseException as error:
+        if line is not None:
+            _close(line)
+        _remove(client, made)
+        if isinstance(error, APIError):
+            raise EngineError(f"A scratch container cannot be started from {image_id}: {_said(error)}.") from error
+        raise
+    box = Leashed(client, made, line)
+    try:
+        yield box
+    finally:
+        box.close()
+
+
+def _confined(
+    client: docker.DockerClient, image_id: str, mounts: Sequence[Mount], capabilities: Sequence[str]
+) -> dict[str, Any]:
+    """No network, no way to more rights, and no anonymous volume for those that the image declares."""
+    image: dict[str, Any] = client.api.inspect_image(image_id)  # type: ignore[no-untyped-call]
+    taken = {str(each["Target"]) for each in mounts}
+    declared = {"/tmp", *(image["Config"].get("Volumes") or {})} - taken  # noqa: S108 - a place in the container
+    config: dict[str, Any] = client.api.create_host_config(
+        mounts=list(mounts),
+        tmpfs=dict.fromkeys(declared, "size=16m"),
+        network_mode="none",
+        read_only=True,
+        cap_drop=["ALL"],
+        cap_add=list(capabilities),
+        security_opt=["no-new-privileges"],
+        # For parallel index builds; the engine's 64 MiB end them with "could not resize shared memory segment".
+        shm_size="1g",
+        restart_policy={"Name": "no"},
+        log_config=LogConfig(type="none"),
+        auto_remove=True,
+    )
+    return config
+
+
+def _close(line: Any) -> None:
+    """Close a connection to the engine: the library's file, and the socket that is behind it."""
+    behind = getattr(line, "_sock", line)
+    for each in (line, behind):
+        with contextlib.suppress(OSError):
+            each.close()
+
+
+def _said(error: APIError) -> str:
+    return str(error.explanation or error).rstrip(".")
+
+
+def _remove(client: docker.DockerClient, container_id: str | None) -> None:
+    """Remove the container, which removes itself when it ends, and wait until it is gone."""
+    if container_id is None:
+        return
+    with contextlib.suppress(NotFound, APIError, requests.exceptions.RequestException):
+        client.api.remove_container(container_id, force=True)
+    with contextlib.suppress(NotFound, APIError, requests.exceptions.RequestException):
+        client.api.wait(container_id, timeout=30, condition="removed")
