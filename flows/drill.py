@@ -34,5 +34,5 @@ def drill(target: str, config: str | None = None, backup: str = "latest") -> Dri
         raise
     menu.report_drill(result)
     if not result.proven:
-        menu.tell_failure(settings, target, "drill", NotEqual(result.differences or "It is not proven."))
+        menu.tell_failure(settings, target, "drill", NotEqual(result.reason or "It is not proven."), recorded=True)
     return result

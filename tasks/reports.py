@@ -58,4 +58,4 @@ def report_drill(result: DrillResult) -> None:
     orchestration.publish(_key("drill", result.target), drill_markdown(result), words)
     resource = {"prefect.resource.id": f"rollcall.target.{result.target}", "prefect.resource.name": result.target}
     name = "rollcall.drill.proven" if result.proven else "rollcall.drill.not-proven"
-    orchestration.emit(name, resource, result.model_dump(mode="json", include={"backup", "rto_seconds", "differences"}))
+    orchestration.emit(name, resource, result.model_dump(mode="json", include={"backup", "rto_seconds", "reason"}))

@@ -80,10 +80,11 @@ def send(config: Config, message: Message) -> list[str]:
     return notify(config.notify, message, by_block)
 
 
-def tell_failure(config: Config, target: str, what: str, error: RollcallError) -> list[str]:
+def tell_failure(config: Config, target: str, what: str, error: RollcallError, *, recorded: bool = False) -> list[str]:
     """Say that a run of `what` did not come to its end; the same failure again only after the cool-down.
 
-    It is told even where the history cannot be used: that may be the very failure.
+    recorded: the run has put its end into the history itself. It is told even where the history cannot be used: that
+    may be the very failure.
     """
     event = failed_event(target, what, error)
     orchestration.emit(event.name, event.resource, event.payload)
@@ -93,6 +94,8 @@ def tell_failure(config: Config, target: str, what: str, error: RollcallError) -
     undelivered = send(config, compose_failure(target, what, error, now))
     for sentence in undelivered:
         log.warning("%s", sentence)
+    if recorded:
+        return undelivered
     run = Run(target=target, kind=what, started_at=now, ended_at=now, outcome="failed", message=str(error))
     try:
         with open_history(config.history) as history:

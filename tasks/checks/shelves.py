@@ -80,7 +80,8 @@ def _unproven(config: Config, target: str, found: Catalogue, first: datetime, no
     """`backup.unproven` where backups are old enough to have been drilled and no proof is young enough."""
     days = config.target(target).prove_every_days
     since = now - timedelta(days=days)
-    proofs = [each.proven_at for each in found.backups if each.proven_at is not None]
+    good = [each for each in found.backups if not each.manifest.quarantined]
+    proofs = [each.proven_at for each in good if each.proven_at is not None]
     if days == 0 or first > since or any(each > since for each in proofs):
         return []
     last = f"the last proof is of {max(proofs):%Y-%m-%d}" if proofs else "none was ever proven"

@@ -12,8 +12,8 @@ from pathlib import PurePosixPath
 
 from tasks.config import Config
 from tasks.containers.engine import engine, inspect_container
-from tasks.containers.images import LocalImages
-from tasks.containers.observe import read
+from tasks.containers.images import LocalImages, PostgresImage, read_image
+from tasks.containers.observe import Container, read
 from tasks.containers.programs import sweep_helpers
 from tasks.containers.scratch import Place
 from tasks.containers.volumes import (
@@ -25,14 +25,15 @@ from tasks.containers.volumes import (
     list_volumes,
     remove_ours,
 )
-from tasks.errors import ContainerMissing, EngineError, NotEqual, ObjectDamaged, RestoreFailed, StorageError
+from tasks.databases.load import major_of
+from tasks.errors import ContainerMissing, DoesNotRestore, EngineError, NotEqual, ObjectDamaged, StorageError
 from tasks.history.records import Run
 from tasks.history.store import open_history
 from tasks.models import Manifest, Model
 from tasks.restore.rebuild import Rebuilt, rebuild_from_backup
 from tasks.restore.source import backup_called, manifest_of
 from tasks.storage import open_storage
-from tasks.storage.catalogue import write_proof
+from tasks.storage.catalogue import read_manifest, write_proof
 
 log = logging.getLogger("rollcall")
 
@@ -40,16 +41,24 @@ STORY = "Made by a drill of {target}, which removes it; a drill that was killed 
 
 
 class DrillResult(Model):
-    """Whether a backup came back exactly as it was taken. rto_seconds: from the first byte to the last count."""
+    """Whether a backup came back exactly as it was taken.
+
+    reason: why it is not proven, in a sentence; differences: everything in which it is not what its manifest says.
+    rto_seconds: until the rebuilt cluster was proven and on the disk, or until that failed. rows: by database. notes:
+    what a person should know of it. storages: those that hold the proof.
+    """
 
     target: str
     backup: str
     proven: bool
     proven_at: datetime | None = None
-    differences: str | None = None
+    reason: str | None = None
+    differences: list[str] = []
     rto_seconds: float
     timings: dict[str, float] = {}
     rows: dict[str, int] = {}
+    tables: int = 0
+    notes: list[str] = []
     storages: list[str] = []
 
 
@@ -72,22 +81,29 @@ def sweep_drill(config: Config, target: str) -> None:
 def drill_backup(config: Config, target: str, wanted: str) -> DrillResult:
     """Prove one backup: `latest`, the newest good one, or an id. A backup that does not come back is a result, too.
 
-    Raise Refused where there is none of that name; EngineError, RestoreFailed where nothing could be tried.
+    Raise Refused where there is none of that name. What says nothing about the backup (a full disk, an engine or a
+    storage that does not answer) is raised as it is: EngineError, RestoreFailed, StorageUnreachable.
     """
     source = backup_called(config, target, wanted)
     manifest = manifest_of(config, target, source)
+    image_id, place = _like_the_container(config, target, manifest)
     started = time.monotonic()
     try:
         with _volume(config, target) as volume:
-            image_id, place = _like_the_container(config, target, manifest)
             built = rebuild_from_backup(
                 config, target, manifest, source.storages,
                 volume=volume, image_id=image_id, place=place, owner=owner_of(config, target),
             )  # fmt: skip
             seconds = round(time.monotonic() - started, 3)
-    except (NotEqual, ObjectDamaged, RestoreFailed) as error:
-        seconds = round(time.monotonic() - started, 3)
-        return DrillResult(target=target, backup=manifest.id, proven=False, differences=str(error), rto_seconds=seconds)
+    except (NotEqual, ObjectDamaged, DoesNotRestore) as error:
+        return DrillResult(
+            target=target,
+            backup=manifest.id,
+            proven=False,
+            reason=str(error),
+            differences=error.differences if isinstance(error, NotEqual) else [],
+            rto_seconds=round(time.monotonic() - started, 3),
+        )
     return _proven(config, target, manifest, source.storages, built, seconds)
 
 
@@ -98,7 +114,9 @@ def _proven(
     noted = []
     for name in storages:
         try:
-            write_proof(open_storage(name, config.storages[name]), target, manifest.id, now)
+            storage = open_storage(name, config.storages[name])
+            read_manifest(storage, target, manifest.id)  # Rotation may have removed the backup meanwhile.
+            write_proof(storage, target, manifest.id, now)
             noted.append(name)
         except StorageError as error:
             log.warning("The proof of %s could not be noted: %s", manifest.id, error)
@@ -110,6 +128,8 @@ def _proven(
         rto_seconds=seconds,
         timings=built.timings,
         rows={name: sum(tally.counts.values()) for name, tally in built.tallies.items()},
+        tables=sum(len(tally.counts) for tally in built.tallies.values()),
+        notes=built.notes,
         storages=noted,
     )
 
@@ -124,7 +144,7 @@ def remember_drill(config: Config, result: DrillResult, started_at: datetime) ->
         started_at=started_at,
         ended_at=datetime.now(UTC),
         outcome=outcome,
-        message=message if result.proven else f"{message}: {result.differences}",
+        message=message if result.proven else f"{message}: {result.reason}",
     )
     with open_history(config.history) as history:
         history.record_run(run)
@@ -149,19 +169,32 @@ def _volume(config: Config, target: str) -> Iterator[str]:
 
 
 def _like_the_container(config: Config, target: str, manifest: Manifest) -> tuple[str, Place]:
-    """The image and the place of PGDATA as in the target's container; without one, an image of the backup's version."""
-    rules = config.target(target)
-    major = manifest.server_version.partition(".")[0]
+    """The image and the place of PGDATA as in the target's container; where there is none, or it runs another major
+    version than the backup is of, those of an image of that version. Raise EngineError where there is none."""
+    rules, major = config.target(target), major_of(manifest.server_version)
     with engine() as client:
+        images = LocalImages(client, rules.container)
         try:
-            container = read(inspect_container(client, rules.container))
+            container: Container | None = read(inspect_container(client, rules.container))
         except ContainerMissing:
-            image = LocalImages(client, rules.container).of_major(major)
-            if image is None:
-                raise EngineError(f"No image of PostgreSQL {major} is on this engine; pull one first.") from None
-            inside = [each for each in image.volumes if PurePosixPath(image.pgdata).is_relative_to(each)]
-            return image.id, Place(destination=max(inside, key=len, default=image.pgdata), pgdata=image.pgdata)
+            container = None
+        own = read_image(client.api.inspect_image(container.image_id)) if container else None  # type: ignore[no-untyped-call]
+        if container and (own is None or own.major in ("", str(major))):
+            return container.image_id, _place_in(container, manifest)
+        image = images.of_major(str(major))
+    if image is None:
+        raise EngineError(f"No image of PostgreSQL {major} is on this Docker engine: pull one, then drill again.")
+    return image.id, _place_of(image)
+
+
+def _place_in(container: Container, manifest: Manifest) -> Place:
+    """Where the server itself said that its data is counts more than what the image's environment promises."""
     mount = container.data_mount
-    return container.image_id, Place(
-        destination=mount.destination if mount else container.pgdata, pgdata=container.pgdata
-    )
+    destination, told = mount.destination if mount else container.pgdata, manifest.identity.pgdata
+    below = bool(told) and PurePosixPath(told).is_relative_to(destination)
+    return Place(destination=destination, pgdata=told if below else container.pgdata)
+
+
+def _place_of(image: PostgresImage) -> Place:
+    inside = [each for each in image.volumes if PurePosixPath(image.pgdata).is_relative_to(each)]
+    return Place(destination=max(inside, key=len, default=image.pgdata), pgdata=image.pgdata)

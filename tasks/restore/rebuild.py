@@ -104,7 +104,7 @@ def rebuild_from_backup(
     Scratch containers and fetched objects are gone then; the volume is the caller's.
     """
     if reasons := load.cannot_be_rebuilt(manifest, place.destination):
-        raise RestoreFailed(" ".join(reasons))
+        raise DoesNotRestore(" ".join(reasons))
     clock, owner = _Clock(), owner or config.owner(target)
     with engine(timeout=ENGINE_SECONDS) as client, _private_folder(config, owner) as folder:
         log.info("%s: fetching backup %s", target, manifest.id)

@@ -169,12 +169,13 @@ def restored_lines(report: RestoreReport) -> list[str]:
 def drill_lines(result: DrillResult) -> list[str]:
     """What a drill found, a line each."""
     if not result.proven:
-        return [f"Backup {result.backup} is NOT proven: {result.differences}", f"Tried for {result.rto_seconds:.1f} s."]
+        return [f"Backup {result.backup} is NOT proven: {result.reason}", f"Tried for {result.rto_seconds:.1f} s."]
     rows = ", ".join(f"{name} {number:,}" for name, number in result.rows.items())
     return [
         f"Backup {result.backup} comes back exactly as it was taken (rows: {rows}).",
-        f"Measured RTO, from the first byte to the last count: {result.rto_seconds:.1f} s.",
+        f"Measured RTO, until it was proven and on the disk: {result.rto_seconds:.1f} s.",
         f"The proof is noted in {', '.join(result.storages) or 'no storage: none took the note'}.",
+        *result.notes,
     ]
 
 
