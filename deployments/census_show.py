@@ -63,12 +63,14 @@ def entry_document(entry: Entry) -> dict[str, Any]:
 def census(entries: Sequence[Entry], config: Config, target: str | None) -> None:
     """Where the data most likely is; a table of all clusters; what speaks for each."""
     console = Console(highlight=False, width=WIDTH, soft_wrap=True)
-    for name in targets_asked_for(config, target):
-        console.print(f"[bold]{escape(headline(entries, name))}[/]")
+    names = targets_asked_for(config, target)
+    for name in names:
+        about = f"{name}: " if len(names) > 1 else ""
+        console.print(f"[bold]{escape(about + headline(entries, name))}[/]")
     if not entries:
         return
-    names = ("", "volume", "PostgreSQL", "cluster", "last checkpoint", "size", "project", "created", "state")
-    table = Table(*names, box=None, pad_edge=True)
+    heads = ("", "volume", "PostgreSQL", "cluster", "last checkpoint", "size", "project", "created", "state")
+    table = Table(*heads, box=None, pad_edge=True)
     for each in entries:
         table.add_row(*map(escape, _row(each)))
     console.print(table)
@@ -93,24 +95,26 @@ def _row(entry: Entry) -> tuple[str, ...]:
 
 
 def _told(entry: Entry, config: Config, target: str | None) -> str:
-    """Rows, reasons and story of one cluster in a line."""
-    told = [_rows(entry, config, target), *entry.reasons]
+    """Reasons, rows and story of one cluster in a line."""
+    told = [*entry.reasons, _rows(entry, config, target)]
     if entry.kept:
         told.append(f"kept: {entry.kept}")
     return f"{entry.cluster.volume.name}: {'; '.join(told)}"
 
 
 def _rows(entry: Entry, config: Config, target: str | None) -> str:
-    """`85 experts and 26,337 knowledge_nodes (by a server on a copy)`; or why there are none."""
+    """How the rows were counted, or why not; and the rows, where no reason names them already."""
     counts = entry.counts
     if not counts:
         return entry.counted_how
+    if any(each.rows != "unknown" for each in entry.evidence):
+        return f"counted {entry.counted_how}"
     first = _configured(counts, config, target)
     others = sorted(counts.keys() - set(first), key=lambda name: (-counts[name], name))
     told = [*first, *others][:TOLD_TABLES]
     parts = [f"{counts[name]:,} {name.removeprefix('public.')}" for name in told]
     more = f" and {len(counts) - len(told)} more tables" if len(counts) > len(told) else ""
-    return f"{', '.join(parts)}{more} ({entry.counted_how})"
+    return f"it holds {', '.join(parts)}{more}, counted {entry.counted_how}"
 
 
 def _configured(counts: dict[str, int], config: Config, target: str | None) -> list[str]:

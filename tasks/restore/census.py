@@ -158,12 +158,12 @@ def headline(entries: Sequence[Entry], target: str) -> str:
     known.sort(key=lambda pair: key(pair[0].cluster, pair[1]), reverse=True)
     best, evidence = known[0]
     if evidence.convinces:
-        return f"The data of {target} is most likely in {best.where}, because {_because(best, evidence)}."
+        return f"Your data is most likely in {best.where}, because {_because(best, evidence)}."
     nearest = f"{best.where}: {joined([*evidence.speaks_for, *evidence.speaks_against]) or 'nothing is known of it'}"
     other = next((pair for pair in known if pair[1].convinces), None)
     if other is not None:
-        return f"{nearest}. The data of {target} is rather in {other[0].where}, because {_because(*other)}."
-    return f"No volume convinces as that of {target}. The nearest is {nearest}.{_uncounted(entries)}"
+        return f"{nearest}. Your data is rather in {other[0].where}, because {_because(*other)}."
+    return f"No volume convinces as the one with your data. The nearest is {nearest}.{_uncounted(entries)}"
 
 
 def _because(best: Entry, evidence: Evidence) -> str:

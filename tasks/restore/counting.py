@@ -115,7 +115,7 @@ def _of_server(rules: Target, container: Container, cluster: ClusterVolume) -> C
     if seen.identity.system_identifier != cluster.control.system_identifier:
         raise EngineError(f"at {seen.way.host}:{seen.way.port} another cluster answers")
     log.info("Counting the rows of %s in %s, asked of %s", rules.database, cluster.volume.name, container.name)
-    return Counted(counts=take_tally(rules, seen).counts, how=f"asked of the running server in {container.name}")
+    return Counted(counts=take_tally(rules, seen).counts, how=f"by the running server in {container.name}")
 
 
 def _of_a_copy(

@@ -198,9 +198,9 @@ def test_the_rows_are_counted_wherever_they_can_be(found: dict[str, Entry], scen
         scene.locked.volume: None,
     }
     assert found[scene.right].counted_how == "by a server on a copy"
-    assert found[scene.wrong].counted_how.startswith("asked of the running server in knowledge-postgres")
+    assert found[scene.wrong].counted_how.startswith("by the running server in knowledge-postgres")
     assert found[scene.other.volume].counts is not None
-    assert found[scene.other.volume].counted_how == f"asked of the running server in {scene.other.container}"
+    assert found[scene.other.volume].counted_how == f"by the running server in {scene.other.container}"
 
 
 def test_a_server_that_refuses_our_login_is_told_of(found: dict[str, Entry], scene: Scene) -> None:
@@ -239,7 +239,7 @@ def test_the_right_one_comes_first_and_the_line_for_people_says_why(entries: lis
     assert [each.cluster.volume.name for each in entries[:2]] == [scene.right, scene.kept]
     assert [each.rank for each in entries] == list(range(1, len(entries) + 1))
     assert headline(entries, NAME) == (
-        f"The data of {NAME} is most likely in {scene.right}, because its system identifier is the pinned one, "
+        f"Your data is most likely in {scene.right}, because its system identifier is the pinned one, "
         "it holds 85 of 85 experts and 26,337 of 26,337 knowledge_nodes and its name is the pinned one."
     )
 
@@ -307,16 +307,20 @@ def test_copies_that_killed_runs_left_are_taken_away_and_never_listed(bed: Bed, 
         bed.remove_volume(others)
 
 
-def test_with_several_targets_each_has_its_own_line(scene: Scene) -> None:
+def test_with_several_targets_each_has_its_own_line(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     config = scene.target.config
     other = config.targets[NAME].model_copy(update={"volume": scene.anonymous})
     both = config.model_copy(update={"targets": config.targets | {"other": other}})
 
     entries = census(both, None)
 
-    assert headline(entries, NAME).startswith(f"The data of {NAME} is most likely in {scene.right}, because its system")
-    assert headline(entries, "other").startswith("No volume convinces as that of other. The nearest is ")
+    assert headline(entries, NAME).startswith(f"Your data is most likely in {scene.right}, because its system")
+    assert headline(entries, "other").startswith("No volume convinces as the one with your data. The nearest is ")
     assert f"{scene.anonymous}: its name is the pinned one" in headline(entries, "other")
+    census_show.census(entries, both, None)
+    assert capsys.readouterr().out.startswith(
+        f"{NAME}: {headline(entries, NAME)}\nother: {headline(entries, 'other')}\n"
+    )
     assert {each.counted_how for each in entries} == {"not counted: name a target to have its tables counted"}
 
 
@@ -436,9 +440,10 @@ def test_people_read_a_table_and_programs_one_document(
     census_show.census_document(entries, config, NAME)
     document = json.loads(capsys.readouterr().out)
 
-    assert text.startswith(f"The data of {NAME} is most likely in {scene.right}, because ")
+    assert text.startswith(f"Your data is most likely in {scene.right}, because ")
     assert all(volume in text for volume in scene.clusters)
-    assert f" 1  {scene.right}: 85 experts, 26,337 knowledge_nodes (by a server on a copy); its system" in text
+    assert f" 1  {scene.right}: its system identifier is the pinned one; it holds 85 of 85 experts and " in text
+    assert "; its name is the pinned one; counted by a server on a copy\n" in text
     assert f"kept: {STORY}" in text
     first = document["entries"][0]
     assert first["volume"] == scene.right

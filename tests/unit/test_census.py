@@ -110,7 +110,7 @@ def test_a_copy_is_mounted_where_the_image_expects_its_volume(
 def entries_of(*found: tuple[ClusterVolume, dict[str, int] | None], known: Expected | None = None) -> list[Entry]:
     """Ranked entries for clusters with their rows."""
     wanted = [known or expected()]
-    return ranked([entry(each, Counted(counts=counts, how="asked"), wanted) for each, counts in found])
+    return ranked([entry(each, Counted(counts=counts, how="by a test"), wanted) for each, counts in found])
 
 
 def test_the_incident_is_told_in_one_line() -> None:
@@ -118,7 +118,7 @@ def test_the_incident_is_told_in_one_line() -> None:
 
     assert [(each.rank, each.cluster.volume.name) for each in entries] == [(1, "right"), (2, "os_data")]
     assert headline(entries, TARGET) == (
-        "The data of knowledge_os is most likely in right, because its system identifier is the pinned one, it holds "
+        "Your data is most likely in right, because its system identifier is the pinned one, it holds "
         "85 of 85 experts and 26,337 of 26,337 knowledge_nodes and its name is the pinned one."
     )
 
@@ -128,7 +128,7 @@ def test_the_pinned_cluster_without_its_rows_does_not_hide_where_the_rows_are() 
 
     assert headline(entries, TARGET) == (
         "right: its system identifier is the pinned one, its name is the pinned one and it holds 1 of 85 experts and "
-        "27 of 26,337 knowledge_nodes. The data of knowledge_os is rather in copy, because it holds 85 of 85 experts "
+        "27 of 26,337 knowledge_nodes. Your data is rather in copy, because it holds 85 of 85 experts "
         f"and 26,337 of 26,337 knowledge_nodes; though its system identifier is {OTHER}, and {PINNED} is pinned."
     )
 
@@ -142,8 +142,8 @@ def test_where_nothing_convinces_it_says_so() -> None:
     entries = entries_of((cluster("right", OTHER), None), (cluster("old", OTHER), EMPTY))
 
     assert headline(entries, TARGET) == (
-        "No volume convinces as that of knowledge_os. The nearest is right: its name is the pinned one and its system "
-        f"identifier is {OTHER}, and {PINNED} is pinned. The rows of 1 of 2 were not counted."
+        "No volume convinces as the one with your data. The nearest is right: its name is the pinned one and its "
+        f"system identifier is {OTHER}, and {PINNED} is pinned. The rows of 1 of 2 were not counted."
     )
 
 
@@ -179,12 +179,22 @@ def config() -> Config:
 
 def test_a_name_with_markup_in_it_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     odd = labelled(cluster("right", PINNED), **{RUN_LABEL: "r", STORY_LABEL: "[bold]kept[/]"})
-    rows = FULL | {'"[red]"."x"': 3, "public.more": 2}
-    census_show.census(entries_of((odd, rows)), config(), TARGET)
+    nothing_expected = Expected(TARGET, expected().rules.model_copy(update={"tables": {}}))
+    rows = FULL | {'"[red]"."x"': 30000, "public.more": 2}
+    census_show.census(entries_of((odd, rows), known=nothing_expected), config(), TARGET)
 
-    text = capsys.readouterr().out
-    assert ' 1  right: 85 experts, 26,337 knowledge_nodes, 3 "[red]"."x" and 1 more tables (asked); its system' in text
-    assert text.rstrip().endswith("kept: [bold]kept[/]")
+    line = (
+        'right: its name is the pinned one; it holds 85 experts, 26,337 knowledge_nodes, 30,000 "[red]"."x" and 1 more '
+        "tables, counted by a test; kept: [bold]kept[/]"
+    )
+    assert f" 1  {line}\n" in capsys.readouterr().out
+
+
+def test_rows_that_a_reason_names_are_not_named_again(capsys: pytest.CaptureFixture[str]) -> None:
+    census_show.census(entries_of((cluster("right", PINNED), FULL)), config(), TARGET)
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.count("26,337") == 2
+    assert line.endswith("; its name is the pinned one; counted by a test")
 
 
 def test_an_empty_census_prints_its_one_line_and_an_empty_document(capsys: pytest.CaptureFixture[str]) -> None:
