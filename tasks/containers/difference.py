@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tasks.containers.mounts import binds_of, place, structures_of
-from tasks.containers.networks import endpoints, first_network
+from tasks.containers.networks import endpoints, network_mode
 from tasks.containers.payload import SHORT, links_of
 
 TOP = ("Image", "Path", "Args", "Driver", "Platform", "AppArmorProfile")
@@ -34,7 +34,7 @@ MAY_BE_SHOWN = (
     "HostConfig.VolumesFrom",
 )
 OPTIONS = ".DriverConfig.Options."  # a network file system's password may be among them
-NOTHING: tuple[Any, ...] = (None, "", [], {}, 0, False)
+NOTHING: tuple[Any, ...] = (None, "", [], {})
 LEFT_OUT = ("Binds", "Mounts", "Links", "ContainerIDFile")
 
 
@@ -50,7 +50,7 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Nothing asked for reads back as null, as an empty value, or not at all, by who asked."""
+    """What was not asked for reads back as null, as empty, or not at all. Zero and false can be asked for."""
     return bool(one == other) or (_is_nothing(one) and _is_nothing(other))
 
 
@@ -72,7 +72,7 @@ def _only_in(one: Any, other: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "none" if _is_nothing(value) and not isinstance(value, bool | int) else str(value)
+    return "none" if _is_nothing(value) else str(value)
 
 
 def _facts(found: dict[str, Any]) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _host_config(found: dict[str, Any]) -> dict[str, Any]:
     policy = host.get("RestartPolicy") or {}
     # A name that was not given means the same as `no`.
     host["RestartPolicy"] = {"MaximumRetryCount": 0, **policy, "Name": policy.get("Name") or "no"}
-    host["NetworkMode"] = first_network(found)[0]
+    host["NetworkMode"] = network_mode(found)
     host["Links"] = sorted(links_of(found))
     return host
 

@@ -37,20 +37,23 @@ def _asked_for(network: str, endpoint: dict[str, Any], container_id: str) -> dic
     return kept
 
 
-def first_network(found: dict[str, Any]) -> tuple[str, list[str]]:
-    """NetworkMode with a network by its name, and a sentence where that had to be another one.
-
-    A container may have left the network that it was made with.
-    """
+def network_mode(found: dict[str, Any]) -> str:
+    """NetworkMode with a network by its name, where it was given by its id."""
     mode = str(found["HostConfig"].get("NetworkMode") or "default")
     networks = found["NetworkSettings"].get("Networks") or {}
-    if alone(mode) or (default_bridge(mode) and "bridge" in networks) or mode in networks:
-        return mode, []
-    for name, each in networks.items():
-        if (each.get("NetworkID") or "").startswith(mode):
-            return name, []
+    by_id = (name for name, each in networks.items() if (each.get("NetworkID") or "").startswith(mode))
+    return mode if alone(mode) or default_bridge(mode) or mode in networks else next(by_id, mode)
+
+
+def first_network(found: dict[str, Any]) -> tuple[str, list[str]]:
+    """The network to be named at create, and a sentence where it is not the one that the container was made with.
+
+    A container may have left that one.
+    """
+    mode = network_mode(found)
+    networks = found["NetworkSettings"].get("Networks") or {}
     first = next(iter(networks), None)
-    if first is None:
+    if first is None or alone(mode) or mode in networks or (default_bridge(mode) and "bridge" in networks):
         return mode, []
     return first, [f"The network {mode} that it was made with is not connected any more; {first} comes first now."]
 

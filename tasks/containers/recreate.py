@@ -17,7 +17,7 @@ from tasks.containers.difference import difference
 from tasks.containers.engine import inspect_container
 from tasks.containers.mounts import place, volumes_by_place
 from tasks.containers.payload import Payload, names_of, replacement
-from tasks.containers.refusals import blockers, reports
+from tasks.containers.refusals import blockers, lost_files, reports
 from tasks.containers.volumes import find_volume
 from tasks.errors import ContainerMissing, EngineError
 
@@ -225,6 +225,7 @@ __all__ = [
     "connect_networks",
     "create",
     "difference",
+    "lost_files",
     "names_of",
     "place",
     "remove_created",

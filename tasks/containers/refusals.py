@@ -19,7 +19,11 @@ ORCHESTRATORS = {
 NAMESPACES = {"NetworkMode": "network", "PidMode": "process", "IpcMode": "memory"}
 
 # Written anew by the engine and by the server at each start.
-NEVER_KEPT = ("/run", "/var/run", "/tmp", "/dev", "/proc", "/sys", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf")  # noqa: S108 - only compared with
+MADE_BY_THE_ENGINE = ("/.dockerenv", "/sbin/docker-init", "/usr/sbin/docker-init")
+NEVER_KEPT = (
+    *("/run", "/var/run", "/tmp", "/dev", "/proc", "/sys"),  # noqa: S108 - only compared with
+    *("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", *MADE_BY_THE_ENGINE),
+)
 
 CHANGED, MOST_NAMED = 0, 5
 
@@ -69,7 +73,9 @@ def _about_data(found: dict[str, Any], container: Container, others: Sequence[di
     """PGDATA must be on a volume of the container's own, and on the whole of it."""
     mount = container.data_mount
     if mount is None or mount.volume is None:
-        kind = {"bind": "a folder of the host", "tmpfs": "memory"}.get(mount.kind if mount else "", "its own layer")
+        memory = _is_in(container.pgdata, list(found["HostConfig"].get("Tmpfs") or {}))
+        kinds = {"bind": "a folder of the host", "tmpfs": "memory"}
+        kind = "memory" if memory else kinds.get(mount.kind if mount else "", "its own layer")
         yield (
             f"The data of {container.name} ({container.pgdata}) is on no Docker volume ({kind}); move it to a volume "
             "first, then pin that."
@@ -132,10 +138,11 @@ def reports(found: dict[str, Any], diff: Sequence[dict[str, Any]]) -> list[str]:
 
     diff: the engine's list of changes in the container's own layer (Docker Engine API, ContainerChanges).
     """
-    return [*_lost_files(found, diff), *_other_ports(found)]
+    return [*lost_files(found, diff), *_other_ports(found)]
 
 
-def _lost_files(found: dict[str, Any], diff: Sequence[dict[str, Any]]) -> Iterator[str]:
+def lost_files(found: dict[str, Any], diff: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """What was written inside the container and on no volume, in a sentence; nothing where nothing was."""
     mounted = [each["Destination"] for each in found["Mounts"]] + list(found["HostConfig"].get("Tmpfs") or {})
     paths = {each["Path"]: each["Kind"] for each in diff}
     parents = {str(parent) for path in paths for parent in PurePosixPath(path).parents}

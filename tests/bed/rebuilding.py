@@ -5,7 +5,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import docker
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container
 
 from tasks.containers import recreate
 from tests.bed.labels import LABEL, Bed
@@ -75,10 +76,21 @@ def nothing_left(bed: Bed) -> Iterator[None]:
     finally:
         for container in bed.client.containers.list(all=True, filters=_ours(bed)):
             if container.id not in before:
-                container.remove(force=True, v=True)
+                _remove(container)
         for thing in [*bed.client.volumes.list(filters=_ours(bed)), *bed.client.networks.list(filters=_ours(bed))]:
             if thing.id not in before:
                 thing.remove()
+
+
+def _remove(container: Container) -> None:
+    """Remove it; one that was started with --rm may be removing itself."""
+    with suppress(NotFound):
+        container.stop(timeout=0)
+    try:
+        container.remove(force=True, v=True)
+    except APIError as error:
+        if error.status_code not in (404, 409):
+            raise
 
 
 def _ours(bed: Bed) -> dict[str, Any]:

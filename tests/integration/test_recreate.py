@@ -17,7 +17,7 @@ from tests.bed import images
 from tests.bed.compose import answers_query, compose_project
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServers
-from tests.bed.rebuilding import data_mount, nothing_left, recreate_on
+from tests.bed.rebuilding import data_mount, inspect_all, nothing_left, recreate_on
 
 DATA = "/var/lib/postgresql/data"
 RUNS = ["bash", "-c", "trap 'exit 0' INT TERM QUIT; sleep infinity & wait"]
@@ -208,6 +208,7 @@ SHAPES = [
         "the first network was left",
         before=networks,
         after=leave_first,
+        more=["HostConfig.NetworkMode: {first} → {joined}"],
     ),
     Shape("a network by its id", before=network_by_id),
     Shape("published ports", arguments=["-p", "127.0.0.1:5999:5432", "-p", "127.0.0.1:0:5433/udp", "-p", "5434"]),
@@ -260,9 +261,14 @@ def test_only_the_data_volume_differs(stage: Stage, shape: Shape) -> None:
     found = recreate.difference(old, new)
     print(json.dumps({shape.name: found}, indent=1, ensure_ascii=False))
     expected = [f"Mounts.{DATA}.volume: {wrong} → {stage.pinned}"]
-    expected += [each.format(run=stage.bed.run_id) for each in shape.more]
+    expected += [each.format(run=stage.bed.run_id, **networks_of(old)) for each in shape.more]
     assert sorted(found) == sorted(expected)
     assert volumes_of(new) == volumes_of(old) - {wrong} | {stage.pinned}
+
+
+def networks_of(found: dict[str, Any]) -> dict[str, str]:
+    """The network that it was made with, and the one it is connected to."""
+    return {"first": found["HostConfig"]["NetworkMode"], "joined": next(iter(found["NetworkSettings"]["Networks"]))}
 
 
 def volumes_of(found: dict[str, Any]) -> set[str]:
@@ -515,3 +521,57 @@ def test_a_container_that_ends_or_never_gets_healthy_is_not_waited_for_in_vain(s
     ill = stage.run("--network", "none", "--health-cmd", "false", "--health-interval", "1s", "--health-retries", "1")
     with pytest.raises(EngineError, match=r"is still running and (starting|unhealthy) 2 s after"):
         recreate.wait_healthy(stage.client, ill, 2)
+
+
+# What stands against it, as the engine tells it
+
+
+def test_others_that_a_re_creation_would_break_are_seen(stage: Stage) -> None:
+    stage.run("--init", "-v", f"{stage.wrong}:{DATA}", "--ipc", "shareable", name=stage.name)
+    stage.run("--network", f"container:{stage.name}", "--ipc", f"container:{stage.name}")
+    stage.run("--volumes-from", stage.name)
+    stage.run("--link", f"{stage.name}:db")
+    user = stage.run("-v", f"{stage.pinned}:/backup:ro")
+
+    said = recreate.blockers(stage.inspect(), inspect_all(stage.client), stage.pinned)
+
+    reasons = ["the network namespace", "the memory namespace", "--volumes-from", "--link", f"in use by {user}"]
+    assert sorted(each for each in reasons if any(each in sentence for sentence in said)) == sorted(reasons)
+    assert len(said) == len(reasons)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--rm"], "was started with --rm"),
+        (["-v", "/tmp:{data}"], "a folder of the host"),
+        (["--tmpfs", "{data}"], "memory"),
+        (["--mount", "type=tmpfs,target={data}"], "memory"),
+        (["-e", "PGDATA=/opt/data"], "its own layer"),
+    ],
+)
+def test_a_container_that_cannot_be_re_created_is_seen(stage: Stage, arguments: list[str], sentence: str) -> None:
+    stage.run("--init", *(each.format(data=DATA) for each in arguments), name=stage.name)
+
+    (said,) = recreate.blockers(stage.inspect(), inspect_all(stage.client))
+
+    assert sentence in said
+
+
+def test_a_paused_container_is_seen(plain: Stage) -> None:
+    plain.client.api.pause(plain.name)
+    assert recreate.blockers(plain.inspect(), inspect_all(plain.client)) == [
+        f"The container {plain.name} is paused; docker unpause, stop or start it first."
+    ]
+    plain.client.api.unpause(plain.name)
+
+
+def test_files_that_only_the_container_holds_are_told(plain: Stage) -> None:
+    assert recreate.reports(plain.inspect(), plain.client.api.diff(plain.name)) == []
+    plain.write("/opt/by-hand", "x")
+    plain.write(f"{DATA}/on-the-volume", "x")
+    plain.write("/run/passing", "x")
+
+    (said,) = recreate.reports(plain.inspect(), plain.client.api.diff(plain.name))
+
+    assert "not in the new one: /opt/by-hand; they stay in the old container" in said
