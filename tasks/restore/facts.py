@@ -90,6 +90,7 @@ class World(Model):
     roles: list[str] | None = None
     dependants: list[Dependant] = []
     mending: Mending | None = None
+    by_compose: bool = False
     obstacles: list[str] = []
     notes: list[str] = []
     free_bytes: int | None = None

@@ -186,7 +186,7 @@ def steps(plan: Plan, world: World) -> list[Step]:
     if plan.rebuilds:
         chosen.append(_rebuild(plan))
     if plan.reattaches:
-        chosen += _reattach(plan)
+        chosen += _reattach(plan, world)
     else:
         chosen += _swap(plan, world)
     return chosen
@@ -272,7 +272,15 @@ def _swap(plan: Plan, world: World) -> list[Step]:
     ]
 
 
-def _reattach(plan: Plan) -> list[Step]:
+def _hide_old(plan: Plan) -> Step:
+    return Step(
+        name="hide old from compose",
+        does=f"Keep the old {plan.container} without Compose's labels: the next `up` would bring it back otherwise.",
+        undo="",
+    )
+
+
+def _reattach(plan: Plan, world: World) -> list[Step]:
     """The container is re-created with the pinned volume in the place of the wrong one."""
     chosen: list[Step] = []
     if plan.rebuilds:
@@ -309,7 +317,8 @@ def _reattach(plan: Plan) -> list[Step]:
                 undo="Put the original back.",
             )
         )
-    return [*chosen, *_start_dependants(plan), _commit(plan), _release(plan)]
+    hidden = [_hide_old(plan)] if world.by_compose else []
+    return [*chosen, *_start_dependants(plan), _commit(plan), *hidden, _release(plan)]
 
 
 def kept(plan: Plan, world: World) -> list[str]:

@@ -6,11 +6,14 @@ to the world; secrets (a container's environment) are read from the engine at th
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import docker
 from docker.errors import NotFound
 
 from tasks.containers import exchange, recreate
@@ -239,13 +242,72 @@ def _stop_replacement(hands: Hands) -> None:
             return
 
 
+COMPOSE = "com.docker.compose."
+
+
+def _hide_old(hands: Hands) -> None:
+    """Put a container that never runs in the old one's place: with all it mounts, without Compose's labels.
+
+    Compose knows containers by their labels, which no call changes: it would take the kept one for the service, and
+    remove the replacement. What the old one had written outside of its volumes goes into an image first.
+    """
+    _, kept = hands.names
+    passing = f"{kept}.unlabelled"
+    with engine() as client:
+        try:
+            found = inspect_container(client, hands.plan.container_id)
+        except ContainerMissing:
+            found = None
+        if found is not None:
+            made = recreate.create(client, _without_compose(client, found, hands), passing)
+            log.info("The container %s takes the place of the old one.", made[:12])
+            client.api.remove_container(found["Id"], v=False)
+        with contextlib.suppress(ContainerMissing):
+            recreate.rename(client, passing, kept)
+
+
+def _without_compose(client: docker.DockerClient, found: dict[str, Any], hands: Hands) -> recreate.Payload:
+    image: dict[str, Any] = client.api.inspect_image(found["Image"])  # type: ignore[no-untyped-call]
+    if list(recreate.lost_files(found, client.api.diff(found["Id"]) or [])):
+        saved = client.api.commit(found["Id"], repository="rollcall-kept", tag=hands.run.lower())
+        image = client.api.inspect_image(saved["Id"])  # type: ignore[no-untyped-call]
+        found = {**found, "Image": image["Id"], "Config": {**found["Config"], "Image": image["Id"]}}
+    labels = {name: None for name in found["Config"].get("Labels") or {} if name.startswith(COMPOSE)}
+    mounted = hands.plan.mounted or ""
+    return recreate.replacement(
+        found,
+        image,
+        api_version=client.api.api_version,
+        wrong=mounted,
+        pinned=mounted,
+        destination=hands.plan.destination,
+        labels=labels,
+        names=recreate.names_of(everybody(client)),
+    )
+
+
 # Dependants
 
 
 def _stop_dependants(hands: Hands) -> None:
     for name in reversed(hands.plan.dependants):
-        with engine(timeout=recreate.STOP_PATIENCE) as client:
+        with engine(timeout=recreate.STOP_PATIENCE) as client, _if_there(name):
             recreate.stop(client, name)
+
+
+def _start_dependants_again(hands: Hands) -> None:
+    """As they were: what was removed meanwhile cannot be started, and is no reason to leave the rest undone."""
+    for name in hands.plan.dependants:
+        with engine() as client, _if_there(name):
+            recreate.start(client, name)
+
+
+@contextlib.contextmanager
+def _if_there(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ContainerMissing:
+        log.warning("The dependant %s does not exist any more.", name)
 
 
 def _start_dependants(hands: Hands) -> None:
@@ -278,7 +340,7 @@ STEPS: dict[str, Act] = {
     ),
     "create replacement": Act(_create_replacement, _remove_replacement),
     "hold restart policy": Act(_hold, lambda hands: _give_back(hands, hands.plan.container_id), _policy),
-    "stop dependants": Act(_stop_dependants, _start_dependants),
+    "stop dependants": Act(_stop_dependants, _start_dependants_again),
     "stop container": Act(_stop, _start_again, _was_running),
     "start container": Act(_start, _stop_old),
     "put old aside": Act(lambda hands: _rename(hands, hands.plan.container_id, hands.names[1]), _rename_old_back),
@@ -295,5 +357,6 @@ STEPS: dict[str, Act] = {
     ),
     "start dependants": Act(_start_dependants, _stop_dependants),
     "commit": Act(cutover.commit),
+    "hide old from compose": Act(_hide_old),
     "release restart policy": Act(lambda hands: _give_back(hands, hands.live)),
 }

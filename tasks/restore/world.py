@@ -102,6 +102,7 @@ def _engine_side(
         major=_major(client, container.image_id, clusters.get(mounted or "")),
         dependants=[_dependant(client, name) for name in rules.dependents],
         mending=mending_of(found, rules.volume) if mounted != rules.volume else None,
+        by_compose=container.compose_project is not None,
         obstacles=_obstacles(client, found, container, volumes.get(rules.volume), rules),
         free_bytes=_free_bytes(client),
         keep_days=rules.keep_days,

@@ -82,11 +82,13 @@ class PostgresServers:
         labels: Mapping[str, str] | None = None,
         init: Mapping[str, str] | None = None,
         command: list[str] | None = None,
+        healthcheck: str = "",
     ) -> PostgresServer:
         """Start a server on a named volume, new or given; return it once its database answers.
 
         `publish` is a port of the loopback address. `init` maps names of init scripts to their text.
-        `command` replaces the arguments, for example `["-c", "fsync=off"]`.
+        `command` replaces the arguments, for example `["-c", "fsync=off"]`. `healthcheck` is a line of shell, asked
+        every second.
         Raise BedError if the server ends or does not answer.
         """
         name = container or self.bed.name(f"pg{version}")
@@ -104,6 +106,7 @@ class PostgresServers:
             network=network,
             ports={f"{PORT}/tcp": ("127.0.0.1", publish)} if publish else None,
             shm_size="128m",
+            healthcheck={"test": ["CMD-SHELL", healthcheck], "interval": 1_000_000_000} if healthcheck else None,
         )
         if init:
             box.put_archive("/docker-entrypoint-initdb.d", _archive(init))

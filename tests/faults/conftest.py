@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -85,9 +86,9 @@ def scenes(
     """Makes scenes, each in a folder of its own."""
     numbers = iter(range(1000))
 
-    def make(situation: Situation, version: int) -> AbstractContextManager[Scene]:
+    def make(situation: Situation, version: int, **more: Any) -> AbstractContextManager[Scene]:
         folder = tmp_path / f"scene{next(numbers)}"
         folder.mkdir()
-        return scene(situation, version, folder, bed, postgres, runs)
+        return scene(situation, version, folder, bed, postgres, runs, **more)
 
-    return make  # type: ignore[return-value]
+    return make

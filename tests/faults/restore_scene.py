@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import docker
 from docker.models.containers import Container
@@ -19,7 +20,8 @@ from tests.bed.progress import wait_until
 from tests.faults.victim import Outcome, Runs, Victim, make_victim
 
 Situation = Literal["restore", "reattach", "both"]
-Scenes = Callable[["Situation", int], AbstractContextManager["Scene"]]
+Scenes = Callable[..., AbstractContextManager["Scene"]]
+"""`scenes(situation, version)`, and what `scene` takes besides."""
 
 GOOD = """
     CREATE TABLE experts (id serial PRIMARY KEY, name text NOT NULL);
@@ -37,6 +39,9 @@ CONTENT = """
     SELECT coalesce((SELECT string_agg(e::text, ',' ORDER BY id) FROM experts AS e), '') || '/' ||
            coalesce((SELECT string_agg(k::text, ',' ORDER BY id) FROM knowledge_nodes AS k), '')
 """
+
+
+FAST = ["-c", "fsync=off"]
 
 
 def content(server: PostgresServer) -> str:
@@ -163,11 +168,23 @@ def _statements(script: str) -> list[str]:
 
 @contextmanager
 def scene(
-    situation: Situation, version: int, folder: Path, bed: Bed, servers: PostgresServers, runs: Runs
+    situation: Situation,
+    version: int,
+    folder: Path,
+    bed: Bed,
+    servers: PostgresServers,
+    runs: Runs,
+    *,
+    healthcheck: str = "",
+    publish: bool = False,
 ) -> Iterator[Scene]:
-    """A target with a good backup in that situation; what restores made of it is removed with it."""
+    """A target with a good backup in that situation; what restores made of it is removed with it.
+
+    healthcheck: a shell command for the container; publish: whether it publishes a port of the loopback address.
+    """
     name = f"scene-{situation}-{version}-{bed.name('x')[-6:]}"
-    good = servers(version=version, command=["-c", "fsync=off"])
+    more = {"healthcheck": healthcheck, "publish": free_port() if publish else None}
+    good = servers(version=version, command=FAST, **more)
     good.execute(*_statements(GOOD))
     victim = make_victim(name, folder, good, bed.client, runs)
     victim.target["databases"] = None
@@ -178,7 +195,7 @@ def scene(
     victim.target["dependents"] = boxes
     victim.backup().went_well()
     new = content(good)
-    server, wrong = _spoil(situation, good, bed, servers)
+    server, wrong = _spoil(situation, good, bed, servers, more)
     made = Scene(situation, victim, servers, server, wrong, content(server), new, boxes)
     bed.client.containers.get(server.container).update(restart_policy={"Name": "always"})
     try:
@@ -187,8 +204,14 @@ def scene(
         _remove(bed, made)
 
 
+def free_port() -> int:
+    """A TCP port of the loopback address that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        return int(held.getsockname()[1])
+
+
 def _spoil(
-    situation: Situation, good: PostgresServer, bed: Bed, servers: PostgresServers
+    situation: Situation, good: PostgresServer, bed: Bed, servers: PostgresServers, more: dict[str, Any]
 ) -> tuple[PostgresServer, str]:
     """Bring the situation about: rows gone, or the container on another volume, or the pinned volume gone as well."""
     if situation == "restore":
@@ -200,7 +223,7 @@ def _spoil(
     if situation == "both":
         bed.client.volumes.get(good.volume).remove()
     wrong = bed.name("wrong-data")
-    bad = servers(version=good.version, container=good.container, volume=wrong, command=["-c", "fsync=off"])
+    bad = servers(version=good.version, container=good.container, volume=wrong, command=FAST, **more)
     bad.execute(*_statements(BAD))
     return replace(bad, volume=good.volume), wrong
 

@@ -1,0 +1,116 @@
+"""A restore that fails at a step is undone: exit 4, one sentence, the content as it was, dependants running."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.models import Manifest
+from tasks.storage.catalogue import parsed, serialised
+from tests.faults.restore_scene import Scene, Scenes
+from tests.faults.victim import Outcome
+
+pytestmark = pytest.mark.slow
+
+ROLLED_BACK = 4
+
+
+def undone(made: Scene, outcome: Outcome, *words: str) -> None:
+    assert outcome.code == ROLLED_BACK, (outcome.code, outcome.stderr)
+    missing = [each for each in (*words, "all is as it was before") if each not in outcome.sentence]
+    assert not missing, (missing, outcome.sentence)
+    assert made.is_consistent() == "old"
+
+
+def rewrite_manifest(made: Scene, change: Callable[[Manifest], Manifest]) -> None:
+    """Change the stored manifest as nobody but its writer could: its checksum is right again."""
+    (path,) = (made.victim.folder / "near").rglob("manifest.json")
+    path.chmod(0o600)
+    path.write_bytes(serialised(change(parsed(path.read_bytes()))))
+
+
+def test_a_tally_that_differs_by_one_row(scenes: Scenes) -> None:
+    def one_more(manifest: Manifest) -> Manifest:
+        counts = {**manifest.tally.counts, "public.experts": 86}
+        return manifest.model_copy(update={"tally": manifest.tally.model_copy(update={"counts": counts})})
+
+    with scenes("restore", 17) as made:
+        rewrite_manifest(made, one_more)
+        undone(made, made.restore(), "rows in public.experts: 85 instead of 86")
+        assert made.staging() == [], "an unproven staging volume is removed"
+
+
+def test_a_scratch_server_that_does_not_start(scenes: Scenes) -> None:
+    def nonsense(manifest: Manifest) -> Manifest:
+        return manifest.model_copy(update={"cluster": {**manifest.cluster, "encoding": "KLINGON"}})
+
+    with scenes("restore", 15) as made:
+        rewrite_manifest(made, nonsense)
+        undone(made, made.restore(), "scratch server does not start", "KLINGON")
+        assert made.staging() == []
+
+
+def test_no_room_for_the_unpacked_archive(scenes: Scenes, small_disk: Callable[[int], Path]) -> None:
+    with scenes("restore", 17) as made:
+        made.victim.document["history"] = f"sqlite:///{made.victim.folder}/state/history.db"
+        state = small_disk(1) / "state"
+        made.victim.document["state"] = str(state)
+        fill(state)
+        undone(made, made.restore(), "No space left on device")
+
+
+def fill(state: Path) -> None:
+    """Leave some hundred kB: the journal and the locks find room, an archive does not."""
+    state.mkdir()
+    (state / "ballast").write_bytes(b"-" * 900_000)
+
+
+def test_a_healthcheck_that_never_turns_green(scenes: Scenes) -> None:
+    """What the check looks for is in the old data alone."""
+    with scenes("restore", 17, healthcheck="test -e $PGDATA/as-it-was") as made:
+        made.container().exec_run(["touch", "/var/lib/postgresql/data/as-it-was"])
+        made.victim.target["start_wait"] = 6
+        undone(made, made.restore(), "is still running and", "6 s after its start")
+
+
+def test_a_dependant_that_is_removed_meanwhile(scenes: Scenes) -> None:
+    with scenes("restore", 17) as made:
+        gone = made.dependants.pop()
+        running = made.victim.start(
+            "restore-volume", made.victim.name, "--yes", "--json", "--backup", "latest",
+            at="after stop dependants", action="pause",
+        ).at_the_point()  # fmt: skip
+        made.victim.engine.containers.get(gone).remove(force=True, v=True)
+        undone(made, running.go_on(), gone)
+
+
+def test_a_port_that_somebody_takes_meanwhile_is_told_and_recover_waits_for_it(scenes: Scenes) -> None:
+    """Neither the replacement nor the old container can have it: only `recover` can go on, once it is free."""
+    with scenes("reattach", 17, publish=True) as made:
+        port = int(made.container().attrs["HostConfig"]["PortBindings"]["5432/tcp"][0]["HostPort"])
+        running = made.victim.start(
+            "restore-volume", made.victim.name, "--yes", "--json", at="after stop container", action="pause"
+        ).at_the_point()
+        with socket.create_server(("127.0.0.1", port)):
+            outcome = running.go_on()
+            assert outcome.code == 1, outcome.stderr
+            assert "rollcall recover" in outcome.sentence
+            assert made.recover().code == 1
+        made.recover().went_well()
+        assert made.is_consistent() == "old"
+
+
+def test_a_dry_run_and_nothing_to_do_touch_nothing(scenes: Scenes) -> None:
+    with scenes("restore", 17) as made:
+        before: dict[str, Any] = made.container().attrs["State"]
+        planned = made.restore("--dry-run").went_well().document
+        assert planned["outcome"] == "planned"
+        assert planned["plan"]["counts_now"]["public.experts"] == 1
+        assert planned["plan"]["counts_after"]["public.experts"] == 85
+        assert made.container().attrs["State"] == before
+        assert made.staging() == []
+        assert len(made.victim.is_whole()) == 1
