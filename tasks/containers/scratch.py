@@ -7,7 +7,6 @@ that may happen to data that is being looked at.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shutil
 import tempfile
@@ -114,10 +113,16 @@ class Scratch:
             return ""
 
     def _answers(self) -> bool:
-        with contextlib.suppress(RestoreFailed):
-            self._box.run(["pg_ctl", "status", f"--pgdata={self._place.pgdata}"])
-            return True
-        return False
+        try:
+            self._connect()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _connect(self) -> None:
+        psycopg.connect(
+            host=str(self.socket), port=PORT, user=self.user, dbname="template1", connect_timeout=10
+        ).close()
 
     def control(self) -> dict[str, str]:
         """What pg_controldata says, by its own names."""
@@ -162,9 +167,7 @@ class Scratch:
         given_up = time.monotonic() + 30
         while True:
             try:
-                psycopg.connect(
-                    host=str(self.socket), port=PORT, user=self.user, dbname="template1", connect_timeout=10
-                ).close()
+                self._connect()
             except psycopg.OperationalError as error:
                 if time.monotonic() > given_up:
                     said = " ".join(str(error).split())

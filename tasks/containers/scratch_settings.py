@@ -73,12 +73,16 @@ def configuration(settings: Mapping[str, str]) -> str:
 
 def last_reason(log: str) -> str:
     """The last thing in a server's log that says why, in one line (pure)."""
-    lines = [line for line in log.splitlines() if line.strip()]
-    found = [
-        line[match.start() :] for line in lines if (match := re.search(r"(FATAL|PANIC|ERROR|HINT|DETAIL): ", line))
-    ]
-    said = found[-1:] if found and not found[-1].startswith(("HINT", "DETAIL")) else found[-2:]
-    return " ".join(" ".join(said or lines[-1:]).split()).rstrip(".") or "it said nothing"
+    lines = [re.sub(r"^.*?(?=(FATAL|PANIC|ERROR|HINT|DETAIL|LOG): )", "", each) for each in log.splitlines()]
+    lines = [line for line in lines if line.strip()]
+    grave = [place for place, line in enumerate(lines) if line.startswith(("FATAL", "PANIC", "ERROR"))]
+    said = lines[-1:]
+    if grave:
+        # What is wrong in a configuration is said by the line before.
+        first = grave[-1] - ("contains errors" in lines[grave[-1]])
+        said = lines[max(0, first) : grave[-1] + 1]
+        said += [line for line in lines[grave[-1] + 1 :] if line.startswith(("HINT", "DETAIL"))]
+    return " ".join(" ".join(said).split()).rstrip(".") or "it said nothing"
 
 
 def is_full(said: str) -> bool:

@@ -105,8 +105,9 @@ class Globals(NamedTuple):
 def loadable_globals(script: bytes, bootstrap_user: str) -> Globals:
     """The script without what cannot be said in the new cluster; `tablespaces`: folders that must be there for it.
 
-    The superuser of initdb is there already, and must be able to log in until all is loaded. \\restrict, which psql
-    knows only from some minor versions on, guards against commands for psql, which runs where it can do no harm.
+    The superuser of initdb is there already; until all is loaded it must be able to log in, with no settings of its
+    own. \\restrict, which psql knows only from some minor versions on, guards against commands for psql, which runs
+    where it can do no harm.
     """
     # Byte for byte: the script is in the encoding of the cluster, and its keywords are ASCII in every one.
     text = script.decode("latin-1")
@@ -117,9 +118,12 @@ def loadable_globals(script: bytes, bootstrap_user: str) -> Globals:
     found = re.search(rf"^CREATE ROLE ({re.escape(user)}|{re.escape(quoted)});\n", text, re.MULTILINE)
     if found:
         text = text[: found.start()] + text[found.end() :]
+        settings = re.compile(rf"^ALTER ROLE {re.escape(found[1])} SET (?:'(?:[^']|'')*'|[^';])*;\n", re.MULTILINE)
+        afterwards = "".join(settings.findall(text))
+        text = settings.sub("", text)
         no_login = re.compile(rf"^(ALTER ROLE {re.escape(found[1])} WITH [A-Z ]*?)\bNOLOGIN\b", re.MULTILINE)
         text, changed = no_login.subn(r"\1LOGIN", text, count=1)
-        afterwards = f"ALTER ROLE {found[1]} NOLOGIN;\n" if changed else ""
+        afterwards += f"ALTER ROLE {found[1]} NOLOGIN;\n" if changed else ""
     folders = re.findall(r"^CREATE TABLESPACE .* LOCATION '((?:[^']|'')+)';$", text, re.MULTILINE)
     names = [each.replace("''", "'").encode("latin-1").decode(errors="surrogateescape") for each in folders]
     return Globals(text.encode("latin-1"), afterwards.encode("latin-1"), names)

@@ -78,6 +78,14 @@ def test_a_quoted_superuser_is_found_and_one_who_may_not_log_in_is_closed_at_the
     assert afterwards.decode() == f"ALTER ROLE {quoted} NOLOGIN;\n"
 
 
+def test_settings_of_the_superuser_wait_until_all_is_loaded() -> None:
+    own = "ALTER ROLE admin SET role TO 'app';\nALTER ROLE admin SET app.x TO 'it''s; a\n;\n';\n"
+    other = "ALTER ROLE admin2 SET work_mem TO '7MB';\n"
+    script, afterwards, _ = load.loadable_globals(f"CREATE ROLE admin;\n{own}{other}".encode(), "admin")
+    assert script.decode() == other
+    assert afterwards.decode() == own
+
+
 def test_a_script_in_another_encoding_comes_through_byte_for_byte() -> None:
     told = 'CREATE ROLE admin;\nCREATE ROLE "Größe";\n'.encode("latin-1")
     assert load.loadable_globals(told, "admin").script == 'CREATE ROLE "Größe";\n'.encode("latin-1")

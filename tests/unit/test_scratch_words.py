@@ -42,6 +42,8 @@ LOGS = [
     ("LOG:  starting\nFATAL:  could not load \"x\"\nLOG:  shut down\n", 'FATAL: could not load "x"'),
     ("2026-11-25 [1] FATAL:  lock file exists\n2026 HINT:  Is another running?\n",
      "FATAL: lock file exists HINT: Is another running?"),
+    ('LOG:  invalid value for parameter "x"\nFATAL:  configuration file "y" contains errors\n',
+     'LOG: invalid value for parameter "x" FATAL: configuration file "y" contains errors'),
     ("only this\n", "only this"),
     ("", "it said nothing"),
 ]  # fmt: skip
