@@ -41,6 +41,10 @@ class ControlFileUnreadable(RollcallError):
     """What should be a cluster's global/pg_control is none."""
 
 
+class ComposeFileError(RollcallError):
+    """A compose file cannot be read, changed or put back."""
+
+
 class ContainerMissing(EngineError):
     """The target's container does not exist."""
 

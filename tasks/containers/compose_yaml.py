@@ -1,0 +1,151 @@
+"""A compose file, read: which volumes it declares, what a service mounts. Pure.
+
+It is read as nodes with their places (YAML's representation graph): no value is interpreted, none is ever printed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from tasks.containers.mounts import place
+from tasks.errors import ComposeFileError
+
+PART = re.compile(r"(?:\$\{[^}]*\}|[^:])+")  # between colons; a variable's default may hold colons of its own
+
+Kind = Literal["named", "path", "anonymous", "variable"]
+
+
+class Source(NamedTuple):
+    """What a service mounts at a destination; text: the volume's key, or the entry's source as it is written."""
+
+    kind: Kind
+    text: str
+
+
+def read(text: str) -> MappingNode:
+    """The document's top node. Raise ComposeFileError, which quotes nothing of it."""
+    try:
+        root = YAML(typ="rt", pure=True).compose(text)
+    except (YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        raise ComposeFileError(f"it is not valid YAML, or more than one document{where}") from None
+    if not isinstance(root, MappingNode):
+        raise ComposeFileError("it holds no mapping")
+    return root
+
+
+def pair(node: Node | None, key: str) -> tuple[Node, Node] | None:
+    """The key's node and its value's in a mapping, one of its own or one merged in by `<<`."""
+    if not isinstance(node, MappingNode):
+        return None
+    for name, value in node.value:
+        if name.value == key:
+            return name, value
+    for name, value in node.value:
+        if name.value == "<<":
+            for each in value.value if isinstance(value, SequenceNode) else [value]:
+                if (found := pair(each, key)) is not None:
+                    return found
+    return None
+
+
+def child(node: Node | None, *path: str) -> Node | None:
+    """The value at the end of the path, or None."""
+    for key in path:
+        found = pair(node, key)
+        node = found[1] if found else None
+    return node
+
+
+def scalar(node: Node | None) -> str | None:
+    """A scalar's text; None where there is none."""
+    return str(node.value) if isinstance(node, ScalarNode) and not is_null(node) else None
+
+
+def is_null(node: Node) -> bool:
+    """Whether it is a null, written or left out."""
+    return isinstance(node, ScalarNode) and str(node.tag).endswith(":null")
+
+
+def strings(node: Node | None) -> list[str]:
+    """The scalars of a sequence."""
+    values = node.value if isinstance(node, SequenceNode) else []
+    return [each.value for each in values if isinstance(each, ScalarNode)]
+
+
+def has_volume(root: Node, key: str) -> bool:
+    """Whether the document declares the volume `key` at its top level."""
+    return pair(child(root, "volumes"), key) is not None
+
+
+def keys(node: Node | None) -> list[str]:
+    """The keys of a mapping."""
+    return [name.value for name, _ in node.value] if isinstance(node, MappingNode) else []
+
+
+def volume_name(root: Node, key: str, project: str) -> str:
+    """The engine's name of the volume `key`, as Compose makes it (Compose file reference, volumes)."""
+    entry = child(root, "volumes", key)
+    external = child(entry, "external")
+    if isinstance(external, MappingNode):
+        return scalar(child(external, "name")) or key
+    return scalar(child(entry, "name")) or (key if scalar(external) == "true" else f"{project}_{key}")
+
+
+def source_at(root: Node, service: str, destination: str) -> Source | None:
+    """What the service mounts at `destination`; None where this document does not say."""
+    entries = child(root, "services", service, "volumes")
+    found = [
+        _source(entry, destination) for entry in (entries.value if isinstance(entries, SequenceNode) else [])
+    ]  # fmt: skip
+    return next((each for each in reversed(found) if each is not None), None)
+
+
+def _source(entry: Node, destination: str) -> Source | None:
+    if isinstance(entry, MappingNode):
+        return _long(entry, destination)
+    parts = PART.findall(str(entry.value))
+    if len(parts) > 2 and re.fullmatch(r"[A-Za-z]", parts[0]) and parts[2][0] == "/":  # a drive's letter
+        parts = [":".join(parts[:2]), *parts[2:]]
+    target = parts[0] if len(parts) == 1 else parts[1]
+    if not target or place(target) != place(destination):
+        return None
+    return _kind_of(parts[0]) if len(parts) > 1 else Source("anonymous", "")
+
+
+def _long(entry: MappingNode, destination: str) -> Source | None:
+    target = scalar(next((each for name in ("target", "dst", "destination") if (each := child(entry, name))), None))
+    if target is None or place(target) != place(destination):
+        return None
+    source = scalar(child(entry, "source")) or scalar(child(entry, "src"))
+    if scalar(child(entry, "type")) in ("bind", "tmpfs"):
+        return Source("path", source or "")
+    return _kind_of(source) if source else Source("anonymous", "")
+
+
+def _kind_of(source: str) -> Source:
+    if "$" in source:
+        return Source("variable", source)
+    is_path = source[0] in "./~\\" or re.match(r"[A-Za-z]:[\\/]", source)
+    return Source("path" if is_path else "named", source)
+
+
+def services_with(root: Node, key: str) -> list[str]:
+    """The services that mount the volume `key` anywhere."""
+    services = child(root, "services")
+    return [name for name in keys(services) if key in _named(child(services, name, "volumes"))]
+
+
+def _named(entries: Node | None) -> Iterator[str]:
+    for entry in entries.value if isinstance(entries, SequenceNode) else []:
+        if isinstance(entry, MappingNode):
+            yield scalar(child(entry, "source")) or scalar(child(entry, "src")) or ""
+        else:
+            yield (PART.findall(str(entry.value)) or [""])[0]
