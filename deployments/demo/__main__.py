@@ -10,7 +10,7 @@ import sys
 from types import FrameType
 
 from deployments.demo import stage
-from deployments.demo.scene import FOLDER, ROOT, Scene, empty_folder, new_scene, only_demo
+from deployments.demo.scene import FOLDER, ROOT, Scene, empty_folder, lay_out, new_scene, only_demo
 from deployments.demo.servers import Phone, Servers, stop_forgotten
 from deployments.demo.story import Story
 from deployments.demo.voice import DemoError, Voice, paint
@@ -52,6 +52,7 @@ def _play(*, keep: bool) -> int:
     stop_forgotten()
     stage.remove_ours(scene)
     empty_folder()
+    lay_out()
     servers, phone, came_true = Servers(scene), Phone(), False
     try:
         print(paint("Rollcall, on the night of 1 February. Real Docker, PostgreSQL, S3 and Prefect.", "bold"))

@@ -38,10 +38,19 @@ class Scene:
     environment: dict[str, str] = field(default_factory=dict)
 
     def run(
-        self, command: Sequence[str], *, stdin: Path | None = None, cwd: Path = ROOT, seconds: float = 180
+        self,
+        command: Sequence[str],
+        *,
+        stdin: Path | None = None,
+        typed: str = "",
+        cwd: Path = ROOT,
+        seconds: float = 180,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program; its errors are added to the demo's log as well. Raise DemoError if it takes too long."""
-        given = stdin.read_text() if stdin else ""
+        """Run a program; its errors are added to the demo's log as well. Raise DemoError if it takes too long.
+
+        It reads the file `stdin`, or what a person would have `typed`.
+        """
+        given = stdin.read_text() if stdin else typed
         try:
             done = subprocess.run(
                 command, input=given, env=self.environment, cwd=cwd, capture_output=True, text=True,
@@ -132,6 +141,12 @@ def only_demo() -> Iterator[None]:
         except OSError as error:
             raise DemoError("Another demo is running in this checkout; wait for its end.") from error
         yield
+
+
+def lay_out() -> None:
+    """Copy the Compose projects into the demo's folder: a restore mends one of them."""
+    for name in (*PROJECTS, "initdb"):
+        shutil.copytree(HERE / name, FOLDER / name)
 
 
 def empty_folder() -> None:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-from deployments.demo.scene import CONTAINER, HERE, PROJECTS, RIGHT_VOLUME, WRONG_VOLUME, Scene, wait_until
+from deployments.demo.scene import (
+    CONTAINER,
+    FOLDER,
+    HERE,
+    PROJECTS,
+    RIGHT_VOLUME,
+    TARGET,
+    WRONG_VOLUME,
+    Scene,
+    wait_until,
+)
 from deployments.demo.voice import DemoError
 
 LABEL = "rollcall.demo"
@@ -33,15 +44,24 @@ def refuse_what_is_not_ours(scene: Scene) -> None:
 
 
 def remove_ours(scene: Scene) -> None:
-    """Remove containers, then volumes and networks, that carry the demo's label, and nothing else."""
+    """Remove containers, then volumes and networks, that carry the demo's label, and volumes that its restores kept."""
     for kind, remove in (("container", ["rm", "--force"]), ("volume", ["rm"]), ("network", ["rm"])):
         for each in _ids(scene, kind, LABEL):
             scene.run(["docker", kind, *remove, each])
+    for each in kept_volumes(scene):
+        scene.run(["docker", "volume", "rm", each])
+
+
+def kept_volumes(scene: Scene) -> list[str]:
+    """The volumes that restores of the demo's own target, told by its state folder, have kept."""
+    owner = f"{TARGET}-{hashlib.sha256(str(FOLDER / 'state').encode()).hexdigest()[:12]}"
+    return _ids(scene, "volume", f"io.rollcall.owner={owner}")
 
 
 def left_behind(scene: Scene) -> list[str]:
     """What still carries the label, as `kind id`."""
-    return [f"{kind} {each}" for kind in ("container", "volume", "network") for each in _ids(scene, kind, LABEL)]
+    labelled = [f"{kind} {each}" for kind in ("container", "volume", "network") for each in _ids(scene, kind, LABEL)]
+    return labelled + [f"volume {each}" for each in kept_volumes(scene)]
 
 
 def _ids(scene: Scene, kind: str, label: str) -> list[str]:
@@ -72,7 +92,7 @@ def compose_command() -> list[str]:
 
 def compose(scene: Scene, command: list[str], project: str, *arguments: str) -> str:
     """Run Compose in a project's folder; return what it said of volumes and of the container."""
-    done = scene.run([*command, *arguments], cwd=HERE / project)
+    done = scene.run([*command, *arguments], cwd=FOLDER / project)
     if done.returncode:
         raise DemoError(f"Compose failed in {project}: {' | '.join(done.stderr.strip().splitlines()[-3:])}")
     return "\n".join(_telling(done.stderr))

@@ -10,7 +10,7 @@ from deployments.demo.servers import Phone, Servers
 from deployments.demo.voice import Voice, expect
 
 CRITICAL = 2
-RUNS_TRACKED = 5
+RUNS_TRACKED = 10
 
 
 class Story:
@@ -31,7 +31,11 @@ class Story:
         self._caught()
         self._alerted()
         self._the_next_night()
+        self._where_is_it()
         self._the_way_back()
+        self._up_again()
+        self._second_act()
+        self._from_s3()
         self._tracked()
 
     def _two_projects(self) -> None:
@@ -97,15 +101,44 @@ class Story:
             expect(bool(re.search(row, _plain(listed), re.MULTILINE)), "A backup is not where it should be.")
         self.voice.good("the good backup is still in both storages, and it is the one that a restore would take")
 
+    def _where_is_it(self) -> None:
+        self.voice.step("Where is the data? Every volume that holds a cluster, the best match first")
+        said = self._rollcall("census", exits=0, show=r"most likely|because|_data")
+        expect(RIGHT_VOLUME in said.split("because")[0], "The census does not put the right volume first.")
+
     def _the_way_back(self) -> None:
-        self.voice.step("The way back, for now by hand: the other project down, this one up, and a check")
+        self.voice.step("The way back: a plan, a person who types the target's name, and the right volume again")
         told = len(self.phone.messages)
-        self._compose("knowledge_os", "down")
-        self._up("atra", quiet=True)
-        said = self._rollcall("verify", exits=0, show=r"HEALTHY|container|experts|knowledge_nodes")
-        expect("HEALTHY" in said, "Back on the right volume the database was not called healthy.")
-        wait_until(lambda: len(self.phone.messages) > told, 10, "The news that all is well again")
-        self._show_message(self.phone.messages[-1], lines=2)
+        self._rollcall("restore-volume", "--dry-run", exits=0)
+        said = self._rollcall("restore-volume", exits=0, typed=TARGET)
+        expect("RESTORED" in said, "The target was not restored.")
+        self._dashboard("experts 85, nodes 26337")
+        checked = self._rollcall("verify", exits=0, show=r"HEALTHY|container|experts|knowledge_nodes")
+        expect("HEALTHY" in checked, "Back on the right volume the database was not called healthy.")
+        wait_until(lambda: len(self.phone.messages) > told + 1, 10, "The news that all is well again")
+        self._show_message(self.phone.messages[told], lines=3)
+
+    def _up_again(self) -> None:
+        self.voice.step("The project that went astray is started once more: its file is mended, so the data stays")
+        self._up("knowledge_os", quiet=True)
+        expect(stage.cluster_number(self.scene) == self.right_cluster, "`up` brought the wrong volume back.")
+        self._dashboard("experts 85, nodes 26337")
+
+    def _second_act(self) -> None:
+        self.voice.step("Second act: somebody drops a table, and the disk with the local backups is gone too")
+        self.voice.command("psql knowledge_os -c 'DROP TABLE knowledge_nodes CASCADE'")
+        self.voice.output(stage.psql(self.scene, "DROP TABLE knowledge_nodes CASCADE").stdout.strip())
+        (FOLDER / "backups").rename(FOLDER / "backups-on-a-disk-that-is-gone")
+        said = self._rollcall("verify", exits=CRITICAL, show=r"CRITICAL|table\.missing")
+        expect("table.missing" in said, "The dropped table was not missed.")
+
+    def _from_s3(self) -> None:
+        self.voice.step("Restored from the copy in S3: rebuilt aside, proven equal, exchanged; the old data is kept")
+        said = self._rollcall("restore-volume", "--backup", "latest", exits=0, typed=TARGET, show="RESTORED|^  ")
+        expect("RESTORED" in said, "The target was not restored from S3.")
+        self._dashboard("experts 85, nodes 26337")
+        listed = self._rollcall("kept", exits=0)
+        expect(len(stage.kept_volumes(self.scene)) == 1 and "rollcall-" in listed, "The old data is not kept.")
 
     def _tracked(self) -> None:
         runs = self.servers.api("flow_runs/filter", {"sort": "START_TIME_ASC"})
@@ -129,10 +162,14 @@ class Story:
         self.voice.output(f"dashboard:   {seen}")
         expect(seen == expected, f"The database of the demo holds {seen or 'nothing'} where {expected} belong.")
 
-    def _rollcall(self, command: str, *, exits: int, also: str = "", show: str = "") -> str:
+    def _rollcall(
+        self, command: str, *options: str, exits: int, also: str = "", show: str = "", typed: str = ""
+    ) -> str:
         """Run a command as a person would, show what it prints; of its log only lines with `also`."""
-        self.voice.command(f"rollcall {command} {TARGET}")
-        done = self.scene.run(rollcall(command, TARGET))
+        self.voice.command(" ".join(["rollcall", command, TARGET, *options]))
+        done = self.scene.run(rollcall(command, TARGET, *options), typed=f"{typed}\n" if typed else "")
+        if typed:
+            self.voice.output(f"Type {typed} to do this; anything else leaves all as it is: {typed}")
         logged = [line for line in done.stderr.splitlines() if also and also in line][:1]
         lines = [line for line in done.stdout.splitlines() if re.search(show, line)] + logged
         self.voice.output("\n".join(lines))
