@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.client
 import importlib
+import inspect
 import logging
 import os
 import re
@@ -14,7 +15,7 @@ import urllib.request
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from tasks.errors import RollcallError
 
@@ -91,6 +92,9 @@ def _noting(body: Callable[..., Any], begun: list[Future[Any]]) -> Callable[...,
             raise
         return outcome.result()
 
+    # Prefect looks up what the parameters' types mean, and would do so in this module.
+    noting.__annotations__ = get_type_hints(body)
+    noting.__signature__ = inspect.signature(body, eval_str=True)  # type: ignore[attr-defined]
     return noting
 
 
