@@ -192,7 +192,7 @@ def scene(
     victim.target["roles"] = True
     victim.target["tables"] = {"experts": {"min": 80}}
     boxes = [dependant(bed, version) for _ in range(2)]
-    victim.target["dependents"] = boxes
+    victim.target["dependents"] = list(boxes)
     victim.backup().went_well()
     new = content(good)
     server, wrong = _spoil(situation, good, bed, servers, more)

@@ -50,7 +50,7 @@ def test_a_scratch_server_that_does_not_start(scenes: Scenes) -> None:
 
     with scenes("restore", 15) as made:
         rewrite_manifest(made, nonsense)
-        undone(made, made.restore(), "scratch server does not start", "KLINGON")
+        undone(made, made.restore(), "initdb", "KLINGON")
         assert made.staging() == []
 
 
