@@ -144,6 +144,7 @@ POINTS: dict[str, Install] = {
     "second part of an upload": before(S3Storage, "_send_part", call=2),
     "upload complete": after(S3Storage, "_complete"),
     "manifest not read back": before(catalogue, "read_back"),
+    "approved": before(menu, "confirm_unchanged"),
     "nowhere": lambda _strike: None,
 }
 POINTS |= {f"before {name}": around(name, "do", first=True) for name in steps.STEPS}
