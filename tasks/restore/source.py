@@ -57,7 +57,7 @@ def _volume(config: Config, world: World, name: str) -> Source:
     if not found:
         raise Refused(f"The volume {name} holds no PostgreSQL cluster. See: rollcall census {world.target}")
     cluster = found[0]
-    users = [each.container for each in cluster.volume.users if each.running]
+    users = [each.container for each in cluster.volume.users if each.running and not each.read_only]
     if users:
         raise Refused(f"The volume {name} is in use by {', '.join(users)}; stop that first, then ask again.")
     return Source(

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import docker
 from docker.errors import NotFound
 
 from tasks.containers import exchange, recreate
@@ -31,6 +30,7 @@ from tasks.containers.volumes import (
 from tasks.errors import ContainerMissing, RestoreError
 from tasks.restore import cutover, mending
 from tasks.restore.hands import Act, Facts, Hands
+from tasks.restore.hiding import hide_old
 from tasks.restore.rebuild import Rebuilt, rebuild_from_backup, rebuild_from_volume
 from tasks.restore.source import manifest_of
 
@@ -242,50 +242,6 @@ def _stop_replacement(hands: Hands) -> None:
             return
 
 
-COMPOSE = "com.docker.compose."
-
-
-def _hide_old(hands: Hands) -> None:
-    """Put a container that never runs in the old one's place: with all it mounts, without Compose's labels.
-
-    Compose knows containers by their labels, which no call changes: it would take the kept one for the service, and
-    remove the replacement. What the old one had written outside of its volumes goes into an image first.
-    """
-    _, kept = hands.names
-    passing = f"{kept}.unlabelled"
-    with engine() as client:
-        try:
-            found = inspect_container(client, hands.plan.container_id)
-        except ContainerMissing:
-            found = None
-        if found is not None:
-            made = recreate.create(client, _without_compose(client, found, hands), passing)
-            log.info("The container %s takes the place of the old one.", made[:12])
-            client.api.remove_container(found["Id"], v=False)
-        with contextlib.suppress(ContainerMissing):
-            recreate.rename(client, passing, kept)
-
-
-def _without_compose(client: docker.DockerClient, found: dict[str, Any], hands: Hands) -> recreate.Payload:
-    image: dict[str, Any] = client.api.inspect_image(found["Image"])  # type: ignore[no-untyped-call]
-    if list(recreate.lost_files(found, client.api.diff(found["Id"]) or [])):
-        saved = client.api.commit(found["Id"], repository="rollcall-kept", tag=hands.run.lower())
-        image = client.api.inspect_image(saved["Id"])  # type: ignore[no-untyped-call]
-        found = {**found, "Image": image["Id"], "Config": {**found["Config"], "Image": image["Id"]}}
-    labels = {name: None for name in found["Config"].get("Labels") or {} if name.startswith(COMPOSE)}
-    mounted = hands.plan.mounted or ""
-    return recreate.replacement(
-        found,
-        image,
-        api_version=client.api.api_version,
-        wrong=mounted,
-        pinned=mounted,
-        destination=hands.plan.destination,
-        labels=labels,
-        names=recreate.names_of(everybody(client)),
-    )
-
-
 # Dependants
 
 
@@ -357,6 +313,6 @@ STEPS: dict[str, Act] = {
     ),
     "start dependants": Act(_start_dependants, _stop_dependants),
     "commit": Act(cutover.commit),
-    "hide old from compose": Act(_hide_old),
+    "hide old from compose": Act(hide_old),
     "release restart policy": Act(lambda hands: _give_back(hands, hands.live)),
 }
