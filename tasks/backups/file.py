@@ -56,7 +56,7 @@ def compose_manifest(
         databases={name: ledger.tally_of(name) for name in others},
         identity=seen.identity,
         findings=judgement.findings,
-        cluster=seen.cluster,
+        cluster={**seen.cluster, "files": seen.files},
         omitted=omitted,
         timings=ledger.timings,
         rollcall_version=version("rollcall"),

@@ -115,9 +115,13 @@ def test_one_command_deploys_both_flows_with_help_for_their_forms(deployed: Pref
     assert {name: each["entrypoint"] for name, each in found.items()} == {
         "backup": "flows/backup.py:backup",
         "verify": "flows/verify.py:verify",
+        "drill": "flows/drill.py:drill",
+        "restore-volume": "flows/restore_volume.py:restore_volume",
     }
+    assert found["restore-volume"]["schedules"] == []
+    assert found["restore-volume"]["parameters"]["dry_run"] is True, "the form is safe as it comes"
     for each in found.values():
-        assert each["parameters"] == {"target": "knowledge_os"}
+        assert each["parameters"]["target"] == "knowledge_os"
         assert "rollcall" in each["tags"] and each["work_pool_name"] == "rollcall" and each["description"]
         fields = each["parameter_openapi_schema"]["properties"]
         assert "Name of the target" in fields["target"]["description"]
