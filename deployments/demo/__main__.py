@@ -84,8 +84,8 @@ def _clear(scene: Scene, servers: Servers, came_true: bool) -> None:
 def _end(voice: Voice, story: Story) -> None:
     print(
         f"\n{paint('Caught', 'bold', 'green')}: 84 of 85 experts and 26,310 of 26,337 nodes gone, a server that was up "
-        f"and green; {story.caught_after:.0f} s after verify was started.\nThe next morning used to be the first "
-        f"anybody knew. The whole demo took {voice.elapsed:.0f} s."
+        f"and green; {story.caught_after:.0f} s after verify was started.\nPut back twice, by a plan that a person "
+        f"approved, and nothing was deleted. The whole demo took {voice.elapsed:.0f} s."
     )
 
 

@@ -117,6 +117,7 @@ class Story:
         expect("HEALTHY" in checked, "Back on the right volume the database was not called healthy.")
         wait_until(lambda: len(self.phone.messages) > told + 1, 10, "The news that all is well again")
         self._show_message(self.phone.messages[told], lines=3)
+        self._show_message(self.phone.messages[-1], lines=1)
 
     def _up_again(self) -> None:
         self.voice.step("The project that went astray is started once more: its file is mended, so the data stays")

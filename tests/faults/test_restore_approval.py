@@ -1,4 +1,4 @@
-"""A restore that waits in Prefect for a person: the plan is in the form; a wrong name refuses, the right one approves."""
+"""A restore that waits in Prefect for a person: a form under the plan; a wrong name refuses, the right one approves."""
 
 from __future__ import annotations
 
