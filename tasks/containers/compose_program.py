@@ -1,38 +1,83 @@
-"""Ask the Compose program, v2 or v1: does it accept the files, and which hash has a service?"""
+"""Ask the Compose program, v2 or v1: does it accept the files, what does it make of them, which hash has a service?
+
+What it says of a project holds every secret of it: it stays in memory, and is never quoted.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tasks.containers.compose_file import CannotMend, Mend, Service, by_hand, files_with
+from tasks.containers.compose_service import CannotMend, Mend, Service, by_hand, files_with
+from tasks.containers.compose_yaml import Source, child, read, read_text, scalar, source_at, strings, volume_name
+from tasks.errors import ComposeFileError
 
 SECONDS = 60
+PLUGIN, STANDALONE = ["docker", "compose"], ["docker-compose"]
+CHECK_BY_HAND = "Change the file by hand."
+NOT_SET = re.compile(r"(\w+)\W+variable is not set")
 
 
-def compose_command() -> list[str] | None:
-    """`docker compose` where the plugin is there, else `docker-compose`; None where neither is."""
+def compose_commands(version: str = "") -> list[list[str]]:
+    """The Compose programs that are here; the one of the generation that made the container (`version`) first."""
+    found = []
     if shutil.which("docker"):
-        plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False, timeout=SECONDS)
-        if plugin.returncode == 0:
-            return ["docker", "compose"]
-    return ["docker-compose"] if shutil.which("docker-compose") else None
+        plugin = subprocess.run([*PLUGIN, "version"], capture_output=True, check=False, timeout=SECONDS)
+        found += [PLUGIN] if plugin.returncode == 0 else []
+    if shutil.which("docker-compose"):
+        found.append(STANDALONE)
+    return found[::-1] if version.startswith("1.") else found
 
 
 def check(service: Service, mend: Mend, pinned: str) -> None:
-    """Let Compose read the mended text in its place. Raise CannotMend with its words, or if there is no Compose."""
+    """Let Compose read the mended text in its place.
+
+    Raise CannotMend if it does not accept it, lacks variables that the files use, or would still mount something else;
+    and if there is no Compose.
+    """
+    instead = f"Write:\n{by_hand(pinned, mend.key)}"
     with _beside(mend) as file:
-        done = _compose(service, files_with(service, mend, file), "config", "--quiet")
-    if done is None:
-        raise CannotMend(f"No Compose program is here to check the change with. Write:\n{by_hand(pinned)}")
+        text, why = resolved(service, files_with(service, mend, file))
+    if text is None:
+        raise CannotMend(f"{mend.path} is not mended: {why}. {instead}")
+    try:
+        root = read(text)
+    except ComposeFileError as error:
+        raise CannotMend(f"{mend.path} is not mended: of what Compose makes of it, {error}. {instead}") from None
+    mounted = source_at(root, service.service, mend.destination)
+    name = volume_name(root, mend.key, service.project)
+    external = scalar(child(root, "volumes", mend.key, "external")) != "false"
+    if mounted != Source("named", mend.key) or name != pinned or not external:
+        raise CannotMend(
+            f"{mend.path} is not mended: Compose would still not mount {pinned} at {mend.destination} as a volume of "
+            f"somebody else's. {instead}"
+        )
+
+
+def resolved(service: Service, files: Sequence[Path]) -> tuple[str | None, str]:
+    """The files as Compose understands them, as YAML; None and the reason where it does not accept them.
+
+    Not accepted is also what uses variables that are set in the project's environment and not in ours.
+    """
+    commands = compose_commands(service.version)
+    if not commands:
+        return None, "no Compose program is here to check the change with"
+    line = _line(commands[0], service, files)
+    done = _run(line, service.folder)
+    lacking = sorted(set(NOT_SET.findall(done.stderr)))
+    if lacking:
+        return None, f"variables that it uses are not set here: {', '.join(lacking)}"
     if done.returncode != 0:
-        words = " ".join(done.stderr.split())[-300:]
-        raise CannotMend(f"Compose does not accept the mended {mend.path} ({words}). Write:\n{by_hand(pinned)}")
+        # Its own words may quote a value.
+        return None, f"Compose does not accept it; see why by: {shlex.join(_line(commands[0], service, service.files))}"
+    return done.stdout, ""
 
 
 def config_hash(service: Service, mend: Mend, known: str) -> str | None:
@@ -41,44 +86,57 @@ def config_hash(service: Service, mend: Mend, known: str) -> str | None:
     None where it cannot be had: also where the present text does not give the hash `known`, that of the container, for
     then a variable that the project's environment has is not in ours. The next `up` re-creates the container then.
     """
-    if _hash_of(service, service.files) != known:
-        return None
-    with _beside(mend) as file:
-        return _hash_of(service, files_with(service, mend, file))
+    for command in compose_commands(service.version):
+        if known and _hash_of(command, service, service.files) == known:
+            with _beside(mend) as file:
+                return _hash_of(command, service, files_with(service, mend, file))
+    return None
 
 
-def _hash_of(service: Service, files: Sequence[Path]) -> str | None:
-    done = _compose(service, files, "config", f"--hash={service.service}")
-    words = done.stdout.split() if done is not None and done.returncode == 0 else []
+def _hash_of(command: list[str], service: Service, files: Sequence[Path]) -> str | None:
+    done = _run(_line(command, service, files, f"--hash={service.service}"), service.folder)
+    words = done.stdout.split() if done.returncode == 0 and not NOT_SET.search(done.stderr) else []
     return words[-1] if len(words) == 2 and words[0] == service.service else None
 
 
 @contextmanager
 def _beside(mend: Mend) -> Iterator[Path]:
-    """The mended text in a file of the same folder, so that relative paths in it mean the same."""
+    """The mended text in a file of the same folder, so that relative paths in it mean the same; only we can read it."""
+    made = None
     try:
-        handle, name = tempfile.mkstemp(prefix=".rollcall-", suffix=mend.path.suffix, dir=mend.path.parent)
+        handle, made = tempfile.mkstemp(prefix=".rollcall-", suffix=mend.path.suffix, dir=mend.path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(mend.mended.encode())
+        yield Path(made)
     except OSError as error:
-        raise CannotMend(f"{mend.path.parent} cannot be written to: {error.strerror}.") from error
-    file = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as text:
-            text.write(mend.mended)
-        yield file
+        raise CannotMend(f"{mend.path.parent} cannot be written to: {error.strerror}. {CHECK_BY_HAND}") from error
     finally:
-        file.unlink(missing_ok=True)
+        if made is not None:
+            Path(made).unlink(missing_ok=True)
 
 
-def _compose(service: Service, files: Sequence[Path], *arguments: str) -> subprocess.CompletedProcess[str] | None:
-    command = compose_command()
-    if command is None:
-        return None
+def _line(command: list[str], service: Service, files: Sequence[Path], *more: str) -> list[str]:
     named = [word for file in files for word in ("--file", str(file))]
-    line = [*command, *named, "--project-name", service.project, "--project-directory", str(service.folder)]
+    environment = [word for file in service.env_files for word in ("--env-file", str(file))]
+    profiles = [word for each in _profiles(service) for word in ("--profile", each)]
+    place = ["--project-name", service.project, "--project-directory", str(service.folder)]
+    return [*command, *named, *place, *environment, *profiles, "config", *more]
+
+
+def _profiles(service: Service) -> list[str]:
+    """Those of the service, without which Compose would leave it out."""
+    found: list[str] = []
+    for path in service.files:
+        with suppress(ComposeFileError):
+            found += strings(child(read(read_text(path)), "services", service.service, "profiles"))
+    return list(dict.fromkeys(found))
+
+
+def _run(line: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            [*line, *arguments], capture_output=True, text=True, check=False, timeout=SECONDS, cwd=service.folder,
+            line, capture_output=True, text=True, errors="replace", check=False, timeout=SECONDS, cwd=folder,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CannotMend(f"Compose could not be asked about {service.folder}: {type(error).__name__}.") from error
+        raise CannotMend(f"Compose could not be asked about {folder}: {type(error).__name__}.") from error

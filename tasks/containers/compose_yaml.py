@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ruamel.yaml import YAML
@@ -39,6 +40,14 @@ def read(text: str) -> MappingNode:
     if not isinstance(root, MappingNode):
         raise ComposeFileError("it holds no mapping")
     return root
+
+
+def read_text(path: Path) -> str:
+    """The file's text, its line ends as they are. Raise ComposeFileError."""
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ComposeFileError(f"it cannot be read ({getattr(error, 'strerror', None) or 'no UTF-8'})") from None
 
 
 def pair(node: Node | None, key: str) -> tuple[Node, Node] | None:
