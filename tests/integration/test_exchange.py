@@ -308,6 +308,7 @@ def test_killed_after_any_rename_it_is_finished_or_undone(
     leaves_no_helper(bed, owner)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("by_helper")
 def test_a_helper_that_outlived_its_process_is_ended_first(
     bed: Bed, volumes: Volumes, owner: str, killed_after: Callable[[int], None]
@@ -390,7 +391,13 @@ def at_work(bed: Bed) -> Iterator[Callable[[str, str], str]]:
 
 
 @pytest.mark.usefixtures("way")
-@pytest.mark.parametrize(("which", "how"), [(0, "rw"), (1, "ro"), (1, "by its path"), (0, "paused")])
+@pytest.mark.parametrize(
+    ("which", "how"),
+    [
+        (0, "rw"),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((1, "ro"), (1, "by its path"), (0, "paused"))),
+    ],
+)
 def test_a_volume_in_use_is_left_alone(
     bed: Bed, volumes: Volumes, owner: str, at_work: Callable[[str, str], str], which: int, how: str
 ) -> None:
