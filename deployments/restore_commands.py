@@ -12,6 +12,7 @@ from deployments import census_show, kept_show, restore_show, show, tracking
 from deployments.app import ConfigOption, JsonOption, PrefectOption, TargetArgument, known, who
 from tasks.config import load
 from tasks.errors import Refused
+from tasks.restore.approval import asked
 
 NOT_PROVEN = 2
 
@@ -36,20 +37,19 @@ def restore_volume(
 ) -> None:
     """Plan, approval, restore, proof, cut-over. Exit 0 done; 3 refused, nothing touched; 4 rolled back; 1 failed."""
     known(config, target)
-    report = tracking.run(
-        "restore_volume",
-        "restore_volume",
-        target,
-        config,
-        prefect,
-        backup=backup,
-        from_volume=from_volume,
-        dry_run=dry_run,
-        leave_behind=leave_behind,
-        without_safety_backup=without_safety_backup,
-        approval="given" if yes else "terminal",
-        approver=who(),
-    )
+    with asked("given" if yes else "terminal", who()):
+        report = tracking.run(
+            "restore_volume",
+            "restore_volume",
+            target,
+            config,
+            prefect,
+            backup=backup,
+            from_volume=from_volume,
+            dry_run=dry_run,
+            leave_behind=leave_behind,
+            without_safety_backup=without_safety_backup,
+        )
     show.document(report) if json else restore_show.restore(report)
 
 

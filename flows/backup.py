@@ -35,12 +35,12 @@ def backup(target: str, config: str | None = None) -> Manifest:
         raise
 
 
-def back_up(settings: Config, target: str) -> Manifest:
-    """One backup, by whoever holds the target's lock: a nightly run, or a restore that begins with one."""
+def back_up(settings: Config, target: str, occasion: str = "") -> Manifest:
+    """One backup, by whoever holds the target's lock: a nightly run, or a restore that begins with one (`occasion`)."""
     now = datetime.now(UTC)
     ledger = Ledger(now, settings.target(target).storages)
     try:
-        return _backup(settings, target, now, ledger)
+        return _backup(settings, target, now, ledger, occasion)
     except RollcallError as error:
         menu.discard(settings, target, ledger.id, ledger.unlisted)
         if ledger.filed:
@@ -50,7 +50,7 @@ def back_up(settings: Config, target: str) -> Manifest:
         raise
 
 
-def _backup(settings: Config, target: str, now: datetime, ledger: Ledger) -> Manifest:
+def _backup(settings: Config, target: str, now: datetime, ledger: Ledger, occasion: str) -> Manifest:
     menu.sweep(settings, target)
     lost = menu.restore_history(settings, target)
     rules = settings.target(target)
@@ -68,7 +68,7 @@ def _backup(settings: Config, target: str, now: datetime, ledger: Ledger) -> Man
         [*lost, *identity, *menu.judge_others(settings, target, seen.databases, others, now)]
     )
     known = judgement.with_findings(storage_findings(ledger.failed))
-    manifest = compose_manifest(settings, target, now, seen, ledger, known)
+    manifest = compose_manifest(settings, target, now, seen, ledger, known, occasion)
     ledger.file(menu.write_manifests(settings, manifest))
     menu.remember(settings, target, "backup", now, known, tally, seen.identity, manifest.id)
     menu.remember_others(settings, target, now, known, others, manifest)
@@ -101,7 +101,7 @@ def _prove(settings: Config, target: str, seen: Seen, ledger: Ledger) -> None:
 def _finish(settings: Config, manifest: Manifest, judgement: Judgement, ledger: Ledger) -> Manifest:
     """The backup exists: rotate, clear what is in storages that dropped out, tell."""
     target = manifest.target
-    rotation = menu.rotate(settings, target, critical=manifest.quarantined)
+    rotation = menu.rotate(settings, target, critical=manifest.quarantined, occasion=manifest.occasion)
     menu.discard(settings, target, ledger.id, ledger.unlisted)
     found = menu.look_at_backups(settings, target)
     failed = {name: why for name, why in (ledger.failed | rotation.failed).items() if name not in found.unreachable}

@@ -8,11 +8,13 @@ from flows.backup import back_up
 from tasks import menu, orchestration
 from tasks.checks.lock import only_run
 from tasks.config import Config, load
-from tasks.errors import Refused, RollcallError
+from tasks.errors import Busy, Refused, RollcallError
 from tasks.restore import approval as approvals
 from tasks.restore.facts import Request
 from tasks.restore.plan import Plan
 from tasks.restore.report import RestoreReport, report_of
+
+BEFORE_A_RESTORE = "before a restore"
 
 
 @orchestration.flow(name="restore-volume", run_name="restore {target}")
@@ -24,8 +26,6 @@ def restore_volume(
     dry_run: bool = True,
     leave_behind: list[str] | None = None,
     without_safety_backup: bool = False,
-    approval: approvals.How = "form",
-    approver: str = "",
 ) -> RestoreReport:
     """Put the right data back under the pinned volume's name: plan, approval, proof, cut-over; nothing is ever deleted.
 
@@ -38,8 +38,6 @@ def restore_volume(
         dry_run: Only show the plan. Nothing is touched.
         leave_behind: Databases and roles that are there now, that the source lacks, and that need not come back.
         without_safety_backup: Only where the server cannot start: go on without a backup of what is there now.
-        approval: How a person says yes: `form` pauses the run and asks in the UI; the command line has its own ways.
-        approver: Who approves; only for the command line. The form asks for it.
     """
     settings = load(config)
     settings.target(target)
@@ -51,15 +49,19 @@ def restore_volume(
     )
     try:
         with only_run(settings.state, target):
+            if dry_run:
+                menu.refuse_interrupted(settings, target)
             menu.recover_first(settings, target)
             menu.restore_history(settings, target)
             plan = menu.propose(settings, target, request)
             menu.report_plan(plan)
             if dry_run or plan.situation == "nothing":
                 return RestoreReport(target=target, outcome="planned", plan=plan)
-            approved_by = approvals.ask(plan, approval, approver)
+            approved_by = approvals.ask(plan)
             menu.confirm_unchanged(settings, target, request, plan)
             return _restore(settings, plan, approved_by)
+    except Busy as error:
+        raise Refused(f"{error} Nothing was touched.") from error
     except Refused:
         raise  # Nothing was touched, and whoever was refused reads it now: no news for anybody else.
     except RollcallError as error:
@@ -81,6 +83,6 @@ def _restore(settings: Config, plan: Plan, approved_by: str) -> RestoreReport:
 def _back_up_first(settings: Config, plan: Plan) -> str:
     """The id of a backup of what is there now. Raise Refused where there is none: nothing was touched."""
     try:
-        return back_up(settings, plan.target).id
+        return back_up(settings, plan.target, BEFORE_A_RESTORE).id
     except RollcallError as error:
         raise Refused(f"What is there now could not be backed up, so nothing was touched. {error}") from error

@@ -54,6 +54,7 @@ confirm_unchanged = task(proposal.confirm_unchanged, name="look again after appr
 begin_restore = task(proposal.begin, name="begin the journal", retry=NEVER)
 carry_out = task(execute.carry_out, name="carry out", retry=NEVER)
 recover = task(recovery.recover, name="recover", retry=NEVER)
+refuse_interrupted = task(recovery.refuse_interrupted, name="look for an unfinished restore", retry=NEVER)
 recover_first = task(recovery.recover_first, name="end an interrupted restore", retry=NEVER)
 sweep_drill = task(drill.sweep_drill, name="sweep what a killed drill left", retry=QUICK)
 drill_backup = task(drill.drill_backup, name="rebuild and prove", retry=NEVER)

@@ -96,7 +96,10 @@ class StoredObject(Model):
 
 
 class Manifest(Model):
-    """The record of one backup. A backup exists only once its manifest is stored."""
+    """The record of one backup. A backup exists only once its manifest is stored.
+
+    occasion: empty for a backup of its own; `before a restore` for what was there when one began.
+    """
 
     format: int = 1
     id: str
@@ -114,6 +117,7 @@ class Manifest(Model):
     findings: list[Finding] = Field(default_factory=list)
     cluster: dict[str, Any] = Field(default_factory=dict)
     omitted: list[str] = Field(default_factory=list)
+    occasion: str = ""
     timings: dict[str, float] = Field(default_factory=dict)
     rollcall_version: str = ""
 

@@ -32,7 +32,7 @@ class Rotation(Model):
 
 
 def compose_manifest(
-    config: Config, target: str, now: datetime, seen: Seen, ledger: Ledger, judgement: Judgement
+    config: Config, target: str, now: datetime, seen: Seen, ledger: Ledger, judgement: Judgement, occasion: str = ""
 ) -> Manifest:
     """The manifest of what was taken: pure; nothing is stored yet."""
     rules = config.target(target)
@@ -58,6 +58,7 @@ def compose_manifest(
         findings=judgement.findings,
         cluster={**seen.cluster, "files": seen.files},
         omitted=omitted,
+        occasion=occasion,
         timings=ledger.timings,
         rollcall_version=version("rollcall"),
     )
@@ -105,12 +106,14 @@ def _kept(entry: Entry) -> Kept:
     return Kept(manifest.id, manifest.created_at, manifest.quarantined, entry.proven_at is not None)
 
 
-def rotate(config: Config, target: str, *, critical: bool) -> Rotation:
-    """Delete what retention no longer keeps, after the plan is logged; frozen while the verdict is critical."""
+def rotate(config: Config, target: str, *, critical: bool, occasion: str = "") -> Rotation:
+    """Delete what retention no longer keeps, after the plan is logged; frozen while the verdict is critical, and on an
+    `occasion`: what a restore is about to read must not go."""
     found = shelves(config, target)
-    if critical:
-        log.warning("Rotation is frozen: %s.", FROZEN)
-        return Rotation(deleted=[], kept=len(found.backups), frozen=FROZEN, newest_good=found.newest_good)
+    frozen = FROZEN if critical else f"this backup was taken {occasion}: nothing is deleted now" if occasion else None
+    if frozen:
+        log.warning("Rotation is frozen: %s.", frozen)
+        return Rotation(deleted=[], kept=len(found.backups), frozen=frozen, newest_good=found.newest_good)
     now, deleted, failed = datetime.now(UTC), set[str](), dict[str, str]()
     for name in config.target(target).storages:
         planned = plan_rotation(found, name, config.target(target).retention, now)

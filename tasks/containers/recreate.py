@@ -17,7 +17,7 @@ from tasks.containers.difference import difference
 from tasks.containers.engine import inspect_container
 from tasks.containers.mounts import place, volumes_by_place
 from tasks.containers.payload import Payload, names_of, replacement
-from tasks.containers.refusals import blockers, lost_files, reports
+from tasks.containers.refusals import blockers, lost_files, reports, stop_blockers
 from tasks.containers.volumes import find_volume
 from tasks.errors import ContainerMissing, EngineError
 
@@ -235,5 +235,6 @@ __all__ = [
     "set_restart_policy",
     "start",
     "stop",
+    "stop_blockers",
     "wait_healthy",
 ]

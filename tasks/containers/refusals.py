@@ -41,6 +41,12 @@ def blockers(found: dict[str, Any], everybody: Iterable[dict[str, Any]], pinned:
     ]
 
 
+def stop_blockers(found: dict[str, Any], everybody: Iterable[dict[str, Any]]) -> list[str]:
+    """Every reason not to stop the container, change what is in its data volume and start it again, a sentence each."""
+    others = [each for each in everybody if each["Id"] != found["Id"] and not _is_ours(each)]
+    return [*_about_itself(found), *_about_data(found, read(found), others)]
+
+
 def _is_ours(other: dict[str, Any]) -> bool:
     return OUR_LABEL in _labels(other)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, NamedTuple
 
 from tasks import orchestration
 from tasks.errors import Refused
@@ -15,17 +17,37 @@ How = Literal["form", "terminal", "given"]
 FORM_SECONDS = 30 * 60.0
 
 
-def ask(plan: Plan, how: How, approver: str) -> str:
-    """Show the plan, ask, and return who approved it. Raise Refused for any answer but the target's name.
+class Asking(NamedTuple):
+    """How a person is asked. who: sits at the terminal, or has approved beforehand; the form asks for the name."""
 
-    approver: who sits at the terminal, or who said --yes.
-    """
+    how: How
+    who: str = ""
+
+
+_asking = Asking("form")
+
+
+@contextmanager
+def asked(how: How, who: str) -> Iterator[None]:
+    """Within the block this process asks so. For the command line alone: no field of a deployment's form leads here, or
+    whoever may start a run could also approve it."""
+    global _asking  # noqa: PLW0603 - what asks is a property of the process, and no parameter of a run
+    before, _asking = _asking, Asking(how, who)
+    try:
+        yield
+    finally:
+        _asking = before
+
+
+def ask(plan: Plan) -> str:
+    """Show the plan, ask, and return who approved it. Raise Refused for any answer but the target's name."""
     if plan.blockers:
         raise Refused(f"The restore of {plan.target} cannot begin: {' '.join(plan.blockers)}")
+    how, who = _asking
     if how == "given":
-        return approver
+        return who
     if how == "terminal":
-        typed, who = _at_terminal(plan), approver
+        typed = _at_terminal(plan)
     else:
         typed, who = orchestration.ask_for_approval(plan_markdown(plan), plan.target, FORM_SECONDS)
     if typed.strip() != plan.target:
@@ -36,13 +58,13 @@ def ask(plan: Plan, how: How, approver: str) -> str:
 
 
 def _at_terminal(plan: Plan) -> str:
-    print(
-        f"{plan_text(plan)}\n\nType {plan.target} to do this; anything else leaves all as it is: ",
-        end="",
-        file=sys.stderr,
-    )
+    prompt = f"Type {plan.target} to do this; anything else leaves all as it is: "
+    print(f"{plan_text(plan)}\n\n{prompt}", end="", file=sys.stderr)
     sys.stderr.flush()
-    line = sys.stdin.readline()
+    try:
+        line = sys.stdin.readline()
+    except KeyboardInterrupt:
+        raise Refused("Not approved: stopped by hand; nothing was touched.") from None
     if not line:
         raise Refused("Nobody answered. In a script, approve with --yes; to see the plan alone: --dry-run.")
     return line

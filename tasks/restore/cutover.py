@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from tasks.checks.judgement import judge_cluster, judge_tally
 from tasks.checks.look import Seen, look_at_cluster, look_at_container, take_tally
 from tasks.config import Config, Target
 from tasks.containers.engine import engine
@@ -48,10 +49,12 @@ def verify(hands: Hands) -> Facts:
     with engine() as client:
         wait_healthy(client, hands.live, rules.start_wait)
     _check_identity(hands, seen)
-    tallies = {name: take_tally(rules, seen, database=name) for name in seen.databases}
-    counts = {name: tally.counts for name, tally in tallies.items()}
     expected: dict[str, dict[str, int]] = hands.journal.facts.get("rebuilt", {}).get("counts", {})
+    tallies = {name: take_tally(rules, seen, database=name) for name in dict.fromkeys([*seen.databases, *expected])}
+    counts = {name: tally.counts for name, tally in tallies.items()}
     _check_rows(expected, counts)
+    if not expected:
+        _check_history(hands, seen, tallies[rules.database])
     return {
         "answered_at": answered_at,
         "identity": seen.identity.model_dump(mode="json"),
@@ -86,6 +89,22 @@ def _check_identity(hands: Hands, seen: Seen) -> None:
         )
 
 
+def _check_history(hands: Hands, seen: Seen, tally: Tally) -> None:
+    """A volume that was only mounted again has proven nothing: it must hold what history expects, and not less.
+
+    Raise RestoreError with the first two findings.
+    """
+    config, target = hands.config, hands.plan.target
+    judged = judge_tally(config, target, tally, datetime.now(UTC)).findings
+    found = [*judge_cluster(config, target, seen.identity), *judged]
+    critical = [each.message for each in found if each.severity == "critical"]
+    if critical:
+        raise RestoreError(
+            f"The volume {hands.plan.pinned} does not hold what is expected: {' '.join(critical[:2])} Restore a backup "
+            "instead: --backup latest."
+        )
+
+
 def _check_rows(expected: Mapping[str, Mapping[str, int]], found: Mapping[str, Mapping[str, int]]) -> None:
     """Nothing that was proven may be missing; clients that are faster than this check may have added rows."""
     lacking = [
@@ -112,8 +131,9 @@ def commit(hands: Hands) -> None:
     with open_history(hands.config.history) as history:
         if any(each.reason == reason for each in history.acceptances(plan.target)):
             return
-        for name in {*facts["counts_found"], *history.others(plan.target)} - {own}:
-            counts = facts["counts_found"].get(name, {})
+        # A database that history knows and that is not there stays a finding: nobody has said that it may be gone.
+        for name in facts["counts_found"].keys() - {own}:
+            counts = facts["counts_found"][name]
             history.accept(other(plan.target, name), counts, None, reason, header.approved_by, now)
         history.record(_observation(plan.target, header.run, now, identity, tally))
         history.accept(plan.target, tally.counts, identity, reason, header.approved_by, now)

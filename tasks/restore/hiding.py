@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 import docker
+from docker.errors import NotFound
 
 from tasks.containers import recreate
 from tasks.containers.engine import engine, everybody, inspect_container
@@ -41,11 +42,15 @@ def hide_old(hands: Hands) -> None:
 
 def _without_compose(client: docker.DockerClient, found: dict[str, Any], hands: Hands) -> recreate.Payload:
     image: dict[str, Any] = client.api.inspect_image(found["Image"])  # type: ignore[no-untyped-call]
+    labels: dict[str, str | None] = {}
+    own = [name for name in found["Config"].get("Labels") or {} if name.startswith(COMPOSE)]
     if list(recreate.lost_files(found, client.api.diff(found["Id"]) or [])):
-        saved = client.api.commit(found["Id"], repository="rollcall-kept", tag=hands.run.lower())
-        image = client.api.inspect_image(saved["Id"])  # type: ignore[no-untyped-call]
+        image = _saved(client, found, hands)
         found = {**found, "Image": image["Id"], "Config": {**found["Config"], "Image": image["Id"]}}
-    labels = {name: None for name in found["Config"].get("Labels") or {} if name.startswith(COMPOSE)}
+        # The image has the labels too, and a container takes over those that it does not set itself.
+        labels = dict.fromkeys(own, "")
+    else:
+        labels = dict.fromkeys(own)
     mounted = hands.plan.mounted or ""
     return recreate.replacement(
         found,
@@ -57,3 +62,16 @@ def _without_compose(client: docker.DockerClient, found: dict[str, Any], hands: 
         labels=labels,
         names=recreate.names_of(everybody(client)),
     )
+
+
+def _saved(client: docker.DockerClient, found: dict[str, Any], hands: Hands) -> dict[str, Any]:
+    """What the container had written outside of its volumes, as an image of this engine; made once in a run."""
+    name = f"rollcall-kept:{hands.run.lower()}"
+    try:
+        image: dict[str, Any] = client.api.inspect_image(name)  # type: ignore[no-untyped-call]
+    except NotFound:
+        repository, tag = name.split(":")
+        saved = client.api.commit(found["Id"], repository=repository, tag=tag)
+        log.warning("What %s had written outside of its volumes is kept as the image %s.", hands.names[1], name)
+        image = client.api.inspect_image(saved["Id"])  # type: ignore[no-untyped-call]
+    return image

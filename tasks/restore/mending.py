@@ -78,13 +78,13 @@ def unmend(path: Path, run: str, before: str, after: str) -> None:
     """Put the original back, if the file still holds just what `mend` wrote. Raise RestoreError."""
     kept = kept_original(path, run)
     try:
-        now = _sha256(path.read_text(encoding="utf-8"))
+        now = _sha256(path.read_bytes().decode())
         if now == before:
             return
         if now != after or not kept.exists():
             log.warning("%s was changed meanwhile and is left so; its former text is in %s.", path, kept)
             return
-        _write(path, kept.read_text(encoding="utf-8"), like=path)
+        _write(path, kept.read_bytes().decode(), like=path)
     except OSError as error:
         raise RestoreError(
             f"The compose file {path} cannot be put back: {error.strerror}; it is kept as {kept}."

@@ -44,6 +44,8 @@ class Plan(Model):
     blockers: list[str] = []
     notes: list[str] = []
     safety_backup: bool = True
+    databases_now: list[str] = []
+    leave_behind: list[str] = []
     hash: str = ""
 
     @property
@@ -83,6 +85,8 @@ def make_plan(world: World, source: Source | None, request: Request) -> Plan:
         blockers=blockers(world, source, request, situation),
         notes=notes(world, source),
         safety_backup=world.answers,
+        databases_now=(world.databases or []) if world.mounted == world.pinned else [],
+        leave_behind=sorted(request.leave_behind),
     )
     plan = plan.model_copy(update={"steps": steps(plan, world), "kept": kept(plan, world)})
     return plan.model_copy(update={"hash": hash_of(plan)})
@@ -120,8 +124,8 @@ def _safety(world: World, request: Request) -> list[str]:
         return ["The server answers, so the backup of what is there now cannot be left out; ask again without that."]
     if not world.answers and not request.without_safety_backup:
         return [
-            f"What is there now cannot be backed up first: {world.why_silent} Start the container, or, if its data is "
-            "beyond that, say --without-safety-backup: the volume itself is kept as it is."
+            f"What is there now cannot be backed up first: {world.why_silent} Mend that, or, if the data is beyond it, "
+            "say --without-safety-backup: the volume itself is kept as it is."
         ]
     return []
 
@@ -170,6 +174,8 @@ def notes(world: World, source: Source | None) -> list[str]:
     found += [
         f"The dependant {each.name} does not exist on this engine." for each in world.dependants if not each.exists
     ]
+    idle = [each.name for each in world.dependants if each.exists and not each.running]
+    found += [f"The dependant {name} does not run now, and is not started." for name in idle]
     if source is not None and source.kind == "backup":
         if source.quarantined:
             found.append(f"Backup {source.name} is QUARANTINED: it was taken while the verdict was critical.")

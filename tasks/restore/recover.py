@@ -7,7 +7,7 @@ from typing import Literal
 
 from tasks.checks.lock import is_held
 from tasks.config import Config
-from tasks.errors import NeedsRecover
+from tasks.errors import NeedsRecover, Refused
 from tasks.models import Finding, Model
 from tasks.restore.cutover import sweep
 from tasks.restore.execute import finish, roll_back
@@ -50,6 +50,12 @@ def recover_first(config: Config, target: str) -> None:
     """What every run that changes a target does first, under its lock. Raise what `recover` raises."""
     if active_path(config.state, target).exists():
         log.warning("%s", recover(config, target).words)
+
+
+def refuse_interrupted(config: Config, target: str) -> None:
+    """Raise Refused where a restore has not ended: whoever asks to touch nothing must not end it either."""
+    if active_path(config.state, target).exists():
+        raise Refused(interrupted(target))
 
 
 def interruption_findings(config: Config, target: str) -> list[Finding]:

@@ -79,7 +79,7 @@ def backup_called(config: Config, target: str, wanted: str | None) -> Source:
 
 
 def _entry(found: Catalogue, target: str, wanted: str | None) -> Entry:
-    good = [each for each in found.backups if not each.manifest.quarantined]
+    good = [each for each in found.backups if not each.manifest.quarantined and not each.manifest.occasion]
     if wanted not in (None, "latest"):
         for each in found.backups:
             if each.manifest.id == wanted:

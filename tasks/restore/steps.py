@@ -31,6 +31,7 @@ from tasks.errors import ContainerMissing, RestoreError
 from tasks.restore import cutover, mending
 from tasks.restore.hands import Act, Facts, Hands
 from tasks.restore.hiding import hide_old
+from tasks.restore.plan import Plan
 from tasks.restore.rebuild import Rebuilt, rebuild_from_backup, rebuild_from_volume
 from tasks.restore.source import manifest_of
 
@@ -54,6 +55,7 @@ def _rebuild(hands: Hands) -> Facts:
         built = rebuild_from_volume(
             hands.config, plan.target, plan.source.name, volume=staging, image_id=plan.image_id, place=place
         )
+        _require_databases(plan, built)
     else:
         manifest = manifest_of(hands.config, plan.target, plan.source)
         built = rebuild_from_backup(
@@ -61,6 +63,16 @@ def _rebuild(hands: Hands) -> Facts:
             volume=staging, image_id=plan.image_id, place=place,
         )  # fmt: skip
     return {"rebuilt": _proof(built)}
+
+
+def _require_databases(plan: Plan, built: Rebuilt) -> None:
+    """What a copied volume holds is known only now. Raise RestoreError before anything is stopped."""
+    lacking = [name for name in plan.databases_now if name not in built.tallies and name not in plan.leave_behind]
+    if lacking:
+        raise RestoreError(
+            f"{built.source} does not hold the database {lacking[0]}, which is there now; "
+            f"say --leave-behind {lacking[0]}."
+        )
 
 
 def _proof(built: Rebuilt) -> Facts:
@@ -222,7 +234,19 @@ def _rename(hands: Hands, container: str, name: str) -> None:
 
 
 def _rename_old_back(hands: Hands) -> None:
-    _rename(hands, hands.plan.container_id, hands.plan.container)
+    """Raise RestoreError that says what to do where somebody has removed the old container meanwhile."""
+    try:
+        _rename(hands, hands.plan.container_id, hands.plan.container)
+    except ContainerMissing as error:
+        raise RestoreError(
+            f"The old container of {hands.plan.container} ({hands.names[1]}) was removed by somebody; its volume "
+            f"{hands.plan.mounted} is untouched. Make the container again, then move {hands.journal.path} away."
+        ) from error
+
+
+def _take_name_back(hands: Hands) -> None:
+    with contextlib.suppress(ContainerMissing):
+        _rename(hands, _replacement(hands), hands.names[0])
 
 
 def _replacement(hands: Hands) -> str:
@@ -302,7 +326,7 @@ STEPS: dict[str, Act] = {
     "put old aside": Act(lambda hands: _rename(hands, hands.plan.container_id, hands.names[1]), _rename_old_back),
     "name replacement": Act(
         lambda hands: _rename(hands, _replacement(hands), hands.plan.container),
-        lambda hands: _rename(hands, _replacement(hands), hands.names[0]),
+        _take_name_back,
     ),
     "start replacement": Act(_start_replacement, _stop_replacement),
     "verify": Act(cutover.verify),

@@ -11,12 +11,14 @@ import docker
 from tasks.checks.judgement import judge_tally
 from tasks.checks.look import Seen, login, look_at_cluster, take_tally
 from tasks.config import Config, Target
+from tasks.containers import recreate
 from tasks.containers.clusters import ClusterVolume, clusters_in
 from tasks.containers.engine import engine, everybody, inspect_container, shares_this_kernel
 from tasks.containers.observe import Container, read
-from tasks.containers.recreate import blockers as cannot_recreate
 from tasks.containers.volumes import Volume, find_volume
 from tasks.databases.connect import connect
+from tasks.databases.identity import databases
+from tasks.databases.reach import way_in
 from tasks.databases.roles import read_roles
 from tasks.errors import ContainerMissing, DatabaseError, EngineError, Refused
 from tasks.history.judge import judge_identity
@@ -125,26 +127,24 @@ def _dependant(client: docker.DockerClient, name: str) -> Dependant:
         found = inspect_container(client, name)
     except ContainerMissing:
         return Dependant(name=name, exists=False, running=False)
-    return Dependant(name=name, exists=True, running=found["State"]["Status"] == "running")
+    return Dependant(name=name, exists=True, running=found["State"]["Status"] in ("running", "restarting"))
 
 
 def _obstacles(
     client: docker.DockerClient, found: dict[str, Any], container: Container, pinned: Volume | None, rules: Target
 ) -> list[str]:
     """What the engine's side says against any restore, and, with the wrong volume mounted, against a re-creation."""
-    obstacles: list[str] = []
-    if container.volume is None:
-        kind = container.data_mount.kind if container.data_mount else "the container's own layer"
-        obstacles.append(
-            f"The data of {container.name} is on no Docker volume ({kind}); move it to a volume first, then pin that."
-        )
-    state = found["State"]["Status"]
-    if state in ("paused", "restarting", "removing", "dead"):
-        obstacles.append(f"The container {container.name} is {state}; docker unpause, stop or start it first.")
+    others = everybody(client)
+    astray = container.volume != rules.volume
+    obstacles = recreate.blockers(found, others, rules.volume) if astray else recreate.stop_blockers(found, others)
     if pinned is not None:
         obstacles += _about_pinned(pinned, container)
-    if container.volume is not None and container.volume != rules.volume:
-        obstacles += cannot_recreate(found, everybody(client), rules.volume)
+    passing = [each for each in others if each["Name"].lstrip("/") in rules.dependents]
+    obstacles += [
+        f"The dependant {each['Name'].lstrip('/')} was started with --rm: a stop deletes it; make it without."
+        for each in passing
+        if each["HostConfig"].get("AutoRemove")
+    ]
     return list(dict.fromkeys(obstacles))
 
 
@@ -180,7 +180,7 @@ def _server_side(config: Config, target: str, world: World, container: Container
             roles = read_roles(connection)
         tally = take_tally(rules, seen)
     except (DatabaseError, EngineError) as error:
-        return world.model_copy(update={"why_silent": str(error)})
+        return world.model_copy(update={"why_silent": str(error), **_what_else_is_there(rules, container)})
     return world.model_copy(
         update={
             "answers": True,
@@ -192,6 +192,16 @@ def _server_side(config: Config, target: str, world: World, container: Container
             "unwell": _unwell(config, target, seen, tally),
         }
     )
+
+
+def _what_else_is_there(rules: Target, container: Container) -> dict[str, list[str]]:
+    """Databases and roles of a server that runs, where the target's own database cannot be asked: it may be the one
+    that is gone. Nothing where the server does not answer at all."""
+    try:
+        with connect(login(rules, way_in(rules, container), "template1")) as connection:
+            return {"databases": databases(connection), "roles": read_roles(connection)}
+    except DatabaseError:
+        return {}
 
 
 def _unwell(config: Config, target: str, seen: Seen, tally: Tally) -> bool:

@@ -56,8 +56,9 @@ def test_the_findings_page_lists_just_the_codes_that_can_be_raised() -> None:
         "|restore"
     )
     sources = [path for path in (ROOT / "tasks").rglob("*.py") if path.name != "codes.py"]
+    files = {"server.crt", "server.key"}
     raised = {code for path in sources for code in re.findall(rf'"((?:{kinds})\.[a-z_]+)"', path.read_text())}
-    assert page == raised
+    assert page == raised - files
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
