@@ -21,6 +21,7 @@ PACKAGES = {
     "docker": "docker.io",
     "iptables": "iptables",
     "debootstrap": "debootstrap",
+    "ip": "iproute2",
     "update-ca-certificates": "ca-certificates",
 }
 

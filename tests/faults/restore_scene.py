@@ -177,16 +177,19 @@ def scene(
     *,
     healthcheck: str = "",
     publish: bool = False,
+    environment: dict[str, str] | None = None,
 ) -> Iterator[Scene]:
     """A target with a good backup in that situation; what restores made of it is removed with it.
 
     healthcheck: a shell command for the container; publish: whether it publishes a port of the loopback address.
+    environment: what runs have in theirs besides.
     """
     name = f"scene-{situation}-{version}-{bed.name('x')[-6:]}"
     more = {"healthcheck": healthcheck, "publish": free_port() if publish else None}
     good = servers(version=version, command=FAST, **more)
     good.execute(*_statements(GOOD))
     victim = make_victim(name, folder, good, bed.client, runs)
+    victim.environment |= environment or {}
     victim.target["databases"] = None
     del victim.target["databases"]
     victim.target["roles"] = True

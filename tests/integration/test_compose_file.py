@@ -14,7 +14,7 @@ from tasks.containers.compose_file import CannotMend, plan_mend, service_of
 from tasks.containers.compose_program import check, config_hash
 from tasks.restore import mending
 from tests.bed import images
-from tests.bed.compose import ComposeProject, answers_query, compose_project
+from tests.bed.compose import ComposeProject, answers_query, compose_command, compose_project
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServers
 from tests.bed.rebuilding import data_mount, nothing_left, recreate_on
@@ -234,6 +234,50 @@ def test_a_volume_is_mended_however_it_is_declared(scene: Scene, written: Callab
     assert data_mount(scene.project.container(), DATA) == scene.pinned
     assert scene.project.file.is_symlink() == was_link
     assert not [name for name in files_of(scene.project.folder) if "rollcall" in name]
+
+
+def test_a_kept_container_is_in_nobodys_way_only_without_the_labels_of_compose(scene: Scene) -> None:
+    scene.project.up()
+    client = scene.bed.client
+    old = scene.project.container()
+    labels = mending.labels_of(old, scene.pinned)
+    new = recreate_on(client, old, scene.pinned, DATA, labels)
+    mending.mend(old, scene.pinned, RUN)
+
+    wrong = data_mount(old, DATA)
+    image: dict[str, Any] = client.api.inspect_image(old["Image"])  # type: ignore[no-untyped-call]
+    hidden = recreate.replacement(
+        client.api.inspect_container(old["Id"]),
+        image,
+        api_version=client.api.api_version,
+        wrong=wrong,
+        pinned=wrong,
+        destination=DATA,
+        labels={name: None for name in old["Config"]["Labels"] if name.startswith("com.docker.compose.")},
+    )
+    kept = recreate.create(client, hidden, f"{hidden.name}.hidden")
+    client.api.remove_container(old["Id"], v=False)
+
+    scene.project.up()
+    assert scene.project.container()["Id"] == new["Id"]
+    assert data_mount(client.api.inspect_container(kept), DATA) == wrong
+    differs = recreate.difference(old, client.api.inspect_container(kept))
+    assert [each for each in differs if not each.startswith("Config.Labels.com.docker.compose.")] == []
+
+
+@pytest.mark.skipif(compose_command() != ("docker-compose",), reason="what Compose 1 does; 2 removes the old one")
+def test_with_its_labels_compose_takes_the_kept_container_for_the_service(
+    scene: Scene,
+) -> None:
+    """Why a kept container must lose its labels: this is what Compose does, and no wish of ours."""
+    scene.project.up()
+    old = scene.project.container()
+    new = recreate_on(scene.bed.client, old, scene.pinned, DATA, mending.labels_of(old, scene.pinned))
+    mending.mend(old, scene.pinned, RUN)
+
+    scene.project.up()
+
+    assert scene.project.container()["Id"] != new["Id"]
 
 
 # What is left to a person

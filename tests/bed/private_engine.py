@@ -1,0 +1,81 @@
+"""A Docker engine of a test's own, which may be restarted without anybody else noticing."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import docker
+
+from tests.bed.engine import require_tool
+from tests.bed.progress import run, wait_until
+
+BRIDGE, ADDRESS = "rollcall-bed0", "10.213.0.1/24"
+SECONDS = 90
+
+
+@dataclass
+class PrivateEngine:
+    """dockerd with folders, socket and bridge of its own; needs root, as the rest of the bed does."""
+
+    folder: Path
+    _daemon: subprocess.Popen[bytes] | None = field(default=None)
+
+    @property
+    def host(self) -> str:
+        """What DOCKER_HOST must say."""
+        return f"unix://{self.folder}/s"
+
+    def start(self) -> None:
+        """Start it, or start it again; return once it answers."""
+        require_tool("ip")
+        self._add_bridge()
+        log = (self.folder / "log").open("ab")
+        self._daemon = subprocess.Popen(
+            [
+                "dockerd", f"--host={self.host}", f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec",
+                f"--pidfile={self.folder}/pid", f"--bridge={BRIDGE}", "--iptables=false",
+            ],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
+        )  # fmt: skip
+        log.close()
+        wait_until(self._answers, SECONDS, "an answer of the private engine", (self.folder / "log").read_text)
+
+    def stop(self) -> None:
+        """End it, and with it every container."""
+        if self._daemon is not None:
+            self._daemon.terminate()
+            self._daemon.wait(SECONDS)
+            self._daemon = None
+
+    def restart(self) -> None:
+        """As an upgrade of the engine or a restart of the machine does."""
+        self.stop()
+        self.start()
+
+    def load(self, image: str) -> None:
+        """Copy an image from the bed's engine."""
+        archive = self.folder / "image.tar"
+        run(["docker", "save", "--output", str(archive), image])
+        run(["docker", "--host", self.host, "load", "--input", str(archive)])
+        archive.unlink()
+
+    def remove(self) -> None:
+        """Stop it and take the bridge away."""
+        self.stop()
+        subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True, check=False)
+
+    def client(self) -> docker.DockerClient:
+        """A client of it."""
+        return docker.DockerClient(base_url=self.host, timeout=120)
+
+    def _answers(self) -> bool:
+        asked = subprocess.run(["docker", "--host", self.host, "version"], capture_output=True, check=False)
+        return asked.returncode == 0
+
+    def _add_bridge(self) -> None:
+        if not Path(f"/sys/class/net/{BRIDGE}").exists():
+            run(["ip", "link", "add", BRIDGE, "type", "bridge"])
+            run(["ip", "addr", "add", ADDRESS, "dev", BRIDGE])
+            run(["ip", "link", "set", BRIDGE, "up"])
