@@ -262,6 +262,7 @@ def test_a_kept_container_is_in_nobodys_way_only_without_the_labels_of_compose(s
     assert scene.project.container()["Id"] == new["Id"]
     assert data_mount(client.api.inspect_container(kept), DATA) == wrong
     differs = recreate.difference(old, client.api.inspect_container(kept))
+    recreate.remove_created(client, kept)
     assert [each for each in differs if not each.startswith("Config.Labels.com.docker.compose.")] == []
 
 
