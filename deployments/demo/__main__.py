@@ -23,7 +23,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m deployments.demo", description=__doc__)
     parser.add_argument("--clean", action="store_true", help="remove what a demo left, and end")
     only_clean = parser.parse_args().clean
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    # Also where it was started in the background, in which shells have programs ignore Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _as_interrupt)
     try:
         with only_demo():
             return _clean() if only_clean else _play(keep=os.environ.get("KEEP", "") not in {"", "0"})
