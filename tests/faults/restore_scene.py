@@ -232,7 +232,9 @@ def _spoil(
 
 
 def _remove(bed: Bed, made: Scene) -> None:
-    """Containers that a restore put aside or made; volumes that it made."""
+    """Containers that a restore put aside or made; volumes that it made; the dependants."""
+    for name in made.dependants:
+        bed.remove_container(name)
     mine: Callable[[Container], bool] = lambda each: str(each.name).startswith(made.server.container)  # noqa: E731
     for each in filter(mine, bed.client.containers.list(all=True, ignore_removed=True)):
         each.remove(force=True, v=False)
