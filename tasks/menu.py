@@ -10,7 +10,7 @@ from tasks.alerts import tell as telling
 from tasks.backups import file, proof, take
 from tasks.checks import judgement, look, shelves
 from tasks.orchestration import NEVER, Retry, task
-from tasks.restore import drill, execute, proposal
+from tasks.restore import drill, execute, proposal, proven
 from tasks.restore import recover as recovery
 from tasks.restore import tell as restored
 
@@ -53,6 +53,7 @@ propose = task(proposal.propose, name="look and plan", retry=QUICK)
 confirm_unchanged = task(proposal.confirm_unchanged, name="look again after approval", retry=QUICK)
 begin_restore = task(proposal.begin, name="begin the journal", retry=NEVER)
 carry_out = task(execute.carry_out, name="carry out", retry=NEVER)
+note_proof = task(proven.note_restored, name="note the proof", retry=QUICK)
 recover = task(recovery.recover, name="recover", retry=NEVER)
 refuse_interrupted = task(recovery.refuse_interrupted, name="look for an unfinished restore", retry=NEVER)
 recover_first = task(recovery.recover_first, name="end an interrupted restore", retry=NEVER)

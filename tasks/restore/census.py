@@ -17,7 +17,16 @@ from tasks.containers.observe import COMPOSE_PROJECT
 from tasks.containers.volumes import RUN_LABEL, STORY_LABEL, list_volumes
 from tasks.history.store import open_history
 from tasks.models import Model
-from tasks.restore.counting import Count, Counted, Extent, count_rows, drop_old_copies, is_copy, not_asked_for
+from tasks.restore.counting import (
+    Count,
+    Counted,
+    Extent,
+    count_rows,
+    drop_old_copies,
+    is_copy,
+    not_asked_for,
+    owner_of,
+)
 from tasks.restore.ranking import Evidence, Expected, joined, key, weigh
 
 log = logging.getLogger("rollcall")
@@ -59,7 +68,7 @@ def census(config: Config, target: str | None, count: Extent = "small", by: Coun
     `small` counts volumes below 2 GiB, `all` every one, `none` none. Raise ConfigError, EngineError, HistoryError.
     """
     wanted = expectations(config, target)
-    owners = [config.owner(each.target) for each in wanted]
+    owners = [owner_of(config, each.target) for each in wanted]
     with engine() as client:
         volumes = list_volumes(client)
         drop_old_copies(client, volumes, owners)

@@ -135,8 +135,9 @@ def _of_a_copy(
     database = config.target(target).database
     try:
         built = rebuild_from_volume(
-            config, target, source.name, volume=copy, image_id=image.id, place=place_of(image, cluster)
-        )
+            config, target, source.name,
+            volume=copy, image_id=image.id, place=place_of(image, cluster), owner=owner_of(config, target),
+        )  # fmt: skip
     except LoginRefused as error:
         if f"the database {database!r} does not exist" not in str(error):
             raise
@@ -172,7 +173,7 @@ def _labels(config: Config, target: str, source: str) -> dict[str, str]:
     until = datetime.now(UTC) + COPY_LIFE
     return {
         TARGET_LABEL: target,
-        OWNER_LABEL: config.owner(target),
+        OWNER_LABEL: owner_of(config, target),
         RUN_LABEL: f"census-{secrets.token_hex(6)}",
         STORY_LABEL: f"A copy of {source}, made to count its rows; it is of no use afterwards.",
         KEEP_UNTIL_LABEL: until.isoformat(timespec="seconds"),
@@ -184,6 +185,11 @@ def _drop(client: docker.DockerClient, copy: str) -> None:
         remove_ours(client, copy)
     except EngineError as error:
         log.warning("A copy that was made to count rows is left over. %s", error)
+
+
+def owner_of(config: Config, target: str) -> str:
+    """What a census labels its own with: a backup that begins meanwhile sweeps the target's label, and not this."""
+    return f"{config.owner(target)}-census"
 
 
 def is_copy(volume: Volume) -> bool:

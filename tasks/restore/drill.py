@@ -26,14 +26,13 @@ from tasks.containers.volumes import (
     remove_ours,
 )
 from tasks.databases.load import major_of
-from tasks.errors import ContainerMissing, DoesNotRestore, EngineError, NotEqual, ObjectDamaged, StorageError
+from tasks.errors import ContainerMissing, DoesNotRestore, EngineError, NotEqual, ObjectDamaged
 from tasks.history.records import Run
 from tasks.history.store import open_history
 from tasks.models import Manifest, Model
+from tasks.restore.proven import note_proof
 from tasks.restore.rebuild import Rebuilt, rebuild_from_backup
 from tasks.restore.source import backup_called, manifest_of
-from tasks.storage import open_storage
-from tasks.storage.catalogue import read_manifest, write_proof
 
 log = logging.getLogger("rollcall")
 
@@ -111,15 +110,6 @@ def _proven(
     config: Config, target: str, manifest: Manifest, storages: list[str], built: Rebuilt, seconds: float
 ) -> DrillResult:
     now = datetime.now(UTC)
-    noted = []
-    for name in storages:
-        try:
-            storage = open_storage(name, config.storages[name])
-            read_manifest(storage, target, manifest.id)  # Rotation may have removed the backup meanwhile.
-            write_proof(storage, target, manifest.id, now)
-            noted.append(name)
-        except StorageError as error:
-            log.warning("The proof of %s could not be noted: %s", manifest.id, error)
     return DrillResult(
         target=target,
         backup=manifest.id,
@@ -130,7 +120,7 @@ def _proven(
         rows={name: sum(tally.counts.values()) for name, tally in built.tallies.items()},
         tables=sum(len(tally.counts) for tally in built.tallies.values()),
         notes=built.notes,
-        storages=noted,
+        storages=note_proof(config, target, manifest.id, storages, now),
     )
 
 

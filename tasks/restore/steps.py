@@ -130,10 +130,7 @@ def _remove_pinned(hands: Hands) -> None:
 def _folders(hands: Hands) -> Facts:
     pinned, staging = hands.plan.pinned, hands.journal.header.staging
     with engine() as client:
-        ids = {
-            name: exchange.folder_id(client, name, hands.plan.image_id, hands.journal.header.owner)
-            for name in (pinned, staging)
-        }
+        ids = exchange.folder_ids(client, [pinned, staging], hands.plan.image_id, hands.journal.header.owner)
     return {"folders": ids}
 
 

@@ -178,11 +178,12 @@ def scene(
     healthcheck: str = "",
     publish: bool = False,
     environment: dict[str, str] | None = None,
+    storages: Callable[[Victim], None] = lambda victim: None,
 ) -> Iterator[Scene]:
     """A target with a good backup in that situation; what restores made of it is removed with it.
 
     healthcheck: a shell command for the container; publish: whether it publishes a port of the loopback address.
-    environment: what runs have in theirs besides.
+    environment: what runs have in theirs besides. storages: changes where the good backup goes.
     """
     name = f"scene-{situation}-{version}-{bed.name('x')[-6:]}"
     more = {"healthcheck": healthcheck, "publish": free_port() if publish else None}
@@ -196,6 +197,7 @@ def scene(
     victim.target["tables"] = {"experts": {"min": 80}}
     boxes = [dependant(bed, version) for _ in range(2)]
     victim.target["dependents"] = list(boxes)
+    storages(victim)
     victim.backup().went_well()
     new = content(good)
     server, wrong = _spoil(situation, good, bed, servers, more)

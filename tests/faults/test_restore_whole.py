@@ -19,6 +19,8 @@ def test_the_right_data_ends_under_the_pinned_name_and_nothing_is_lost(
         assert report["counts"]["knowledge_os"] == {"public.experts": 85, "public.knowledge_nodes": 2000}
         assert made.is_consistent() == "new"
         made.other_copy("new")
+        proven = [each["id"] for each in made.victim.listed()["backups"] if each["proven_at"]]
+        assert proven == ([] if situation == "reattach" else [report["plan"]["source"]["name"]])
         verified = made.victim.start("verify", made.victim.name, "--json").ended().went_well().document
         assert verified["verdict"] == "healthy", verified["findings"]
         again = made.victim.start("restore-volume", made.victim.name, "--json", "--yes").ended().went_well().document

@@ -20,7 +20,7 @@ from tasks.containers.images import LocalImages
 from tasks.containers.volumes import KEEP_UNTIL_LABEL, OWNER_LABEL, RUN_LABEL, STORY_LABEL, find_volume, list_volumes
 from tasks.restore import counting
 from tasks.restore.census import Entry, census, headline
-from tasks.restore.counting import COPY_PREFIX, Counted, count_rows
+from tasks.restore.counting import COPY_PREFIX, Counted, count_rows, owner_of
 from tests.bed import images
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServer, PostgresServers
@@ -249,7 +249,7 @@ def test_no_volume_is_changed_and_nothing_is_left_behind(
 ) -> None:
     assert entries
     assert {volume: content(bed, volume) for volume in scene.idle} == before
-    owner = scene.target.config.owner(NAME)
+    owner = owner_of(scene.target.config, NAME)
     assert bed.client.api.containers(all=True, filters={"label": f"{OUR_LABEL}={owner}"}) == []
     assert [each.name for each in list_volumes(bed.client) if each.labels.get(OWNER_LABEL) == owner] == []
 
@@ -287,7 +287,7 @@ def test_before_anything_is_known_the_floors_decide(scene: Scene, before: dict[s
 
 
 def test_copies_that_killed_runs_left_are_taken_away_and_never_listed(bed: Bed, scene: Scene) -> None:
-    owner = scene.target.config.owner(NAME)
+    owner = owner_of(scene.target.config, NAME)
 
     def left(until: str, owner: str) -> str:
         labels = {RUN_LABEL: "census-1", OWNER_LABEL: owner, KEEP_UNTIL_LABEL: until}
@@ -326,7 +326,7 @@ def test_with_several_targets_each_has_its_own_line(scene: Scene, capsys: pytest
 
 def one(bed: Bed, scene: Scene, volume: str) -> ClusterVolume:
     """The cluster in `volume`, as a census comes upon it."""
-    owner = scene.target.config.owner(NAME)
+    owner = owner_of(scene.target.config, NAME)
     return clusters_in(bed.client, images.tag(17), [volume], owner)[0]
 
 
