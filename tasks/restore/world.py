@@ -71,9 +71,8 @@ def _require_image(client: docker.DockerClient, found: dict[str, Any]) -> None:
     except NotFound as error:
         name, box = found["Config"]["Image"], found["Name"].lstrip("/")
         raise Refused(
-            f"The image that {box} was made from ({name}) is not on this engine any more. Make the container again from an "
-            f"image of the same major version (docker pull {name}, then docker compose up): whatever data that start makes "
-            "is kept."
+            f"The image that {box} was made from ({name}) is not on this engine any more. Make the container again, of "
+            f"the same major version (docker pull {name}, then docker compose up): whatever data that makes is kept."
         ) from error
 
 
