@@ -337,9 +337,10 @@ def _with_paths_from(folder: Path, value: Any) -> Any:
         case Path():
             return folder / value.expanduser()
         case BaseModel():
-            return value.model_copy(
-                update={name: _with_paths_from(folder, getattr(value, name)) for name in type(value).model_fields}
-            )
+            parts = {name: getattr(value, name) for name in type(value).model_fields}
+            anchored = {name: _with_paths_from(folder, part) for name, part in parts.items()}
+            # Only what changed: what the file does not say must go on being known as not said.
+            return value.model_copy(update={name: part for name, part in anchored.items() if part is not parts[name]})
         case dict():
             return {key: _with_paths_from(folder, each) for key, each in value.items()}
         case list():

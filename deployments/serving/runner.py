@@ -81,8 +81,9 @@ class RunnerThread:
         return not self._thread.is_alive()
 
     async def _stop(self) -> None:
-        if self._runner.started:
-            await self._runner.astop()
+        while not self._runner.started:  # Prefect's runner cannot be stopped while it is still starting.
+            await asyncio.sleep(0.1)
+        await self._runner.astop()
 
     def _run(self) -> None:
         # Inherited by the runs: Ctrl-C in a terminal reaches every process of the group, and they are to finish.

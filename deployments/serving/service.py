@@ -116,6 +116,8 @@ class Service:
             self.server.start()
             self.api = self.server.api
         os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "rollcall")
+        # What this process itself logs belongs to no run.
+        os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
         os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
     def _deploy(self) -> None:
