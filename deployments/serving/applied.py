@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentUpdate
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
@@ -23,6 +24,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectAlreadyExists
 from prefect.runner.storage import LocalStorage
 from prefect.schedules import Cron
 from prefect.states import Cancelled, Crashed
@@ -79,6 +81,17 @@ def _limit(limit: int | None) -> ConcurrencyLimitConfig | None:
     if limit is None:
         return None
     return ConcurrencyLimitConfig(limit=limit, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+
+
+def have_work_pool(name: str) -> None:
+    """Make the process work pool `name` where there is none. One of another type is left as it is."""
+    with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+
+
+def apply(deployment: RunnerDeployment) -> UUID:
+    """Create the deployment in Prefect, or bring it up to date."""
+    return cast("UUID", cast("Any", deployment).apply())
 
 
 def schedules_before(deployments: Sequence[Wanted]) -> dict[str, datetime]:
