@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,12 +79,20 @@ class Served:
 
 
 def ask(api: str, path: str, **body: Any) -> Any:
-    """As Served.ask, of any Prefect API."""
+    """As Served.ask, of any Prefect API. Asks again where its SQLite was busy, as Prefect's own clients do."""
     posted = path.endswith(("filter", "create_flow_run", "set_state", "pause_deployment", "resume"))
     data = json.dumps(body).encode() if posted else None
     request = urllib.request.Request(f"{api}/{path}", data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read() or "null")
+    for _ in range(10):
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.loads(answer.read() or "null")
+        except urllib.error.HTTPError as error:
+            if error.code != 503:
+                raise
+            error.close()
+            time.sleep(1)
+    raise BedError(f"Prefect is busy for too long: {path}")
 
 
 def end_of(api: str, run: str, log: Path) -> dict[str, Any]:
