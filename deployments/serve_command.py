@@ -6,6 +6,7 @@ import json as json_module
 import logging
 import signal
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import FrameType
 
@@ -14,7 +15,6 @@ import typer
 from deployments.app import ConfigOption, JsonOption
 from deployments.serving.service import Service
 from tasks.config import config_path, load
-from tasks.errors import RollcallError
 
 log = logging.getLogger("rollcall")
 
@@ -29,19 +29,19 @@ def serve(config: ConfigOption = None, json: JsonOption = False) -> None:
     settings = load(config)
     service = Service(settings, config_path(config))
     asked = _Asked(service)
-    with asked, service:
+    with suppress(_StoppedEarly), asked, service:
+        asked.may_interrupt = False
         _say(service, json)
         while not asked.to_stop.wait(LOOK_SECONDS):
-            failure = service.failure()
-            if failure:
-                raise RollcallError(f"{failure} Everything else was stopped; start it again.")
+            service.mend()
         if service.at_work:
-            log.info(
-                "Waiting up to %.0f s for %d run(s) at work; once more to end them now.",
-                settings.serve.grace,
-                service.at_work,
-            )
+            told = "Waiting up to %.0f s for %d run(s) at work; Ctrl-C or SIGTERM once more ends them now."
+            log.info(told, settings.serve.grace, service.at_work)
     log.info("Stopped.")
+
+
+class _StoppedEarly(BaseException):
+    """Asked to stop while still starting."""
 
 
 class _Asked:
@@ -49,6 +49,7 @@ class _Asked:
 
     def __init__(self, service: Service) -> None:
         self.to_stop = threading.Event()
+        self.may_interrupt = True
         self._service = service
         self._former: dict[int, object] = {}
 
@@ -61,10 +62,13 @@ class _Asked:
             signal.signal(number, former)  # type: ignore[arg-type]
 
     def _hear(self, _number: int, _frame: FrameType | None) -> None:
-        if self.to_stop.is_set():
-            self._service.hurry()
+        again = self.to_stop.is_set()
         self.to_stop.set()
         self._service.stopping.set()
+        if again:
+            self._service.hurry()
+        elif self.may_interrupt:
+            raise _StoppedEarly
 
 
 def _say(service: Service, json: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -82,7 +82,8 @@ def was_missed(cron: str, timezone: str, runs: Sequence[Run], since: datetime, n
     Prefect drops the runs that it has planned when a deployment is made anew, and plans again some seconds later; what
     came due in between never was. runs: all that have come due; since: how long the schedule has been what it is.
     """
-    due = next(CronSim(cron, now.astimezone(ZoneInfo(timezone)), reverse=True))
+    # In UTC before anything is reckoned: within a zone, Python subtracts as if its clocks never changed.
+    due = next(CronSim(cron, now.astimezone(ZoneInfo(timezone)), reverse=True)).astimezone(UTC)
     if due < since or any(run.due > due - DST_STEP for run in runs):
         return None
     return due

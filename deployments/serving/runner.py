@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 from uuid import UUID
 
+import httpx
+from prefect.client.schemas.objects import FlowRun
 from prefect.deployments.runner import RunnerDeployment
 from prefect.runner import Runner
+
+log = logging.getLogger("rollcall")
 
 POLL_SECONDS = 5.0
 
@@ -25,6 +30,30 @@ class PatientRunner(Runner):
         self._grace = grace
         self.hurry = threading.Event()
         """Set it to wait no longer."""
+
+    async def __aenter__(self) -> Self:
+        """Begin, with a poll that bears an API that is away: Prefect's own gives up after three, and ends all runs."""
+        await super().__aenter__()
+        poller = self._scheduled_run_poller  # No public way to it; the tests stop a server under a run.
+        ask = poller._get_scheduled_flow_runs
+        away = False
+
+        async def ask_patiently() -> list[FlowRun]:
+            nonlocal away
+            try:
+                found = await ask()
+            except (httpx.TransportError, httpx.HTTPStatusError) as error:
+                if not away:
+                    log.warning("The Prefect API does not answer (%s); asking on.", type(error).__name__)
+                away = True
+                return []
+            if away:
+                log.info("The Prefect API answers again.")
+            away = False
+            return found
+
+        poller._get_scheduled_flow_runs = ask_patiently  # type: ignore[method-assign]
+        return self
 
     async def cancel_all(self) -> None:
         """Called by `stop`, once no further run is begun."""

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("rollcall")
 
 PLANNED_SECONDS = 90.0
-LOOK_SECONDS = 0.5
+MOST_RESTARTS = 3  # of the server, within so many seconds:
+RESTART_WINDOW = 600.0
 TIDY_SECONDS = 60.0
 STOP_SECONDS = 60.0  # after the grace time: for ending the runs that are still at work
 
@@ -54,6 +55,7 @@ class Service:
         self._before: list[Run] = []
         self._runner: RunnerThread | None = None
         self._threads: list[threading.Thread] = []
+        self._restarts: list[float] = []
         self._held = ExitStack()
 
     def __enter__(self) -> Service:
@@ -92,13 +94,18 @@ class Service:
         """How many runs are at work."""
         return self._runner.at_work if self._runner else 0
 
-    def failure(self) -> str | None:
-        """Why it cannot go on, in one sentence; None while all is well."""
-        if self.server and self.server.ended() is not None:
-            return f"The Prefect server ended with {self.server.ended()}; {self.server.log} says why."
+    def mend(self) -> None:
+        """Start the server again if it has ended: runs at work go on meanwhile. Raise RollcallError if all must end."""
         if self._runner and not self._runner.runs:
-            return f"Prefect's runner ended ({type(self._runner.failure).__name__})."
-        return None
+            raise RollcallError(f"Prefect's runner ended ({type(self._runner.failure).__name__}); start serve again.")
+        if self.server is None or self.server.ended() is None:
+            return
+        now = time.monotonic()
+        self._restarts = [each for each in self._restarts if now - each < RESTART_WINDOW] + [now]
+        if len(self._restarts) > MOST_RESTARTS:
+            raise RollcallError(f"The Prefect server ends again and again; {self.server.log} says why.")
+        log.warning("The Prefect server ended with %s; starting it again.", self.server.ended())
+        self.server.start()
 
     def _connect(self) -> None:
         """Find Prefect's API, or start a server. Only then may Prefect be imported: it reads the environment once."""

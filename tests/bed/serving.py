@@ -61,15 +61,14 @@ class Served:
         """The flow run, once it is over."""
         return end_of(self.said["api"], run, self.log)
 
-    def runs(self, flow: str, target: str, **which: Any) -> list[dict[str, Any]]:
-        """The deployment's runs, by the time they are due."""
-        identity = self.deployment(flow, target)["id"]
-        found: list[dict[str, Any]] = self.ask(
-            "flow_runs/filter",
-            deployments={"id": {"any_": [identity]}},
-            flow_runs=which or None,
-            sort="EXPECTED_START_TIME_ASC",
-        )
+    def runs(self, flow: str, target: str) -> list[dict[str, Any]]:
+        """All of the deployment's runs, by the time they are due."""
+        which = {"deployments": {"id": {"any_": [self.deployment(flow, target)["id"]]}}}
+        found: list[dict[str, Any]] = []
+        while page := self.ask(
+            "flow_runs/filter", **which, sort="EXPECTED_START_TIME_ASC", limit=200, offset=len(found)
+        ):
+            found += page
         return found
 
     def stop(self, number: int = signal.SIGTERM) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -102,6 +104,31 @@ def test_a_run_that_outlives_a_killed_serve_is_waited_for_and_nothing_comes_betw
             again = second.run("backup", NAME)
             assert again["state"]["type"] == "COMPLETED", again["state"]
             assert len(manifests(target)) == 2
+
+
+def test_a_run_goes_on_while_the_server_is_away(shop: PostgresServer, tmp_path: Path) -> None:
+    target = target_with(shop, tmp_path)
+    with served(target.file) as here:
+        with orders_locked(shop):
+            run = begun(here, "backup")
+            (server,) = children_of(here.process.pid, "leashed_server")
+            os.kill(server, signal.SIGSTOP)
+            time.sleep(45)  # longer than Prefect's own runner would bear
+            os.kill(server, signal.SIGKILL)
+            wait_until(lambda: "starting it again" in here.log.read_text(), 30, "the word that it starts again")
+            wait_until(lambda: not gone(here.said["api"]), SECONDS, "the server's return", here.log.read_text)
+        assert here.end_of(run)["state"]["type"] == "COMPLETED"
+        assert len(manifests(target)) == 1
+        assert here.run("verify", NAME)["state"]["type"] == "COMPLETED"
+        assert here.stop() == 0
+
+
+def children_of(parent: int, word: str) -> list[int]:
+    """The processes that `parent` started and whose command line has `word` in it."""
+    listed = subprocess.run(
+        ["ps", "--ppid", str(parent), "-o", "pid=,args="], capture_output=True, text=True, check=True
+    )
+    return [int(line.split()[0]) for line in listed.stdout.splitlines() if word in line]
 
 
 def test_a_second_check_of_a_target_is_cancelled(shop: PostgresServer, tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -16,6 +17,11 @@ from tests.bed.serving import BIN, Served, clean_environment, free_port, served
 from tests.bed.target import NAME, target_for
 
 FLOWS = {"backup", "verify", "drill", "restore-volume", "recover"}
+A_YEAR_AHEAD = {
+    "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS": "380",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "380",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_SCHEDULED_TIME": "P400D",
+}
 BERLIN = {"backup": "0 2 * * *", "verify": "*/15 * * * *", "drill": "never", "timezone": "Europe/Berlin"}
 
 
@@ -42,7 +48,7 @@ def serve_again(file: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def running(postgres15: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     file = configured(postgres15, tmp_path_factory.mktemp("served"), schedules=BERLIN, of_target={"drill": "0 4 * * 0"})
-    with served(file) as here:
+    with served(file, A_YEAR_AHEAD) as here:
         yield here
 
 
@@ -62,6 +68,27 @@ def test_every_flow_has_a_deployment_with_its_schedule(running: Served) -> None:
     assert due > datetime.now(UTC) and due.minute % 15 == 0
     planned = running.runs("verify", NAME)[0]
     assert planned["state"]["type"] == "SCHEDULED"
+
+
+def test_a_nightly_backup_is_planned_once_a_night_when_the_clocks_change(running: Served) -> None:
+    """What the server's scheduler itself has planned, a year ahead: both changes are in it, whatever today is."""
+    zone = ZoneInfo("Europe/Berlin")
+    due = [datetime.fromisoformat(run["expected_start_time"]) for run in running.runs("backup", NAME)]
+    nights = [each.astimezone(zone).date() for each in due]
+    assert len(due) == 380
+    assert nights == [nights[0] + timedelta(days=day) for day in range(380)], "each night once"
+
+    offsets = [
+        (datetime.combine(night, time(0), zone).utcoffset(), datetime.combine(night, time(12), zone).utcoffset())
+        for night in nights
+    ]
+    winter = timedelta(hours=1)
+    assert [each.hour for each in due] == [1 if offset == (winter, winter) else 0 for offset in offsets]
+    assert {each.minute for each in due} == {0}
+    changes = [offset for offset in offsets if offset[0] != offset[1]]
+    assert len(changes) >= 2, (
+        "in the night to summer an hour early, for 02:00 is not; in the night to winter at the first"
+    )
 
 
 def test_the_forms_offer_what_there_is_and_the_restore_is_safe_as_it_comes(running: Served) -> None:
