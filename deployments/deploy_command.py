@@ -34,7 +34,7 @@ def deploy(
     asked = wanted(settings, file)
     applied.have_work_pool(work_pool)
     removed = applied.remove_stale(asked, file)
-    offered = {target: applied.backups_of(settings, target) for target in settings.targets}
+    offered = {target: applied.backups_of(settings, target) or [] for target in settings.targets}
     for each in asked:
         applied.apply(applied.deployment_of(each, offered[each.target], work_pool))
     names = [each.name for each in asked]

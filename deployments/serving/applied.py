@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from prefect.client.schemas.filters import (
     DeploymentFilterId,
     DeploymentFilterTags,
     FlowRunFilter,
+    FlowRunFilterEndTime,
     FlowRunFilterExpectedStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
@@ -31,24 +31,18 @@ from prefect.states import Cancelled, Crashed
 from prefect.utilities.callables import ParameterSchema, parameter_schema_from_entrypoint
 
 from deployments.serving.forms import Choice, choices, shaped
-from deployments.serving.left_over import UNFINISHED, Decision, Run
+from deployments.serving.left_over import CAUGHT_UP, UNFINISHED, Decision, Run
 from deployments.serving.wanted import ROOT, TAG, Wanted
 from tasks.checks.shelves import shelves
 from tasks.config import Config
-from tasks.errors import RollcallError
-
-log = logging.getLogger("rollcall")
 
 PAGE = 200  # as many as Prefect's API gives at once
 
 
-def backups_of(config: Config, target: str) -> list[Choice]:
-    """The backups a form offers; none where no storage answers, which must not keep deployments from being made."""
-    try:
-        return choices(shelves(config, target))
-    except RollcallError as error:
-        log.warning("The restore form of %s offers no backups: %s", target, error)
-        return []
+def backups_of(config: Config, target: str) -> list[Choice] | None:
+    """The backups a form offers; None where a storage does not answer, which must not keep anything from going on."""
+    found = shelves(config, target)
+    return None if found.unreachable else choices(found)
 
 
 def deployment_of(each: Wanted, backups: Sequence[Choice], work_pool: str | None = None) -> RunnerDeployment:
@@ -133,37 +127,40 @@ def _ours(client: SyncPrefectClient) -> Iterator[tuple[str, Any]]:
         offset += PAGE
 
 
-def refresh_forms(config: Config, deployed: Mapping[UUID, Wanted], known: dict[str, list[Choice]]) -> None:
-    """Offer in the restore forms what the storages hold now; `known` is what they offer, and is brought up to date."""
-    for identity, each in deployed.items():
-        if not each.offers_backups:
-            continue
-        backups = backups_of(config, each.target)
-        if backups == known.get(each.target):
-            continue
-        with get_client(sync_client=True) as client:
-            change = DeploymentUpdate(parameter_openapi_schema=cast("Any", _form(each, backups)), tags=each.tags)
-            client.update_deployment(identity, change)
-        known[each.target] = backups
+def refresh_form(identity: UUID, each: Wanted, backups: Sequence[Choice]) -> None:
+    """Offer these backups in a deployment's form. Its planned runs go, and are planned anew: see `offers_backups`."""
+    with get_client(sync_client=True) as client:
+        change = DeploymentUpdate(parameter_openapi_schema=cast("Any", _form(each, backups)), tags=each.tags)
+        client.update_deployment(identity, change)
+
+
+def targets_with_news(deployed: Mapping[UUID, Wanted], since: datetime) -> set[str]:
+    """Targets of which a run that may have stored or proven a backup has ended since then."""
+    may = [identity for identity, each in deployed.items() if each.flow != "verify"]
+    ended = FlowRunFilter(end_time=FlowRunFilterEndTime(after_=cast("Any", since)))
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(
+            flow_run_filter=ended, deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=may)), limit=PAGE
+        )
+    return {deployed[cast("UUID", run.deployment_id)].target for run in runs}
 
 
 def runs_due(deployed: Mapping[UUID, Wanted], now: datetime) -> list[Run]:
-    """The runs that came due and are not over, and the last one that came due of each deployment."""
+    """The runs that came due and are not over, and the last one that came due of each backup and drill deployment."""
     before = FlowRunFilterExpectedStartTime(before_=cast("Any", now))
-    open_states = FlowRunFilterState(
+    not_over = FlowRunFilterState(
         type=FlowRunFilterStateType(any_=[StateType.SCHEDULED, *(StateType(each) for each in UNFINISHED)])
     )
     found: dict[UUID, FlowRun] = {}
     with get_client(sync_client=True) as client:
-        for identity in deployed:
-            this = DeploymentFilter(id=DeploymentFilterId(any_=[identity]))
-            for wanted, limit in (
-                (FlowRunFilter(expected_start_time=before, state=open_states), PAGE),
-                (FlowRunFilter(expected_start_time=before), 1),
-            ):
+        for identity, each in deployed.items():
+            asked = [(FlowRunFilter(expected_start_time=before, state=not_over), PAGE)]
+            if each.flow in CAUGHT_UP:
+                asked.append((FlowRunFilter(expected_start_time=before), 1))
+            for wanted, limit in asked:
                 page = client.read_flow_runs(
                     flow_run_filter=wanted,
-                    deployment_filter=this,
+                    deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[identity])),
                     sort=FlowRunSort.EXPECTED_START_TIME_DESC,
                     limit=limit,
                 )
@@ -204,21 +201,15 @@ def start_now(identity: UUID, key: str) -> None:
         client.create_flow_run_from_deployment(identity, idempotency_key=key)
 
 
-def next_runs(deployed: Mapping[UUID, Wanted]) -> dict[str, datetime]:
-    """When each deployment's next planned run is due, by full name; those alone that have one."""
+def next_run(identity: UUID) -> datetime | None:
+    """When the deployment's next planned run is due; None where none is planned."""
     after = FlowRunFilterExpectedStartTime(after_=cast("Any", datetime.now(UTC)))
     planned = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
-    found: dict[str, datetime] = {}
     with get_client(sync_client=True) as client:
-        for identity, each in deployed.items():
-            if not each.cron:
-                continue
-            runs = client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(expected_start_time=after, state=planned),
-                deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[identity])),
-                sort=FlowRunSort.EXPECTED_START_TIME_ASC,
-                limit=1,
-            )
-            if runs and runs[0].expected_start_time:
-                found[each.name] = runs[0].expected_start_time
-    return found
+        runs = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(expected_start_time=after, state=planned),
+            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[identity])),
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+            limit=1,
+        )
+    return runs[0].expected_start_time if runs else None

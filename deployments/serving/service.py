@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -34,6 +34,7 @@ PLANNED_SECONDS = 90.0
 MOST_RESTARTS = 3  # of the server, within so many seconds:
 RESTART_WINDOW = 600.0
 TIDY_SECONDS = 60.0
+LOOK_AT_ALL = timedelta(minutes=15)  # for backups that were taken without this serve
 STOP_SECONDS = 60.0  # after the grace time: for ending the runs that are still at work
 
 
@@ -134,7 +135,8 @@ class Service:
         self._since = applied().schedules_before(asked)
         for name in applied().remove_stale(asked, self.file):
             log.info("Removed the deployment %s, which the configuration no longer asks for.", name)
-        self._offered = {target: applied().backups_of(self.config, target) for target in self.config.targets}
+        for target in self.config.targets:
+            self._offered[target] = self._backups(target) or []
         section = self.config.serve
         self._runner = RunnerThread(section.grace, section.at_once)
         made = [applied().deployment_of(each, self._offered[each.target]) for each in asked]
@@ -177,16 +179,16 @@ class Service:
 
     def _plan(self) -> None:
         """Wait until Prefect has planned every schedule's next run, then look whether one fell between two plans."""
-        asked = {each.name for each in self.deployed.values() if each.cron}
+        asked = {identity: each.name for identity, each in self.deployed.items() if each.cron}
         deadline = time.monotonic() + PLANNED_SECONDS
-        while not self.stopping.is_set():
-            self.next_runs = applied().next_runs(self.deployed)
-            if asked <= self.next_runs.keys():
-                break
-            if time.monotonic() > deadline:
-                late = ", ".join(sorted(asked - self.next_runs.keys()))
+        while asked and not self.stopping.is_set():
+            planned = {name: applied().next_run(identity) for identity, name in asked.items()}
+            self.next_runs |= {name: due for name, due in planned.items() if due}
+            asked = {identity: name for identity, name in asked.items() if name not in self.next_runs}
+            if asked and time.monotonic() > deadline:
+                late = ", ".join(asked.values())
                 raise RollcallError(f"Prefect plans no runs of {late}; is the scheduler of its server switched off?")
-            self.stopping.wait(1)
+            self.stopping.wait(1 if asked else 0)
         self._catch_up()
 
     def _catch_up(self) -> None:
@@ -203,18 +205,44 @@ class Service:
 
     def _tidy(self) -> None:
         """Every minute: settle what was still at work, and offer new backups in the forms."""
+        looked = told_all = datetime.now(UTC)
         while not self.stopping.wait(TIDY_SECONDS):
-            try:
-                self._tidy_once()
-            except Exception as error:  # noqa: BLE001 - Prefect or a storage is away; the next minute may be better
-                log.warning("The forms could not be brought up to date (%s).", type(error).__name__)
-
-    def _tidy_once(self) -> None:
-        if self._before:
             now = datetime.now(UTC)
+            try:
+                self._settle_more(now)
+                if now - told_all >= LOOK_AT_ALL:
+                    targets, told_all = set(self.config.targets), now
+                else:
+                    targets = applied().targets_with_news(self.deployed, looked)
+                self._offer(targets)
+                looked = now
+            except Exception as error:  # noqa: BLE001 - Prefect is away; the next minute may be better
+                log.warning("The restore forms could not be brought up to date (%s).", type(error).__name__)
+
+    def _settle_more(self, now: datetime) -> None:
+        if self._before:
             known = {run.id for run in self._before}
             self._decide([run for run in applied().runs_due(self.deployed, now) if run.id in known], now)
-        applied().refresh_forms(self.config, self.deployed, self._offered)
+
+    def _offer(self, targets: set[str]) -> None:
+        """Bring the forms of these targets up to date, where their storages answer."""
+        for target in targets:
+            backups = self._backups(target)
+            if backups is None or backups == self._offered[target]:
+                continue
+            for identity, each in self.deployed.items():
+                if each.target == target and each.offers_backups:
+                    applied().refresh_form(identity, each, backups)
+            self._offered[target] = backups
+
+    def _backups(self, target: str) -> list[Choice] | None:
+        """What the storages hold; None where one of them does not say."""
+        try:
+            found: list[Choice] | None = applied().backups_of(self.config, target)
+        except RollcallError as error:
+            log.warning("The backups of %s could not be listed: %s", target, error)
+            return None
+        return found
 
 
 WORDS = {"skip": "skipped", "dead": "not finished", "wait": "still at work", "again": "started again"}
