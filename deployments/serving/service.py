@@ -15,8 +15,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import httpx
+
 from deployments import companions
-from deployments.serving.left_over import Run, decide, was_missed
+from deployments.serving.left_over import Decision, decide, was_missed
 from deployments.serving.server import OwnServer
 from deployments.serving.wanted import Wanted, wanted
 from deployments.tracking import answers, configured_api
@@ -53,7 +55,7 @@ class Service:
         self.next_runs: dict[str, datetime] = {}
         self._since: dict[str, datetime] = {}
         self._offered: dict[str, list[Choice]] = {}
-        self._before: list[Run] = []
+        self._outliving: set[str] = set()
         self._runner: RunnerThread | None = None
         self._threads: list[threading.Thread] = []
         self._restarts: list[float] = []
@@ -63,9 +65,10 @@ class Service:
         try:
             self._held.enter_context(only_service(self.config.state))
             self._connect()
-            self._deploy()
-            self._settle()
-            self._run()
+            with _prefect_s_refusals_in_words():
+                self._deploy()
+                self._settle()
+                self._run()
         except BaseException:
             self.__exit__()
             raise
@@ -145,17 +148,23 @@ class Service:
     def _settle(self) -> None:
         """What a former serve left, before anything of it can begin."""
         now = datetime.now(UTC)
-        self._before = applied().runs_due(self.deployed, now)
-        self._decide(self._before, now)
+        self._carry_out(decide(applied().runs_due(self.deployed, now), now, self._is_at_work))
 
-    def _decide(self, runs: list[Run], now: datetime) -> None:
-        """Settle these runs; keep those that are still at work, to ask again."""
-        decisions = decide(runs, now, self._is_at_work)
+    def _settle_more(self) -> None:
+        """What was still at work when this began, and has ended since."""
+        if not self._outliving:
+            return
+        now = datetime.now(UTC)
+        decisions = decide(applied().runs_due(self.deployed, now), now, self._is_at_work)
+        self._carry_out([each for each in decisions if each.run.id in self._outliving])
+
+    def _carry_out(self, decisions: list[Decision]) -> None:
+        """Do it; keep which runs are still at work, to ask again."""
         for each in decisions:
             applied().carry_out(each, self.deployed)
             if each.what != "wait":
                 log.info("%s, due %s: %s. %s", each.run.name, _when(each.run.due), WORDS[each.what], each.why)
-        self._before = [each.run for each in decisions if each.what == "wait"]
+        self._outliving = {each.run.id for each in decisions if each.what == "wait"}
 
     def _is_at_work(self, flow: str, target: str) -> bool:
         """Whether some process holds the lock that such a run takes; a check takes none, and is over in seconds."""
@@ -209,7 +218,7 @@ class Service:
         while not self.stopping.wait(TIDY_SECONDS):
             now = datetime.now(UTC)
             try:
-                self._settle_more(now)
+                self._settle_more()
                 if now - told_all >= LOOK_AT_ALL:
                     targets, told_all = set(self.config.targets), now
                 else:
@@ -218,11 +227,6 @@ class Service:
                 looked = now
             except Exception as error:  # noqa: BLE001 - Prefect is away; the next minute may be better
                 log.warning("The restore forms could not be brought up to date (%s).", type(error).__name__)
-
-    def _settle_more(self, now: datetime) -> None:
-        if self._before:
-            known = {run.id for run in self._before}
-            self._decide([run for run in applied().runs_due(self.deployed, now) if run.id in known], now)
 
     def _offer(self, targets: set[str]) -> None:
         """Bring the forms of these targets up to date, where their storages answer."""
@@ -253,6 +257,19 @@ def applied() -> ModuleType:
     from deployments.serving import applied
 
     return applied
+
+
+@contextmanager
+def _prefect_s_refusals_in_words() -> Iterator[None]:
+    """What Prefect's API would not do, as a RollcallError. It quotes no address, for one may have a key in it."""
+    try:
+        yield
+    except httpx.HTTPStatusError as error:
+        status, path = error.response.status_code, error.request.url.path
+        hint = "check PREFECT_API_KEY or PREFECT_API_AUTH_STRING" if status in {401, 403} else "its log says why"
+        raise RollcallError(f"Prefect's API answered {path} with {status}; {hint}.") from None
+    except httpx.HTTPError as error:
+        raise RollcallError(f"Prefect's API does not answer any more ({type(error).__name__}); see to it.") from None
 
 
 def _when(moment: datetime) -> str:
