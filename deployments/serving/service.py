@@ -114,18 +114,20 @@ class Service:
     def _connect(self) -> None:
         """Find Prefect's API, or start a server. Only then may Prefect be imported: it reads the environment once."""
         configured = configured_api()
-        if configured:
-            if not answers(configured):
+        if configured and answers(configured):
+            self.api = configured
+        else:
+            own = OwnServer(self.config.state / "prefect", self.config.serve)
+            # Whoever has commands tracked by this very serve has named it there.
+            if configured and configured.rstrip("/").replace("localhost", "127.0.0.1") != own.api:
                 raise RollcallError(
                     "The Prefect API that PREFECT_API_URL or the active profile names does not answer. Start it, or "
                     "unset that: rollcall serve then starts a server of its own."
                 )
-            self.api = configured
-        else:
-            self.server = OwnServer(self.config.state / "prefect", self.config.serve)
-            os.environ.update(self.server.environment)
-            self.server.start()
-            self.api = self.server.api
+            os.environ.update(own.environment)
+            self.server = own
+            own.start()
+            self.api = own.api
         os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "rollcall")
         # What this process itself logs belongs to no run.
         os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")

@@ -154,8 +154,25 @@ def test_a_stop_lets_a_run_finish(shop: PostgresServer, tmp_path: Path) -> None:
             assert here.process.poll() is None
         assert here.process.wait(SECONDS) == 0
         assert len(manifests(target)) == 1
-    with served(target.file) as here:
+    own = {"PREFECT_API_URL": here.said["api"]}  # as whoever has the commands tracked there has set it
+    with served(target.file, own) as here:
         assert state_of(here, run) == "COMPLETED"
+
+
+def test_ctrl_c_lets_a_run_go_on_and_a_second_one_ends_it(shop: PostgresServer, tmp_path: Path) -> None:
+    target = target_with(shop, tmp_path, grace=600)
+    with served(target.file) as here, orders_locked(shop):
+        run = begun(here, "backup")
+        os.killpg(here.process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+        wait_until(lambda: "run(s) at work" in here.log.read_text(), SECONDS, "the word that it waits")
+        time.sleep(5)
+        assert here.process.poll() is None and state_of(here, run) == "RUNNING"
+        os.killpg(here.process.pid, signal.SIGINT)
+        assert here.process.wait(SECONDS) == 0
+        assert "Traceback" not in here.log.read_text()
+    with served(target.file) as here:
+        assert state_of(here, run) == "CANCELLED"
+    assert manifests(target) == []
 
 
 def test_a_scheduled_backup_that_a_stop_cut_off_is_started_again_once(shop: PostgresServer, tmp_path: Path) -> None:

@@ -34,10 +34,10 @@ def configured(server: PostgresServer, folder: Path, **sections: Any) -> Path:
     return target.file
 
 
-def serve_again(file: Path) -> subprocess.CompletedProcess[str]:
+def serve_again(file: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [BIN / "rollcall", "serve", "--config", str(file)],
-        env=clean_environment(),
+        env=clean_environment() | environment,
         capture_output=True,
         text=True,
         timeout=60,
@@ -121,6 +121,32 @@ def test_a_second_serve_is_refused_in_one_sentence(running: Served) -> None:
     assert second.stderr == (
         f"rollcall: Another rollcall serve (process {running.process.pid}) uses {state}; stop that one first.\n"
     )
+
+
+def test_a_taken_port_is_one_sentence(running: Served, tmp_path: Path) -> None:
+    port = int(running.said["api"].split(":")[2].split("/")[0])
+    document = json.loads((running.log.parent / "targets.yaml").read_text()) | {"serve": {"port": port}}
+    file = tmp_path / "targets.yaml"
+    file.write_text(json.dumps(document))
+
+    refused = serve_again(file)
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"rollcall: Port {port} of 127.0.0.1 is taken or not ours to take;")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_an_api_that_is_configured_and_does_not_answer_is_one_sentence(tmp_path: Path, running: Served) -> None:
+    file = tmp_path / "targets.yaml"
+    file.write_text((running.log.parent / "targets.yaml").read_text())
+
+    refused = serve_again(file, PREFECT_API_URL=f"http://127.0.0.1:{free_port()}/api")
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(
+        "rollcall: The Prefect API that PREFECT_API_URL or the active profile names does not"
+    )
+    assert refused.stderr.count("\n") == 1
 
 
 def test_it_stops_cleanly_with_its_server(running: Served) -> None:
