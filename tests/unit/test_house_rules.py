@@ -18,6 +18,7 @@ SUBJECTS = (  # inside tasks/: each imports from those before it; the first ones
     "orchestration",
     "secrets",
     "yaml_file",
+    "sections",
     "config",
     "models",
     "containers",
