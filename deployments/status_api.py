@@ -32,6 +32,7 @@ log = logging.getLogger("rollcall")
 
 FRESH_SECONDS = 1.0
 """However many ask, the history is read once a second."""
+TOO_OLD = 3
 BUSY_SECONDS = 5.0
 """How long a locked history is waited for."""
 
@@ -129,7 +130,11 @@ class Snapshot:
 
 
 class Reader:
-    """Reads the history, at most once in `fresh` seconds; those who ask meanwhile get, or wait for, the same answer."""
+    """Reads the history, at most once in `fresh` seconds, however many ask; they all get, or wait for, one answer.
+
+    An answer that is a little older is given while the next one is being read, so that hardly anybody waits; one that
+    is `TOO_OLD` times `fresh` seconds old, never.
+    """
 
     def __init__(
         self, settings: Config, clock: Callable[[], datetime] = lambda: datetime.now(UTC), fresh: float = FRESH_SECONDS
@@ -137,26 +142,28 @@ class Reader:
         self._settings = settings
         self._clock = clock
         self._fresh = fresh
-        self._lock = asyncio.Lock()
         self._read_at = -math.inf
         self._last: Snapshot | HistoryError = HistoryError("The history was not read yet.")
+        self._reading: asyncio.Task[None] | None = None
 
     async def read(self) -> Snapshot:
-        """The answers of this second. Raise HistoryError: an old answer never hides that there is no new one."""
-        if self._is_old():
-            async with self._lock:
-                if self._is_old():
-                    self._last = await run_in_threadpool(self._take)
-                    self._read_at = time.monotonic()
+        """What the history says now. Raise HistoryError: an old answer never hides that there is no new one."""
+        age = time.monotonic() - self._read_at
+        if age >= self._fresh:
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.create_task(self._renew())
+            if age >= self._fresh * TOO_OLD or isinstance(self._last, HistoryError):
+                await asyncio.shield(self._reading)  # Whoever hangs up must not end it for the others.
         if isinstance(self._last, HistoryError):
             raise HistoryError(str(self._last))
         return self._last
 
-    def _is_old(self) -> bool:
-        return time.monotonic() - self._read_at >= self._fresh
+    async def _renew(self) -> None:
+        self._last = await run_in_threadpool(self._take)
+        self._read_at = time.monotonic()
 
     def _take(self) -> Snapshot | HistoryError:
-        """A failure is an answer, too: those who wait must not each wait for a locked history in turn."""
+        """Read and write it all down. A failure is an answer, too: it is not met again and again within the second."""
         settings = self._settings
         stale_after = timedelta(hours=settings.api.stale_after_hours)
         try:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
 from tasks.history import tables
 from tasks.history.records import StoredBackup
@@ -60,14 +60,27 @@ def stored_backups(history: History, target: str) -> list[StoredBackup]:
         return _records(connection, query.order_by(*_OLDEST_FIRST))
 
 
-def all_stored_backups(connection: Connection) -> dict[str, list[StoredBackup]]:
-    """The same of every target, by its name."""
-    by_target: dict[str, list[StoredBackup]] = {}
-    for each in _records(connection, select(tables.backups).order_by(*_OLDEST_FIRST)):
-        by_target.setdefault(each.target, []).append(each)
-    return by_target
+def newest_good(connection: Connection) -> dict[str, StoredBackup]:
+    """Of every target, the newest backup that is not quarantined."""
+    found = tables.backups.c
+    newest = (
+        select(found.target, func.max(found.created_at).label("at"))
+        .where(~found.quarantined)
+        .group_by(found.target)
+        .subquery()
+    )
+    same = (found.target == newest.c.target) & (found.created_at == newest.c.at) & ~found.quarantined
+    query = select(tables.backups).join(newest, same).order_by(*_OLDEST_FIRST)
+    return {each.target: each for each in _records(connection, query)}
 
 
-def _records(connection: Connection, query: Any) -> list[StoredBackup]:
-    rows: Sequence[Row[Any]] = connection.execute(query).all()
-    return [StoredBackup.model_validate(dict(row._mapping)) for row in rows]
+def last_proofs(connection: Connection) -> dict[str, datetime]:
+    """Of every target, when a drill last proved a backup that is still there and not quarantined."""
+    found = tables.backups.c
+    proven = ~found.quarantined & found.proven_at.is_not(None)
+    query = select(found.target, func.max(found.proven_at).label("at")).where(proven).group_by(found.target)
+    return {row.target: row.at for row in connection.execute(query)}
+
+
+def _records(connection: Connection, query: Select[Any]) -> list[StoredBackup]:
+    return [StoredBackup.model_validate(dict(row._mapping)) for row in connection.execute(query)]

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, bindparam, func, select
 
 from tasks.errors import HistoryError
 from tasks.history import tables
-from tasks.history.backups import all_stored_backups
+from tasks.history.backups import last_proofs, newest_good
 from tasks.history.records import Run, StoredBackup
 from tasks.history.store import History
 from tasks.models import Finding, Model, Verdict, verdict_of
@@ -68,7 +68,7 @@ def standings(history: History, targets: Sequence[str], now: datetime, stale_aft
     """Every target's standing by its name, in the order given. Raise HistoryError."""
     try:
         with history.reading() as connection:
-            backups = all_stored_backups(connection)
+            backups, proofs = newest_good(connection), last_proofs(connection)
             runs = _last_runs(connection)
             checks = {target: _last_check(connection, target, now) for target in targets}
     except ValueError as error:  # Not JSON, or not the JSON that was written.
@@ -76,7 +76,15 @@ def standings(history: History, targets: Sequence[str], now: datetime, stale_aft
             "The history holds a row that cannot be read; move it away, then rebuild it from the backups."
         ) from error
     return {
-        target: standing_of(target, checks[target], backups.get(target, []), runs.get(target, {}), now, stale_after)
+        target: standing_of(
+            target,
+            checks[target],
+            runs.get(target, {}),
+            now,
+            stale_after,
+            last_backup=backups.get(target),
+            last_proven_at=proofs.get(target),
+        )
         for target in targets
     }
 
@@ -84,16 +92,17 @@ def standings(history: History, targets: Sequence[str], now: datetime, stale_aft
 def standing_of(
     target: str,
     check: LastCheck | None,
-    backups: Sequence[StoredBackup],
     runs: Mapping[str, Run],
     now: datetime,
     stale_after: timedelta,
+    *,
+    last_backup: StoredBackup | None = None,
+    last_proven_at: datetime | None = None,
 ) -> Standing:
     """Put together what is known of one target: pure. runs: the last one of each kind that the history has."""
     doubts = _doubts(target, check, runs.get("verify"), now, stale_after)
     stale = any(each.code in ("check.missing", "check.stale") for each in doubts)
     findings = [*(check.findings if check else []), *doubts]
-    good = sorted((each for each in backups if not each.quarantined), key=lambda each: each.created_at)
     return Standing(
         target=target,
         verdict=max(check.verdict if check else "healthy", verdict_of(findings), key=_BEST_FIRST.index),
@@ -102,8 +111,8 @@ def standing_of(
         identity_ok=_identity_ok(check, stale),
         checked_at=check.at if check else None,
         stale=stale,
-        last_backup=good[-1] if good else None,
-        last_proven_at=max((each.proven_at for each in good if each.proven_at is not None), default=None),
+        last_backup=last_backup,
+        last_proven_at=last_proven_at,
         last_drill=runs.get("drill"),
     )
 
@@ -140,15 +149,20 @@ def _identity_ok(check: LastCheck | None, stale: bool) -> bool | None:
 
 
 def _last_check(connection: Connection, target: str, now: datetime) -> LastCheck | None:
-    found = tables.observations.c
-    query = (
-        select(found.checked_at, found.verdict, found.findings, found.counts, found.identity.is_not(None).label("seen"))
-        .where(found.target == target, found.checked_at <= now + CLOCK_TOLERANCE)
-        .order_by(found.checked_at.desc(), found.number.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).first()
+    row = connection.execute(_LAST_CHECK, {"of": target, "until": now + CLOCK_TOLERANCE}).first()
     return _check(row) if row else None
+
+
+_found = tables.observations.c
+# Put together once: for a hundred targets that is most of the work.
+_LAST_CHECK = (
+    select(
+        _found.checked_at, _found.verdict, _found.findings, _found.counts, _found.identity.is_not(None).label("seen")
+    )
+    .where(_found.target == bindparam("of"), _found.checked_at <= bindparam("until"))
+    .order_by(_found.checked_at.desc(), _found.number.desc())
+    .limit(1)
+)
 
 
 def _check(row: Row[Any]) -> LastCheck:

@@ -123,6 +123,16 @@ def test_every_target_stands_by_its_newest_check_and_its_own_backups(history: Hi
     assert (new.checked_at, new.stale) == (None, True)
 
 
+def test_quarantined_backups_count_neither_as_the_newest_nor_as_proven(history: History) -> None:
+    bad = {"quarantined": True, "proven_at": NOW}
+    stored = [backup("b1", 3 * DAY, proven_at=NOW - 2 * DAY), backup("b2", DAY), backup("b3", HOUR, **bad)]
+    remember_stored(history, "shop", stored, complete=True)
+    remember_stored(history, "other", [backup("b1", DAY, "other", **bad)], complete=True)
+    shop, other = stand(history, "shop", "other")
+    assert (shop.last_backup, shop.last_proven_at) == (backup("b2", DAY), NOW - 2 * DAY)
+    assert (other.last_backup, other.last_proven_at) == (None, None)
+
+
 def test_a_check_dated_in_the_future_does_not_hide_those_of_today(history: History) -> None:
     history.record(seen(-DAY))
     history.record(seen(MINUTE, verdict="critical"))

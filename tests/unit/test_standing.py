@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.history.records import Run, StoredBackup
+from tasks.history.records import Run
 from tasks.history.standing import LastCheck, Standing, standing_of
 from tasks.models import Finding, Severity
 
@@ -25,25 +25,12 @@ def check(age: timedelta = timedelta(minutes=5), **given: Any) -> LastCheck:
     return LastCheck(at=NOW - age, **(fields | given))
 
 
-def backup(age_hours: float, *, quarantined: bool = False, proven_hours: float | None = None) -> StoredBackup:
-    return StoredBackup(
-        target="t",
-        id=f"b{age_hours}",
-        created_at=NOW - age_hours * HOUR,
-        quarantined=quarantined,
-        stored={"local": 10},
-        raw_bytes=100,
-        seconds=3.5,
-        proven_at=None if proven_hours is None else NOW - proven_hours * HOUR,
-    )
-
-
 def run(kind: str, outcome: str, age: timedelta) -> Run:
     return Run(target="t", kind=kind, started_at=NOW - age, ended_at=NOW - age, outcome=outcome, message="No rights.")
 
 
-def standing(seen: LastCheck | None, *backups: StoredBackup, runs: list[Run] | None = None) -> Standing:
-    return standing_of("t", seen, backups, {each.kind: each for each in runs or []}, NOW, stale_after=HOUR)
+def standing(seen: LastCheck | None, *runs: Run) -> Standing:
+    return standing_of("t", seen, {each.kind: each for each in runs}, NOW, stale_after=HOUR)
 
 
 def codes(found: Standing) -> list[str]:
@@ -105,10 +92,10 @@ def test_identity_is_right_wrong_or_unknown(seen: LastCheck, ok: bool | None) ->
 
 def test_a_check_that_failed_since_is_a_warning_with_its_reason() -> None:
     failed = run("verify", "failed", timedelta(minutes=1))
-    found = standing(check(), runs=[failed])
+    found = standing(check(), failed)
     assert (found.verdict, found.stale, codes(found)) == ("warning", False, ["check.failed"])
     assert found.findings[0].message == "t could not be checked at 2026-02-01 11:59 UTC: No rights."
-    assert codes(standing(None, runs=[failed])) == ["check.failed", "check.missing"]
+    assert codes(standing(None, failed)) == ["check.failed", "check.missing"]
 
 
 @pytest.mark.parametrize(
@@ -116,11 +103,4 @@ def test_a_check_that_failed_since_is_a_warning_with_its_reason() -> None:
     [run("verify", "failed", timedelta(minutes=6)), run("verify", "done", timedelta(0)), run("drill", "failed", -HOUR)],
 )
 def test_a_failure_before_the_check_and_other_runs_say_nothing_of_it(other: Run) -> None:
-    assert standing(check(), runs=[other]).healthy
-
-
-def test_the_newest_good_backup_counts_and_quarantined_ones_do_not() -> None:
-    found = standing(check(), backup(30, proven_hours=20), backup(5), backup(1, quarantined=True, proven_hours=0.5))
-    assert found.last_backup is not None
-    assert (found.last_backup.id, found.last_proven_at) == ("b5", NOW - 20 * HOUR)
-    assert standing(check(), backup(1, quarantined=True)).last_backup is None
+    assert standing(check(), other).healthy
