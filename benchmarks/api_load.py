@@ -15,11 +15,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -144,26 +143,28 @@ def serve(folder: Path) -> None:
 def ask(port: int, endpoint: str, requests: int, clients: int = CLIENTS) -> Load:
     """`requests` requests over `clients` connections at once, after one that is not counted: the first answer of a
     process loads what all later ones have. Raise RuntimeError for any answer but 200."""
-    local, sizes = threading.local(), set[int]()
-
-    def one(_: int) -> float:
-        if not hasattr(local, "connection"):
-            local.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        started = time.perf_counter()
-        local.connection.request("GET", endpoint)
-        answer = local.connection.getresponse()
-        body = answer.read()
-        seconds = time.perf_counter() - started
-        if answer.status != 200:
-            raise RuntimeError(f"{endpoint} answered {answer.status}: {body[:200]!r}")
-        sizes.add(len(body))
-        return seconds
-
-    one(0)
+    sizes = {_client(port, endpoint, 1)[1]}
     started = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
-        seconds = list(pool.map(one, range(requests)))
-    return Load(endpoint, seconds, time.perf_counter() - started, max(sizes))
+        answered = list(pool.map(lambda _: _client(port, endpoint, requests // clients), range(clients)))
+    wall = time.perf_counter() - started
+    sizes.update(size for _, size in answered)
+    return Load(endpoint, [each for seconds, _ in answered for each in seconds], wall, max(sizes))
+
+
+def _client(port: int, endpoint: str, requests: int) -> tuple[list[float], int]:
+    """Seconds of each request over one connection, and the size of the last answer."""
+    seconds: list[float] = []
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        for _ in range(requests):
+            started = time.perf_counter()
+            connection.request("GET", endpoint)
+            answer = connection.getresponse()
+            body = answer.read()
+            seconds.append(time.perf_counter() - started)
+            if answer.status != 200:
+                raise RuntimeError(f"{endpoint} answered {answer.status}: {body[:200]!r}")
+    return seconds, len(body)
 
 
 def measure(targets: int, requests: int, days: int = DAYS) -> tuple[list[Load], list[str], int]:
