@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks import api_load
 
+pytestmark = pytest.mark.slow
+
 
 def test_answers_under_load_reach_no_target_storage_or_engine() -> None:
     loads, reached, checks = api_load.measure(targets=5, requests=40, days=1)
