@@ -201,7 +201,7 @@ def _backups(standings: Mapping[str, Standing]) -> Iterator[Metric]:
 def _drills(standings: Mapping[str, Standing]) -> Iterator[Metric]:
     yield _moments(
         "rollcall_last_proven_timestamp_seconds",
-        "When a drill last proved a good backup that is still there.",
+        "When a drill or a restore last proved a good backup that is still there.",
         {name: each.last_proven_at for name, each in standings.items()},
     )
     drills = {name: each.last_drill for name, each in standings.items() if each.last_drill is not None}

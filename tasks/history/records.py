@@ -87,7 +87,7 @@ class StoredBackup(Model):
     """A backup as the storages held it when they were looked at last.
 
     stored: bytes by storage, for each that holds it whole. raw_bytes: of its dumps before compression. seconds: from
-    the first look at the container until all was read back. proven_at: when a drill last proved it.
+    the first look at the container until all was read back. proven_at: when a drill or a restore last proved it.
     """
 
     target: str
