@@ -43,8 +43,8 @@ class Standing(Model):
     findings: of the last check, and what is wrong with the check itself; verdict: the worst of them. counts: exact rows
     at the last check; empty where it could not count. identity_ok: None where nobody knows which cluster it is now.
     stale: there is no check, or it is too old to be believed. last_backup: the newest good one (not quarantined).
-    last_proven_at: when a drill or restore last proved a good backup that is still there; last_drill: the last one, however it
-    ended.
+    last_proven_at: when a drill or a restore last proved a good backup that is still there. last_drill: the last one,
+    however it ended.
     """
 
     target: str
