@@ -25,6 +25,7 @@ look_at_container = task(look.look_at_container, name="look at container", retry
 look_at_cluster = task(look.look_at_cluster, name="look at cluster", retry=QUICK)
 look_for_volume = task(look.volume_findings, name="look for pinned volume", retry=QUICK)
 look_at_backups = task(shelves.shelves, name="look at backups", retry=QUICK)
+remember_backups = task(shelves.remember_backups, name="remember backups", retry=NEVER)
 take_tally = task(look.take_tally, name="take tally", retry=QUICK)
 
 # Judging
