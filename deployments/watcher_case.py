@@ -1,0 +1,143 @@
+"""One target under watch: what it waits for, and its checks, one at a time, in a thread that lives only as long."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from tasks.checks.lock import is_held
+from tasks.config import Config
+from tasks.errors import RollcallError
+from tasks.models import CheckResult
+from tasks.restore.journal import active_path
+from tasks.watching.accepting import accepts
+from tasks.watching.decide import Checked, Need, Pending, is_due, joined, seconds_to_wait
+
+QUICK_POLL, CALM_POLL = 0.2, 1.0
+QUICK_SECONDS = 30.0
+"""For so long a start is asked for often; a server that recovers logs a line each time it is asked."""
+CHECKS_KEPT = 50
+AGAIN_AFTER = 30.0
+ENDS_WITHIN = 10.0
+
+
+@dataclass
+class Shared:
+    """What the cases of one watcher share. gate: how many checks may run at once; say: takes a line for people."""
+
+    settings: Config
+    config: str | None
+    stop: threading.Event
+    say: Callable[[str], None]
+    gate: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(4))
+
+
+def verify_directly(target: str, config: str | None) -> CheckResult:
+    """Run the verify flow in this thread, untracked: no server is asked, and nothing shared is changed.
+
+    Imported here, for a flow that is imported before Prefect stays a plain function for good.
+    """
+    flow = importlib.import_module("flows.verify").verify
+    result: CheckResult = getattr(flow, "fn", flow)(target, config)
+    return result
+
+
+class Case:
+    """One target. `need` may be called from any thread; the volume is what was seen behind PGDATA with it."""
+
+    def __init__(self, target: str, shared: Shared) -> None:
+        self.target, self._shared = target, shared
+        self._rules = shared.settings.target(target)
+        self._changed = threading.Condition()
+        self._pending: Pending | None = None
+        self._volume: str | None = None
+        self._checks: list[Checked] = []
+        self._thread: threading.Thread | None = None
+
+    def need(self, need: Need, volume: str | None) -> None:
+        """A check is called for; one that already waits is replaced."""
+        self._say(need.why)
+        with self._changed:
+            self._pending = joined(self._pending, need, time.monotonic())
+            self._volume = volume
+            self._changed.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._attend, daemon=True, name=f"rollcall-watch-{self.target}")
+                self._thread.start()
+
+    def end(self) -> None:
+        """Wait for the thread, which sees that the watch has stopped; a long check is left to end by itself."""
+        with self._changed:
+            thread = self._thread
+            self._changed.notify()
+        if thread is not None:
+            thread.join(ENDS_WITHIN)
+
+    def _attend(self) -> None:
+        while True:
+            with self._changed:
+                pending = self._pending
+                if pending is None or self._shared.stop.is_set():
+                    self._thread = None
+                    return
+            accepting = self._accepts(pending)
+            with self._changed:
+                if self._pending is not pending:
+                    continue
+                if not self._may_check(pending, accepting):
+                    self._changed.wait(self._poll(pending))
+                    continue
+            self._check(pending, accepting)
+
+    def _accepts(self, pending: Pending) -> bool:
+        return pending.need.when == "when it accepts connections" and accepts(self._rules)
+
+    def _may_check(self, pending: Pending, accepting: bool) -> bool:
+        now = time.monotonic()
+        if not is_due(pending, accepting, now, self._rules.start_wait):
+            return False
+        return seconds_to_wait(self._checks, self._volume, now) == 0 and not self._is_restored()
+
+    def _is_restored(self) -> bool:
+        """A restore stops and starts the container itself; what it leaves is looked at when it is over."""
+        state = self._shared.settings.state
+        return active_path(state, self.target).exists() and is_held(state, self.target)
+
+    def _poll(self, pending: Pending) -> float:
+        return QUICK_POLL if time.monotonic() - pending.since < QUICK_SECONDS else CALM_POLL
+
+    def _check(self, pending: Pending, accepting: bool) -> None:
+        """Verify, and put down what is still to be waited for: connections, if it did not accept any."""
+        with self._shared.gate:
+            begun = time.monotonic()
+            self._checks = [*self._checks[1 - CHECKS_KEPT :], Checked(begun, self._volume)]
+            well = self._verified(begun)
+        with self._changed:
+            if self._pending is not pending:
+                return
+            if pending.need.when == "when it accepts connections" and not accepting:
+                self._pending = replace(pending, tried=True)
+            elif well:
+                self._pending = None
+            else:
+                self._changed.wait(AGAIN_AFTER)
+
+    def _verified(self, begun: float) -> bool:
+        """Whether a check came to its end; the flow tells of what it found and of its own failure."""
+        try:
+            result = verify_directly(self.target, self._shared.config)
+        except RollcallError as error:
+            self._say(f"the check did not come to its end: {error}")
+            return False
+        except Exception as error:  # noqa: BLE001 - a defect in one check must not end the watch of all targets
+            self._say(f"the check met a defect ({type(error).__name__}); rollcall verify {self.target} may say more")
+            return False
+        wrong = ", ".join(dict.fromkeys(each.code for each in result.findings if each.severity != "notice"))
+        self._say(f"{result.verdict}{f' ({wrong})' if wrong else ''}, checked in {time.monotonic() - begun:.1f} s")
+        return True
+
+    def _say(self, words: str) -> None:
+        self._shared.say(f"{self.target}: {words}")

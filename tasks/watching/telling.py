@@ -1,0 +1,27 @@
+"""What the watcher tells by itself, besides the checks that it starts."""
+
+from __future__ import annotations
+
+import textwrap
+
+from tasks.alerts import codes
+from tasks.alerts.message import LINE, Message
+from tasks.models import Finding
+
+
+def look_alike(volume: str, pinned: str, project: str | None, *, mounted: bool) -> Finding:
+    """`volume.look_alike`: a volume was made that looks like the pinned one.
+
+    mounted: the target's container is on the pinned one. project: the compose project that made the new one.
+    """
+    by = f" by the compose project {project}" if project else ""
+    still = f"the container is on {pinned} as before" if mounted else f"no container is on {pinned} now"
+    message = f"The volume {volume} was made{by}; it looks like the pinned {pinned}; {still}."
+    return Finding(code="volume.look_alike", severity="warning", message=message)
+
+
+def look_alike_message(target: str, finding: Finding) -> Message:
+    """The warning about it, told once: it makes no verdict."""
+    lines = textwrap.wrap(finding.message, LINE, max_lines=3, placeholder=" …")
+    title = f"WARNING {target}: {codes.words(finding.code)}"
+    return Message(title[:LINE], "\n".join([*lines, f"Next: {codes.step(finding.code, target)}"]), "warning")
