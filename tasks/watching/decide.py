@@ -60,7 +60,7 @@ class Checked(NamedTuple):
 def compare(before: Sighting, seen: Sighting, pin: str) -> Need | None:
     """What a change from one sighting to the next calls for; `pin` is the pinned volume's name."""
     if seen.running and seen != before and not _only_pin_differs(before, seen):
-        return Need("when it accepts connections", f"{_how_it_came(before, seen)}{_on(seen, pin)}")
+        return Need("when it accepts connections", f"its container started{_on(seen, pin)}")
     if before.pinned and not seen.pinned:
         return Need("at once", f"the pinned volume {pin} was removed")
     if before.running and not seen.running:
@@ -92,12 +92,6 @@ def _moment(text: str) -> datetime | None:
 
 def _only_pin_differs(before: Sighting, seen: Sighting) -> bool:
     return before.model_copy(update={"pinned": seen.pinned}) == seen
-
-
-def _how_it_came(before: Sighting, seen: Sighting) -> str:
-    if before.container and before.container != seen.container:
-        return "its container was re-created"
-    return "its container started" if before.container else "a container of its name came up"
 
 
 def _on(seen: Sighting, pin: str) -> str:
