@@ -12,14 +12,8 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -27,9 +21,9 @@ from statistics import median
 from tests.bed import engine, images
 from tests.bed.labels import Bed
 from tests.bed.private_engine import PrivateEngine
-from tests.bed.progress import ROOT, BedError, wait_until
+from tests.bed.progress import BedError, wait_until
 from tests.bed.recorder import HttpRecorder
-from tests.bed.watched import RIGHT, WRONG, Incident, configure, told, wait_for_line
+from tests.bed.watched import RIGHT, WRONG, Incident, configure, told, wait_for_line, watching
 
 ALERT_SECONDS = 60.0
 GOAL = 5.0
@@ -43,42 +37,6 @@ class Replay:
     restarted: bool
     seconds: float | None
     up: float
-
-
-@dataclass
-class Watching:
-    """`rollcall watch` as a process of its own, and what it printed."""
-
-    process: subprocess.Popen[str]
-    lines: list[str]
-
-
-@contextmanager
-def watching(config: Path, host: str | None = None) -> Iterator[Watching]:
-    """Start it, on the engine at `host`; end it as Ctrl-C does. Raise BedError if it does not end with 0."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "deployments", "watch", "--config", str(config)],
-        cwd=ROOT,
-        env=env | ({"DOCKER_HOST": host} if host else {}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(iter(process.stdout.readline, "")), daemon=True)  # type: ignore[union-attr]
-    reader.start()
-    try:
-        wait_for_line(lines, "watching")
-        yield Watching(process, lines)
-    finally:
-        process.send_signal(signal.SIGINT)
-        code = process.wait(30)
-        reader.join(5)
-        process.stdout.close()  # type: ignore[union-attr]
-    if code:
-        raise BedError(f"rollcall watch ended with {code}: {' | '.join(lines)}")
 
 
 def replay(incident: Incident, recorder: HttpRecorder, lines: list[str], own: PrivateEngine | None) -> Replay:
@@ -112,10 +70,10 @@ def series(bed: Bed, count: int, own: PrivateEngine | None, begun: int = 0) -> l
     try:
         with tempfile.TemporaryDirectory() as folder:
             config = configure(Path(folder), recorder, incidents)
-            with watching(config, own.host if own else None) as watcher:
+            with watching(config, own.host if own else None) as lines:
                 for incident in incidents:
                     try:
-                        done.append(replay(incident, recorder, watcher.lines, own))
+                        done.append(replay(incident, recorder, lines, own))
                     finally:
                         incident.remove()
                     _print(done[-1], len(done) + begun)

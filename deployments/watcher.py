@@ -91,6 +91,8 @@ class _Watcher:
 
     def _follow(self) -> None:
         """One connection: subscribe, then look at everything, so that nothing falls in between."""
+        with engine(ENGINE_SECONDS) as client:
+            client.ping()  # Where this hangs it ends; a subscription has no time-out.
         with EngineEvents(self._since) as events:
             self._look(self._cases)
             self._say("the engine answers again" if self._lost else f"watching {', '.join(self._cases)}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+from tasks.alerts.tell import send
 from tasks.checks.lock import is_held
 from tasks.config import Config
 from tasks.errors import RollcallError
@@ -15,12 +18,19 @@ from tasks.models import CheckResult
 from tasks.restore.journal import active_path
 from tasks.watching.accepting import accepts
 from tasks.watching.decide import Checked, Need, Pending, is_due, joined, seconds_to_wait
+from tasks.watching.telling import first_word
+
+log = logging.getLogger("rollcall")
 
 QUICK_POLL, CALM_POLL = 0.2, 1.0
 QUICK_SECONDS = 30.0
 """For so long a start is asked for often; a server that recovers logs a line each time it is asked."""
 CHECKS_KEPT = 50
 AGAIN_AFTER = 30.0
+FIRST_WORD_AFTER = 2.5
+"""A check that takes longer, for it counts a large copy or waits for a storage, must not keep back what is certain."""
+START_WAIT_ON_ANOTHER_VOLUME = 30.0
+"""Its server may never accept connections, being of another version; that it is the wrong one is known already."""
 ENDS_WITHIN = 10.0
 
 
@@ -55,6 +65,7 @@ class Case:
         self._pending: Pending | None = None
         self._volume: str | None = None
         self._checks: list[Checked] = []
+        self._worded: str | None = None
         self._thread: threading.Thread | None = None
 
     def need(self, need: Need, volume: str | None) -> None:
@@ -96,8 +107,10 @@ class Case:
         return pending.need.when == "when it accepts connections" and accepts(self._rules)
 
     def _may_check(self, pending: Pending, accepting: bool) -> bool:
-        now = time.monotonic()
-        if not is_due(pending, accepting, now, self._rules.start_wait):
+        now, start_wait = time.monotonic(), self._rules.start_wait
+        if self._volume != self._rules.volume:
+            start_wait = min(start_wait, START_WAIT_ON_ANOTHER_VOLUME)
+        if not is_due(pending, accepting, now, start_wait):
             return False
         return seconds_to_wait(self._checks, self._volume, now) == 0 and not self._is_restored()
 
@@ -111,9 +124,9 @@ class Case:
 
     def _check(self, pending: Pending, accepting: bool) -> None:
         """Verify, and put down what is still to be waited for: connections, if it did not accept any."""
-        with self._shared.gate:
-            begun = time.monotonic()
-            self._checks = [*self._checks[1 - CHECKS_KEPT :], Checked(begun, self._volume)]
+        begun, volume = time.monotonic(), self._volume
+        self._checks = [*self._checks[1 - CHECKS_KEPT :], Checked(begun, volume)]
+        with self._word_if_it_takes_long(volume), self._shared.gate:
             well = self._verified(begun)
         with self._changed:
             if self._pending is not pending:
@@ -124,6 +137,29 @@ class Case:
                 self._pending = None
             else:
                 self._changed.wait(AGAIN_AFTER)
+
+    @contextlib.contextmanager
+    def _word_if_it_takes_long(self, volume: str | None) -> Iterator[None]:
+        """Tell of a wrong volume, once, where the check in the block has not ended after a while."""
+        if volume in {None, self._rules.volume, self._worded}:
+            if volume == self._rules.volume:
+                self._worded = None
+            yield
+            return
+        timer = threading.Timer(FIRST_WORD_AFTER, self._give_first_word, [volume])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _give_first_word(self, volume: str) -> None:
+        self._worded = volume
+        self._say(f"wrong volume {volume}: told before the check has ended")
+        word = first_word(self.target, self._rules.container, volume, self._rules.volume)
+        for sentence in send(self._shared.settings, word):
+            log.warning("%s", sentence)
 
     def _verified(self, begun: float) -> bool:
         """Whether a check came to its end; the flow tells of what it found and of its own failure."""

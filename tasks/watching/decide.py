@@ -74,8 +74,8 @@ def first_look(seen: Sighting, checked_at: datetime | None, container: str | Non
     Nothing where that check is of this very start of this container on the pinned volume, so that a watcher which is
     started again need not count all rows.
     """
-    if not seen.running or not seen.pinned:
-        return Need("at once", "it is looked at for the first time, and does not run as it should")
+    if not seen.running:
+        return Need("at once", "its container does not run")
     begun = _moment(seen.started_at)
     if checked_at and begun and begun < checked_at and container == seen.container and seen.volume == pin:
         return None

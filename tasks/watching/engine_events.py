@@ -19,6 +19,9 @@ from tasks.models import Model
 FILTERS = {"type": ["container", "volume"], "event": ["create", "start", "die", "destroy", "rename", "update"]}
 
 
+SUBSCRIBE_SECONDS = 20.0
+
+
 class EngineEvent(Model):
     """names: the container's name (and its former one) or the volume's. at: seconds of the engine's own clock."""
 
@@ -56,7 +59,8 @@ class EngineEvents:
     def __enter__(self) -> EngineEvents:
         """Return once the engine has taken the subscription. Raise EngineUnreachable, EngineError."""
         self._thread.start()
-        self._subscribed.wait()
+        if not self._subscribed.wait(SUBSCRIBE_SECONDS):
+            raise EngineUnreachable("The engine does not take a subscription to its events.")
         if self._stream is None:
             self.next(0)
         return self

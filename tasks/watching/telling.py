@@ -20,6 +20,15 @@ def look_alike(volume: str, pinned: str, project: str | None, *, mounted: bool) 
     return Finding(code="volume.look_alike", severity="warning", message=message)
 
 
+def first_word(target: str, container: str, volume: str, pinned: str) -> Message:
+    """What is certain before anything is counted: the alert where the check itself takes long."""
+    said = f"Container {container} mounts volume {volume} where {pinned} is pinned."
+    lines = textwrap.wrap(said, LINE, max_lines=3, placeholder=" …")
+    lines.append("It is being checked now; what it holds and lacks is told when that is known.")
+    title = f"CRITICAL {target}: {codes.words('volume.mismatch')}"
+    return Message(title[:LINE], "\n".join([*lines, f"Next: {codes.step('volume.mismatch', target)}"]), "failure")
+
+
 def look_alike_message(target: str, finding: Finding) -> Message:
     """The warning about it, told once: it makes no verdict."""
     lines = textwrap.wrap(finding.message, LINE, max_lines=3, placeholder=" …")

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +22,7 @@ from docker.models.containers import Container
 from tests.bed import images
 from tests.bed.labels import Bed
 from tests.bed.postgres import PASSWORD, PORT, USER, archive
-from tests.bed.progress import BedError, wait_until
+from tests.bed.progress import ROOT, BedError, wait_until
 from tests.bed.recorder import HttpRecorder
 
 DATABASE = "knowledge_os"
@@ -100,19 +107,19 @@ class Incident:
     def answers(self) -> bool:
         """Whether a connection can be made now."""
         try:
-            box = self.bed.client.api.inspect_container(self.container)
-        except NotFound:
-            return False
-        address = box["NetworkSettings"]["IPAddress"]
-        if not address:
-            return False
-        try:
-            psycopg.connect(
-                host=address, port=PORT, user=USER, password=PASSWORD, dbname=DATABASE, connect_timeout=2
-            ).close()
-        except psycopg.OperationalError:
+            self.connect().close()
+        except (NotFound, psycopg.OperationalError):
             return False
         return True
+
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """A new connection. Raise docker's NotFound or psycopg's OperationalError while there can be none."""
+        box = self.bed.client.api.inspect_container(self.container)
+        # While it has no address, one that nobody answers at.
+        host = box["NetworkSettings"]["IPAddress"] or "127.0.0.255"
+        return psycopg.connect(
+            host=host, port=PORT, user=USER, password=PASSWORD, dbname=DATABASE, connect_timeout=2, autocommit=True
+        )
 
     def target(self, folder: Path) -> dict[str, Any]:
         """Its section of a configuration in `folder`."""
@@ -147,6 +154,36 @@ def configure(folder: Path, recorder: HttpRecorder, incidents: list[Incident], *
     path = folder / "targets.yaml"
     path.write_text(json.dumps(document, indent=1))
     return path
+
+
+@contextmanager
+def watching(config: Path, host: str | None = None) -> Iterator[list[str]]:
+    """`rollcall watch` as a process of its own, on the engine at `host`: the lines that it prints.
+
+    It ends as by Ctrl-C. Raise BedError if it does not end with 0.
+    """
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    lines: list[str] = []
+    with subprocess.Popen(
+        [sys.executable, "-m", "deployments", "watch", "--config", str(config)],
+        cwd=ROOT,
+        env=env | ({"DOCKER_HOST": host} if host else {}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()), daemon=True)
+        reader.start()
+        try:
+            wait_for_line(lines, "watching")
+            yield lines
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+            reader.join(5)
+    if process.returncode:
+        raise BedError(f"rollcall watch ended with {process.returncode}: {' | '.join(lines)}")
 
 
 def told(recorder: HttpRecorder, *words: str) -> list[str]:

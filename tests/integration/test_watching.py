@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,12 +13,21 @@ from pathlib import Path
 
 import pytest
 
+from deployments import watcher
 from deployments.watcher import watch
+from tasks.checks.lock import only_run
 from tasks.config import load
+from tasks.restore.journal import active_path
+from tasks.watching import decide, new_volumes
+from tasks.watching.look_alike import KEY_LABEL, PROJECT_LABEL
+from tests.bed import images
 from tests.bed.labels import Bed
+from tests.bed.private_engine import PrivateEngine
 from tests.bed.progress import wait_until
+from tests.bed.proxy import UnixProxy
 from tests.bed.recorder import HttpRecorder
 from tests.bed.watched import RIGHT, WRONG, Incident, configure, told, wait_for_line
+from tests.bed.watched import watching as process_watching
 
 Watch = Callable[[Path], list[str]]
 
@@ -70,7 +82,243 @@ def test_a_wrong_volume_under_the_containers_name_is_told_at_once(
     assert wait_for_line(lines, "started", f"on {incident.wrong}", since=seen)
 
     seen = checked(lines, seen)
+    with incident.connect() as connection:
+        others = "SELECT count(*) FROM pg_stat_activity WHERE usename IS NOT NULL AND pid <> pg_backend_pid()"
+        wait_until(lambda: connection.execute(others).fetchone() == (0,), 10, "no session but this one")
+
     incident.up(incident.pinned)
     wait_for_line(lines, "checked in", since=seen)
     assert len(told(http_recorder, "CRITICAL")) == 1
     assert told(http_recorder, "BETTER"), "what is left is that there is no backup"
+
+
+@pytest.mark.slow
+def test_an_alert_does_not_wait_for_a_storage_that_does_not_answer(
+    incident: Incident, http_recorder: HttpRecorder, watching: Watch, tmp_path: Path
+) -> None:
+    """What is certain is told before the check has ended; the whole follows."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = configure(tmp_path, http_recorder, [incident], storages=["local", "offsite"])
+        document = json.loads(config.read_text())
+        document["storages"]["offsite"] = {
+            "type": "s3", "bucket": "b", "endpoint_url": f"http://127.0.0.1:{silent.getsockname()[1]}", "timeout": 1,
+            "access_key_id": {"file": str(tmp_path / "hook")}, "secret_access_key": {"file": str(tmp_path / "hook")},
+        }  # fmt: skip
+        config.write_text(json.dumps(document))
+        incident.up(incident.wrong, WRONG)
+        lines = watching(config)
+        word = wait_for_line(lines, "told before the check has ended")
+        checked(lines)
+    assert lines.index(word) < lines.index(wait_for_line(lines, "checked in"))
+    titles = told(http_recorder, "wrong volume")
+    assert len(titles) == 2
+    assert "85" not in titles[0]
+
+
+def test_a_removed_pinned_volume_is_told_at_once(
+    incident: Incident, http_recorder: HttpRecorder, watching: Watch, tmp_path: Path
+) -> None:
+    incident.up(incident.pinned, RIGHT)
+    incident.accepting()
+    lines = watching(configure(tmp_path, http_recorder, [incident]))
+    checked(lines)
+
+    incident.down()
+    incident.remove_volume(incident.pinned)
+
+    wait_for_line(lines, "was removed", incident.pinned)
+    http_recorder.wait_for(2, 30)
+    assert told(http_recorder, "CRITICAL", "pinned volume missing")
+
+
+@pytest.mark.slow
+def test_a_restart_in_place_is_checked_and_nobody_is_told(
+    incident: Incident, http_recorder: HttpRecorder, watching: Watch, tmp_path: Path
+) -> None:
+    box = incident.up(incident.pinned, RIGHT)
+    incident.accepting()
+    lines = watching(configure(tmp_path, http_recorder, [incident]))
+    seen, before = checked(lines), len(http_recorder.messages)
+
+    box.restart()
+
+    wait_for_line(lines, "warning (backup.missing)", since=seen)
+    assert len(http_recorder.messages) == before
+
+
+def test_a_volume_that_looks_like_the_pinned_one_is_told_once(
+    incident: Incident, http_recorder: HttpRecorder, watching: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(new_volumes, "SETTLING", 1.0)
+    incident.up(incident.pinned, RIGHT)
+    incident.accepting()
+    lines = watching(configure(tmp_path, http_recorder, [incident]))
+    checked(lines)
+
+    compose = {PROJECT_LABEL: incident.name, KEY_LABEL: "postgres_data"}
+    incident.make_volume(f"shop_{incident.name[:5]}_redis_data")
+    incident.make_volume(incident.wrong, **compose)
+    incident.make_volume(f"{incident.name}-test_postgres_data", **compose)
+
+    wait_until(lambda: bool(told(http_recorder, "like the pinned one")), 40, "the warning", lambda: " | ".join(lines))
+    time.sleep(1)  # for a second one, which must not come
+    assert len(told(http_recorder, "like the pinned one")) == 1
+    assert told(http_recorder, "CRITICAL") == []
+    assert sum("looks like" in line for line in lines) == 2
+
+
+@pytest.mark.slow
+def test_a_container_that_starts_again_and_again_floods_nobody(
+    incident: Incident, http_recorder: HttpRecorder, watching: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decide, "DOWN_GRACE", 5.0)
+    incident.make_volume(incident.pinned)
+    incident.up(incident.pinned, command=["sh", "-c", "sleep 0.3; exit 1"], restart_policy={"Name": "always"})
+
+    lines = watching(configure(tmp_path, http_recorder, [incident]))
+    wait_until(lambda: sum("its container started" in line for line in lines) >= 6, 60, "six starts")
+
+    checked(lines)
+    assert sum("checked in" in line for line in lines) <= 2
+    assert len(told(http_recorder, "CRITICAL")) == 1
+
+
+def test_nothing_is_checked_while_a_restore_is_at_work(
+    incident: Incident, http_recorder: HttpRecorder, watching: Watch, tmp_path: Path
+) -> None:
+    """A restore stops and starts the container itself; when it is over, what it left is checked."""
+    box = incident.up(incident.pinned, RIGHT)
+    incident.accepting()
+    config = configure(tmp_path, http_recorder, [incident])
+    lines = watching(config)
+    seen = checked(lines)
+
+    state = load(str(config)).state
+    journal = active_path(state, incident.name)
+    journal.parent.mkdir(parents=True)
+    with only_run(state, incident.name):
+        journal.touch()
+        box.restart()
+        incident.accepting()
+        wait_for_line(lines, "its container started", since=seen)
+        time.sleep(2)  # for the check, which must not come
+        assert not [line for line in lines[seen:] if "checked in" in line]
+        journal.unlink()
+    wait_for_line(lines, "warning (backup.missing)", since=seen)
+    assert told(http_recorder, "CRITICAL") == []
+
+
+def test_a_second_watcher_stands_by_until_the_first_has_ended(
+    incident: Incident, http_recorder: HttpRecorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure(tmp_path, http_recorder, [incident])
+    monkeypatch.setattr(watcher, "STANDBY", 0.2)
+    stop, lines = threading.Event(), list[str]()
+    settings = load(str(config))
+    with only_run(settings.state, "watcher/watch"):
+        thread = threading.Thread(target=watch, args=(settings, stop, str(config)), kwargs={"say": lines.append})
+        thread.start()
+        wait_for_line(lines, "another watcher")
+    wait_for_line(lines, "watching")
+    stop.set()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def engine_proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[UnixProxy]:
+    """What stands between the watcher and the engine, and can be cut or let hang."""
+    with tempfile.TemporaryDirectory(prefix="rc-proxy-") as folder:
+        proxy = UnixProxy(path=f"{folder}/s")
+        proxy.start()
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{proxy.path}")
+        yield proxy
+        proxy.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["cut", "hanging"])
+def test_what_happened_while_the_connection_was_lost_is_noticed(
+    how: str, incident: Incident, http_recorder: HttpRecorder, watching: Watch, tmp_path: Path, engine_proxy: UnixProxy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(watcher, "LOOK_AGAIN", 1.0)
+    monkeypatch.setattr(watcher, "ENGINE_SECONDS", 2.0)
+    incident.up(incident.pinned, RIGHT)
+    incident.accepting()
+    lines = watching(configure(tmp_path, http_recorder, [incident]))
+    seen = checked(lines)
+
+    if how == "cut":
+        engine_proxy.refuse()
+        engine_proxy.cut()
+    else:
+        engine_proxy.stall()
+    wait_for_line(lines, "the engine is lost")
+    incident.up(incident.wrong, WRONG)
+    incident.accepting()
+    assert told(http_recorder, "CRITICAL") == []
+    engine_proxy.start() if how == "cut" else engine_proxy.resume()
+
+    wait_for_line(lines, "started on", incident.wrong, since=seen)
+    wait_until(lambda: bool(told(http_recorder, "wrong volume")), 30, "the alert", lambda: " | ".join(lines))
+
+
+@pytest.mark.slow
+def test_what_happened_while_nobody_watched_is_noticed_at_the_next_start(
+    incident: Incident, http_recorder: HttpRecorder, tmp_path: Path
+) -> None:
+    config = configure(tmp_path, http_recorder, [incident])
+    incident.up(incident.pinned, RIGHT)
+    incident.accepting()
+    with process_watching(config) as lines:
+        checked(lines)
+    with process_watching(config) as lines:
+        time.sleep(1)  # for a check, which must not come: nothing has happened since the last one
+        assert len(lines) == 1
+
+    incident.up(incident.wrong, WRONG)
+    incident.accepting()
+    with process_watching(config) as lines:
+        wait_until(lambda: bool(told(http_recorder, "wrong volume")), 30, "the alert", lambda: " | ".join(lines))
+
+
+@pytest.mark.slow
+def test_a_container_that_a_restarted_engine_starts_is_noticed(
+    own_engine: PrivateEngine, http_recorder: HttpRecorder, tmp_path: Path
+) -> None:
+    """The wrong one, made while the watcher looked elsewhere, comes up with the engine."""
+    client = own_engine.client()
+    incident = Incident(Bed(client), f"knowledge{secrets.token_hex(3)}_os")
+    always = {"restart_policy": {"Name": "always"}}
+    try:
+        incident.up(incident.pinned, RIGHT, **always)
+        with process_watching(configure(tmp_path, http_recorder, [incident]), own_engine.host) as lines:
+            checked(lines)
+            own_engine.stop()
+            wait_for_line(lines, "the engine is lost")
+            own_engine.start()
+            seen = lines.index(wait_for_line(lines, "the engine answers again"))
+            checked(lines)
+            assert told(http_recorder, "CRITICAL") == []
+
+            incident.up(incident.wrong, WRONG, **always)
+            own_engine.restart()
+            wait_until(lambda: bool(told(http_recorder, "wrong volume")), 60, "the alert", lambda: " | ".join(lines))
+            assert len(lines) > seen
+        incident.remove()
+    finally:
+        client.close()
+
+
+@pytest.fixture
+def own_engine() -> Iterator[PrivateEngine]:
+    """In a short path: a socket's has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="rc-engine-", ignore_cleanup_errors=True) as folder:
+        engine = PrivateEngine(Path(folder))
+        engine.start()
+        try:
+            engine.load(images.tag(17))
+            yield engine
+        finally:
+            engine.remove()
