@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import textwrap
-
 from tasks.alerts import codes
-from tasks.alerts.message import LINE, Message
+from tasks.alerts.message import Message, in_words
 from tasks.models import Finding
 
 
@@ -22,15 +20,15 @@ def look_alike(volume: str, pinned: str, project: str | None, *, mounted: bool) 
 
 def first_word(target: str, container: str, volume: str, pinned: str) -> Message:
     """What is certain before anything is counted: the alert where the check itself takes long."""
+    after = [
+        "It is being checked now; what it holds and lacks is told when that is known.",
+        f"Next: {codes.step('volume.mismatch', target)}",
+    ]
     said = f"Container {container} mounts volume {volume} where {pinned} is pinned."
-    lines = textwrap.wrap(said, LINE, max_lines=3, placeholder=" …")
-    lines.append("It is being checked now; what it holds and lacks is told when that is known.")
-    title = f"CRITICAL {target}: {codes.words('volume.mismatch')}"
-    return Message(title[:LINE], "\n".join([*lines, f"Next: {codes.step('volume.mismatch', target)}"]), "failure")
+    return in_words(f"CRITICAL {target}: {codes.words('volume.mismatch')}", said, after, "failure")
 
 
 def look_alike_message(target: str, finding: Finding) -> Message:
     """The warning about it, told once: it makes no verdict."""
-    lines = textwrap.wrap(finding.message, LINE, max_lines=3, placeholder=" …")
-    title = f"WARNING {target}: {codes.words(finding.code)}"
-    return Message(title[:LINE], "\n".join([*lines, f"Next: {codes.step(finding.code, target)}"]), "warning")
+    after = [f"Next: {codes.step(finding.code, target)}"]
+    return in_words(f"WARNING {target}: {codes.words(finding.code)}", finding.message, after, "warning")
