@@ -102,7 +102,7 @@ class _Watcher:
                 event = events.next(PATIENCE)
                 if event is not None:
                     self._take(event)
-                elif time.monotonic() - looked >= LOOK_AGAIN:
+                if time.monotonic() - looked >= LOOK_AGAIN:
                     self._look(self._cases)
                     looked = time.monotonic()
                 self._tell_look_alikes()
@@ -121,16 +121,14 @@ class _Watcher:
             self._say(f"{each.target}: the volume {each.volume} was made, and looks like the pinned one")
             seen = self._seen.get(each.target)
             if seen and seen.running:
-                self._cases[each.target].need(
-                    Need("at once", f"whether {each.volume} has taken its place"), seen.volume
-                )
+                self._cases[each.target].need(Need("at once", f"whether {each.volume} has taken its place"), seen)
 
     def _compare(self, name: str, seen: Sighting) -> None:
         before, pin = self._seen.get(name), self._settings.target(name).volume
         self._seen[name] = seen
         need = compare(before, seen, pin) if before else self._first_look(name, seen, pin)
         if need:
-            self._cases[name].need(need, seen.volume)
+            self._cases[name].need(need, seen)
 
     def _first_look(self, name: str, seen: Sighting, pin: str) -> Need | None:
         """Raise nothing: a history that cannot be read is what the check will tell of."""

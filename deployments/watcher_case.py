@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tasks.alerts.tell import send
@@ -18,6 +17,7 @@ from tasks.models import CheckResult
 from tasks.restore.journal import active_path
 from tasks.watching.accepting import accepts
 from tasks.watching.decide import Checked, Need, Pending, is_due, joined, seconds_to_wait
+from tasks.watching.sighting import Sighting
 from tasks.watching.telling import first_word
 
 log = logging.getLogger("rollcall")
@@ -27,7 +27,7 @@ QUICK_SECONDS = 30.0
 """For so long a start is asked for often; a server that recovers logs a line each time it is asked."""
 CHECKS_KEPT = 50
 AGAIN_AFTER = 30.0
-FIRST_WORD_AFTER = 2.5
+FIRST_WORD_AFTER = 3.5
 """A check that takes longer, for it counts a large copy or waits for a storage, must not keep back what is certain."""
 START_WAIT_ON_ANOTHER_VOLUME = 30.0
 """Its server may never accept connections, being of another version; that it is the wrong one is known already."""
@@ -56,24 +56,36 @@ def verify_directly(target: str, config: str | None) -> CheckResult:
 
 
 class Case:
-    """One target. `need` may be called from any thread; the volume is what was seen behind PGDATA with it."""
+    """One target. All methods may be called from any thread.
+
+    owed: the wrong volume that nobody has been told of yet; told: the one of which somebody was, until the right one
+    is back.
+    """
 
     def __init__(self, target: str, shared: Shared) -> None:
         self.target, self._shared = target, shared
         self._rules = shared.settings.target(target)
         self._changed = threading.Condition()
         self._pending: Pending | None = None
-        self._volume: str | None = None
+        self._seen = Sighting()
         self._checks: list[Checked] = []
-        self._worded: str | None = None
+        self._checking = False
+        self._owed: str | None = None
+        self._told: str | None = None
         self._thread: threading.Thread | None = None
 
-    def need(self, need: Need, volume: str | None) -> None:
-        """A check is called for; one that already waits is replaced."""
+    def need(self, need: Need, seen: Sighting) -> None:
+        """A check is called for at this sight; one that already waits is replaced."""
         self._say(need.why)
         with self._changed:
             self._pending = joined(self._pending, need, time.monotonic())
-            self._volume = volume
+            self._seen = seen
+            if seen.volume == self._rules.volume:
+                self._owed = self._told = None
+            elif seen.volume not in {None, self._told}:
+                self._owed = seen.volume
+            if self._checking:
+                self._word_if_it_takes_long()
             self._changed.notify()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._attend, daemon=True, name=f"rollcall-watch-{self.target}")
@@ -108,11 +120,11 @@ class Case:
 
     def _may_check(self, pending: Pending, accepting: bool) -> bool:
         now, start_wait = time.monotonic(), self._rules.start_wait
-        if self._volume != self._rules.volume:
+        if self._seen.volume != self._rules.volume:
             start_wait = min(start_wait, START_WAIT_ON_ANOTHER_VOLUME)
         if not is_due(pending, accepting, now, start_wait):
             return False
-        return seconds_to_wait(self._checks, self._volume, now) == 0 and not self._is_restored()
+        return seconds_to_wait(self._checks, self._seen, now) == 0 and not self._is_restored()
 
     def _is_restored(self) -> bool:
         """A restore stops and starts the container itself; what it leaves is looked at when it is over."""
@@ -124,11 +136,16 @@ class Case:
 
     def _check(self, pending: Pending, accepting: bool) -> None:
         """Verify, and put down what is still to be waited for: connections, if it did not accept any."""
-        begun, volume = time.monotonic(), self._volume
-        self._checks = [*self._checks[1 - CHECKS_KEPT :], Checked(begun, volume)]
-        with self._word_if_it_takes_long(volume), self._shared.gate:
+        with self._changed:
+            begun, seen, self._checking = time.monotonic(), self._seen, True
+            self._checks = [*self._checks[1 - CHECKS_KEPT :], Checked(begun, seen)]
+            self._word_if_it_takes_long()
+        with self._shared.gate:
             well = self._verified(begun)
         with self._changed:
+            self._checking = False
+            if well and self._owed == seen.volume:
+                self._owed, self._told = None, seen.volume
             if self._pending is not pending:
                 return
             if pending.need.when == "when it accepts connections" and not accepting:
@@ -138,24 +155,18 @@ class Case:
             else:
                 self._changed.wait(AGAIN_AFTER)
 
-    @contextlib.contextmanager
-    def _word_if_it_takes_long(self, volume: str | None) -> Iterator[None]:
-        """Tell of a wrong volume, once, where the check in the block has not ended after a while."""
-        if volume in {None, self._rules.volume, self._worded}:
-            if volume == self._rules.volume:
-                self._worded = None
-            yield
-            return
-        timer = threading.Timer(FIRST_WORD_AFTER, self._give_first_word, [volume])
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
+    def _word_if_it_takes_long(self) -> None:
+        """A wrong volume that no check has told of in a while, for it takes long or another one does, is told."""
+        if self._owed is not None:
+            timer = threading.Timer(FIRST_WORD_AFTER, self._give_first_word, [self._owed])
+            timer.daemon = True
+            timer.start()
 
     def _give_first_word(self, volume: str) -> None:
-        self._worded = volume
+        with self._changed:
+            if self._owed != volume or self._shared.stop.is_set() or self._is_restored():
+                return
+            self._owed, self._told = None, volume
         self._say(f"wrong volume {volume}: told before the check has ended")
         word = first_word(self.target, self._rules.container, volume, self._rules.volume)
         for sentence in send(self._shared.settings, word):

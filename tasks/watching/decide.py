@@ -23,7 +23,7 @@ LOOP_STARTS = 3
 
 CHECKS_WINDOW = 3600.0
 FREE_CHECKS = 3
-FREE_CHECKS_OF_ANOTHER_VOLUME = 20
+FREE_CHECKS_OF_NEWS = 20
 FIRST_GAP, LONGEST_GAP = 60.0, 900.0
 
 
@@ -51,10 +51,10 @@ class Pending:
 
 
 class Checked(NamedTuple):
-    """A check that was begun: when (seconds, monotonic), and with what behind PGDATA."""
+    """A check that was begun: when (seconds, monotonic), and at what sight."""
 
     at: float
-    volume: str | None
+    seen: Sighting
 
 
 def compare(before: Sighting, seen: Sighting, pin: str) -> Need | None:
@@ -123,17 +123,18 @@ def is_due(pending: Pending, accepting: bool, now: float, start_wait: float) -> 
             return accepting or looping or (not pending.tried and waited >= start_wait)
 
 
-def seconds_to_wait(checks: Sequence[Checked], volume: str | None, now: float) -> float:
+def seconds_to_wait(checks: Sequence[Checked], seen: Sighting, now: float) -> float:
     """For how long the next check is put off: one that loops through good starts must not be counted all the time.
 
     The first three in an hour are free, then the gaps double from one minute to a quarter of an hour. Another volume
-    than at the last check is news, and hardly waits at all.
+    than at the last check, or a pinned one that is gone, is news, and hardly waits at all.
     """
     recent = [each for each in checks if now - each.at < CHECKS_WINDOW]
     if not recent:
         return 0.0
-    news = recent[-1].volume != volume
-    over = len(recent) - (FREE_CHECKS_OF_ANOTHER_VOLUME if news else FREE_CHECKS)
+    last = recent[-1].seen
+    news = (last.volume, last.pinned) != (seen.volume, seen.pinned)
+    over = len(recent) - (FREE_CHECKS_OF_NEWS if news else FREE_CHECKS)
     if over < 0:
         return 0.0
     gap = FIRST_GAP if news else min(LONGEST_GAP, FIRST_GAP * 2.0**over)

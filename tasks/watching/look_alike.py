@@ -3,9 +3,10 @@
 Compose calls a volume PROJECT_KEY, and leaves both in labels. In the incident the pinned `atra_knowledge_postgres_data`
 (project atra, key knowledge_postgres_data) met `knowledge_os_postgres_data` (project knowledge_os, key postgres_data).
 So two things must come together. The *keys agree*: one ends with the other, and what it has more is the target's own
-name. And they are *kin*: the new name holds a word that is the target's own (of its name, container, volume, database),
-where words that any database's volume may have count for nothing. So neither `shop_postgres_data`, another product's
-database, nor `knowledge_os_redis_data`, another service's data, looks like it.
+name. And they are *kin*: the new name holds a word that is the target's own (of its name, container, database, key),
+where words that any database may have count for nothing, nor does the pinned volume's project: what else that project
+makes is its own affair. So neither `shop_postgres_data`, another product's database, nor `knowledge_os_redis_data`,
+another service's data, nor `atra_blog_postgres_data`, another database of the project, looks like it.
 """
 
 from __future__ import annotations
@@ -59,16 +60,18 @@ def looks_like(new: VolumeName, pinned: VolumeName, own: frozenset[str]) -> bool
 
 def _keys_agree(new: VolumeName, pinned: VolumeName, own: frozenset[str], words: Sequence[str]) -> bool:
     theirs = _words(pinned.key or pinned.name)
-    ours = _words(new.key) if new.key else _common_end(words, _words(pinned.name))
+    ours = _words(new.key) if new.key else words
     common = _common_end(ours, theirs)
-    # What one key has more than the other: of the pinned one's full name, any project's words.
+    # Of a pinned volume without labels it is not known where the key begins: what is before may be the project's.
     more = [*ours[: len(ours) - len(common)], *(theirs[: len(theirs) - len(common)] if pinned.key else ())]
-    if not common or not own.issuperset(more):
+    if not common or not all(_is_harmless(word, own) for word in more):
         return False
-    if not STORE.issuperset(common):
-        return True
-    # `data` alone is anybody's: then no word may be foreign.
-    return all(word in own or _is_generic(word) for word in words)
+    # `data` alone is anybody's: then no word of the project may be foreign either.
+    return not STORE.issuperset(common) or all(_is_harmless(word, own) for word in words)
+
+
+def _is_harmless(word: str, own: frozenset[str]) -> bool:
+    return word in own or _is_generic(word)
 
 
 def _common_end(one: Sequence[str], other: Sequence[str]) -> list[str]:

@@ -82,6 +82,10 @@ class NewVolumes:
         now, project = self._clock(), labels.get(PROJECT_LABEL)
         return [
             LookAlike(target, name.name, project, now)
-            for target, rules in self._config.targets.items()
-            if looks_like(name, self._pinned[target], own_words(target, rules.container, rules.volume, rules.database))
+            for target, pinned in self._pinned.items()
+            if looks_like(name, pinned, self._own_words(target, pinned))
         ]
+
+    def _own_words(self, target: str, pinned: VolumeName) -> frozenset[str]:
+        rules = self._config.targets[target]
+        return own_words(target, rules.container, rules.database, pinned.key or "")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,14 @@ class Incident:
                 return time.time()
             time.sleep(0.01)
         raise BedError(f"{self.container} took no connection in {seconds} s")
+
+    def said_ready(self) -> float:
+        """When (time.time()) the server last wrote in its log that it accepts connections. (The first time is that of
+        the image's init scripts, which nobody can connect to.)"""
+        box = self.bed.client.containers.get(self.container)
+        lines = box.logs(timestamps=True).decode(errors="replace").splitlines()
+        ready = [line.split(" ")[0] for line in lines if "ready to accept connections" in line]
+        return datetime.fromisoformat(ready[-1]).timestamp()
 
     def answers(self) -> bool:
         """Whether a connection can be made now."""

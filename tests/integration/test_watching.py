@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import secrets
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -24,7 +27,7 @@ from tasks.watching.look_alike import KEY_LABEL, PROJECT_LABEL
 from tests.bed import images
 from tests.bed.labels import Bed
 from tests.bed.private_engine import PrivateEngine
-from tests.bed.progress import wait_until
+from tests.bed.progress import ROOT, wait_until
 from tests.bed.proxy import UnixProxy
 from tests.bed.recorder import HttpRecorder
 from tests.bed.watched import RIGHT, WRONG, Incident, configure, told, wait_for_line
@@ -92,8 +95,22 @@ def test_a_wrong_volume_under_the_containers_name_is_told_at_once(
 
     incident.up(incident.pinned)
     wait_for_line(lines, "checked in", since=seen)
-    assert len(told(http_recorder, "CRITICAL")) == 1
+    assert len(told(http_recorder, "CRITICAL", "another database cluster")) == 1
     assert told(http_recorder, "BETTER"), "what is left is that there is no backup"
+
+
+def with_silent_storage(config: Path, port: int, timeout: float) -> Path:
+    """The configuration, with a second storage behind a port at which nobody answers."""
+    document = json.loads(config.read_text())
+    key = {"file": str(config.parent / "hook")}
+    document["storages"]["offsite"] = {
+        "type": "s3", "bucket": "b", "endpoint_url": f"http://127.0.0.1:{port}", "timeout": timeout,
+        "access_key_id": key, "secret_access_key": key,
+    }  # fmt: skip
+    for target in document["targets"].values():
+        target["storages"].append("offsite")
+    config.write_text(json.dumps(document))
+    return config
 
 
 @pytest.mark.slow
@@ -102,21 +119,63 @@ def test_an_alert_does_not_wait_for_a_storage_that_does_not_answer(
 ) -> None:
     """What is certain is told before the check has ended; the whole follows."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        config = configure(tmp_path, http_recorder, [incident], storages=["local", "offsite"])
-        document = json.loads(config.read_text())
-        document["storages"]["offsite"] = {
-            "type": "s3", "bucket": "b", "endpoint_url": f"http://127.0.0.1:{silent.getsockname()[1]}", "timeout": 1,
-            "access_key_id": {"file": str(tmp_path / "hook")}, "secret_access_key": {"file": str(tmp_path / "hook")},
-        }  # fmt: skip
-        config.write_text(json.dumps(document))
+        config = configure(tmp_path, http_recorder, [incident])
         incident.up(incident.wrong, WRONG)
-        lines = watching(config)
+        lines = watching(with_silent_storage(config, silent.getsockname()[1], timeout=1))
         word = wait_for_line(lines, "told before the check has ended")
         checked(lines)
     assert lines.index(word) < lines.index(wait_for_line(lines, "checked in"))
     titles = told(http_recorder, "wrong volume")
     assert len(titles) == 2
-    assert "85" not in titles[0]
+    assert "more" in titles[1], "what it lacks"
+
+
+@pytest.mark.slow
+def test_an_alert_does_not_wait_for_another_check_that_is_under_way(
+    incident: Incident, http_recorder: HttpRecorder, watching: Watch, tmp_path: Path
+) -> None:
+    incident.up(incident.pinned, RIGHT)
+    incident.accepting()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = configure(tmp_path, http_recorder, [incident])
+        lines = watching(with_silent_storage(config, silent.getsockname()[1], timeout=10))
+        time.sleep(2)  # The check has begun, and waits for the storage.
+        incident.up(incident.wrong, WRONG)
+        wait_for_line(lines, "told before the check has ended")
+        assert not [line for line in lines if "checked in" in line]
+    http_recorder.wait_for(1)
+    assert told(http_recorder, "wrong volume")
+
+
+@pytest.mark.slow
+def test_a_restore_raises_no_false_alarm_and_is_checked_when_it_is_over(
+    incident: Incident, http_recorder: HttpRecorder, watching: Watch, tmp_path: Path
+) -> None:
+    incident.up(incident.pinned, RIGHT)
+    incident.accepting()
+    config = configure(tmp_path, http_recorder, [incident], retention={"last": 2})
+    rollcall("backup", incident.name, config)
+    lines = watching(config)
+    with incident.connect() as connection:
+        connection.execute("DELETE FROM experts WHERE id > 1")
+
+    seen = len(lines)
+    rollcall("restore-volume", incident.name, config, "--backup", "latest", "--yes")
+
+    wait_for_line(lines, "its container started", since=seen)
+    outcome = wait_for_line(lines, "checked in", since=seen)
+    assert "healthy" in outcome or "backup." in outcome, " | ".join(lines)
+    titles = told(http_recorder)
+    assert not [title for title in titles if "stopped" in title or "unreachable" in title or "missing" in title], titles
+    with incident.connect() as connection:
+        assert connection.execute("SELECT count(*) FROM experts").fetchone() == (85,)
+
+
+def rollcall(command: str, target: str, config: Path, *more: str) -> None:
+    """Run a command as a process of its own; raise CalledProcessError if it does not end with 0."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    line = [sys.executable, "-m", "deployments", command, target, "--config", str(config), *more]
+    subprocess.run(line, cwd=ROOT, env=env, check=True, timeout=240)
 
 
 def test_a_removed_pinned_volume_is_told_at_once(

@@ -6,13 +6,13 @@ import pytest
 
 from tasks.watching.look_alike import VolumeName, looks_like, own_words
 
-OWN = own_words("knowledge_os", "knowledge_postgres", "atra_knowledge_postgres_data", "knowledge_os")
+OWN = own_words("knowledge_os", "knowledge_postgres", "knowledge_os", "knowledge_postgres_data")
 PINNED = VolumeName("atra_knowledge_postgres_data", "knowledge_postgres_data")
 WITHOUT_LABELS = VolumeName("atra_knowledge_postgres_data")
 
 
 def test_own_words_are_those_that_no_other_database_need_have() -> None:
-    assert {"knowledge", "os", "atra"} == OWN
+    assert {"knowledge", "os"} == OWN
     assert own_words("main", "postgres", "app_pgdata", "postgres") == frozenset()
     assert own_words("shop-2024", "shop_pg17") == {"shop"}
 
@@ -46,6 +46,9 @@ def test_the_same_services_data_under_another_project_looks_like_it(new: VolumeN
         VolumeName("knowledge_os_redis_data"),
         VolumeName("atra_grafana_storage", "grafana_storage"),
         VolumeName("knowledge_uploads", "uploads"),
+        VolumeName("atra_blog_postgres_data", "blog_postgres_data"),  # another database of the same project
+        VolumeName("atra_blog_postgres_data"),
+        VolumeName("knowledge_blog_postgres_data"),  # and of the same product, made by hand
         VolumeName("atra_knowledge_postgres_data_backup"),  # a copy that says so
         VolumeName("atra_knowledge_postgres_data.rollcall-20260201T020000Z-ab12cd"),
         VolumeName("atra_knowledge_postgres_wal", "knowledge_postgres_wal"),
@@ -62,7 +65,6 @@ def test_anything_else_does_not(new: VolumeName, pinned: VolumeName) -> None:
     ("pinned", "new", "alike"),
     [
         (VolumeName("shop_data", "data"), VolumeName("shop-staging_data", "data"), False),  # `data` alone is anybody's
-        (VolumeName("shop_data", "data"), VolumeName("shop_db_data", "db_data"), False),
         (VolumeName("shop_data", "data"), VolumeName("shop-db_data", "data"), True),
         (VolumeName("shop_data", "data"), VolumeName("shop-redis_data", "data"), False),
         (VolumeName("shop_pgdata", "pgdata"), VolumeName("shop-staging_pgdata", "pgdata"), True),
@@ -73,4 +75,4 @@ def test_anything_else_does_not(new: VolumeName, pinned: VolumeName) -> None:
 def test_the_less_a_key_says_the_more_the_rest_of_the_name_must(
     pinned: VolumeName, new: VolumeName, alike: bool
 ) -> None:
-    assert looks_like(new, pinned, own_words("shop", "shop-db-1", pinned.name, "shop")) is alike
+    assert looks_like(new, pinned, own_words("shop", "shop-db-1", "shop", pinned.key or "")) is alike

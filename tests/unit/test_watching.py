@@ -129,13 +129,15 @@ def test_a_loop_of_starts_is_checked_once_a_minute_after_it_began() -> None:
 
 
 def pace(gaps: list[float], volumes: str) -> list[float]:
-    """For how long each check of a series is put off, which comes so many seconds after the one before."""
+    """For how long each check of a series is put off, which comes so many seconds after the one before. `-`: the
+    pinned volume is gone."""
     now, checks, waited = 0.0, list[Checked](), list[float]()
     for gap, volume in zip(gaps, volumes, strict=True):
         now += gap
-        waited.append(seconds_to_wait(checks, volume, now))
+        seen = Sighting(volume=volume.strip("-"), pinned=volume != "-")
+        waited.append(seconds_to_wait(checks, seen, now))
         now += waited[-1]
-        checks.append(Checked(now, volume))
+        checks.append(Checked(now, seen))
     return waited
 
 
@@ -144,7 +146,7 @@ def test_checks_of_one_volume_become_rarer() -> None:
 
 
 def test_another_volume_is_news_and_does_not_wait() -> None:
-    assert pace([0, 5, 5, 5], "aaab") == [0, 0, 0, 0]
+    assert pace([0, 5, 5, 5, 5], "aaab-") == [0, 0, 0, 0, 0]
     assert pace([5] * 21, "ab" * 10 + "a") == [0] * 20 + [55]
 
 
