@@ -2,7 +2,8 @@
 
 Each replay is a target of its own: the right container is up and checked; it is removed, and a container of the same
 name comes up on another, empty volume, which its init script fills with the same tables and few rows. Measured from
-outside: from the line in the new server's log that it accepts connections to the alert's arrival at a web hook, by one clock.
+outside, by one clock: from the line in the new server's log that it accepts connections to the alert's arrival at a
+web hook.
 In every tenth replay the engine, one of the benchmark's own, is restarted when the wrong container has just been
 created, and starts it by its restart policy while the watcher has no connection.
 """
