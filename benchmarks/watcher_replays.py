@@ -45,7 +45,7 @@ def replay(incident: Incident, recorder: HttpRecorder, lines: list[str], own: Pr
     policy = {"restart_policy": {"Name": "always"}} if own else {}
     since = len(lines)
     incident.up(incident.pinned, RIGHT, **policy)
-    wait_for_line(lines, incident.name, "checked in", since=since)
+    wait_for_line(lines, incident.name, "warning (backup.missing)", since=since)
     began = time.time()
     incident.up(incident.wrong, WRONG, **policy)
     if own:
@@ -75,6 +75,8 @@ def series(bed: Bed, count: int, own: PrivateEngine | None, begun: int = 0) -> l
         with tempfile.TemporaryDirectory() as folder:
             config = configure(Path(folder), recorder, incidents)
             with watching(config, own.host if own else None) as lines:
+                for incident in incidents:
+                    wait_for_line(lines, incident.name, "checked in")  # that it has no container yet
                 for incident in incidents:
                     try:
                         done.append(replay(incident, recorder, lines, own))

@@ -19,7 +19,7 @@ from tasks.config import Config
 from tasks.containers.engine import engine
 from tasks.errors import Busy, EngineError, HistoryError
 from tasks.history.store import open_history
-from tasks.models import Identity
+from tasks.models import Finding, Identity
 from tasks.watching.decide import Need, compare, first_look
 from tasks.watching.engine_events import EngineEvent, EngineEvents
 from tasks.watching.new_volumes import NewVolumes
@@ -32,6 +32,8 @@ LOOK_AGAIN = 15.0
 RECONNECT_AFTER = 0.5
 PATIENCE = 0.25
 STANDBY = 5.0
+ENDS_WITHIN = 5.0
+"""For the checks that are under way when the watch is to stop."""
 ENGINE_SECONDS = 20.0
 """For one answer of the engine: a connection that hangs must not keep the watch from noticing."""
 
@@ -80,14 +82,21 @@ class _Watcher:
                 try:
                     self._follow()
                 except EngineError as error:
-                    if not self._lost:
-                        self._say(f"the engine is lost: {error}")
-                    self._lost = True
-                    self._stop.wait(RECONNECT_AFTER)
+                    self._lose(f"the engine is lost: {error}")
+                except Exception as error:  # noqa: BLE001 - a watcher that ends without a word is worse than any defect
+                    self._lose(f"the watcher met a defect ({type(error).__name__}) and begins again")
         finally:
             self._stop.set()
+            deadline = time.monotonic() + ENDS_WITHIN
             for case in self._cases.values():
-                case.end()
+                case.end(deadline - time.monotonic())
+
+    def _lose(self, words: str) -> None:
+        """Wait a moment; it is said once until all is well again."""
+        if not self._lost:
+            self._say(words)
+        self._lost = True
+        self._stop.wait(RECONNECT_AFTER)
 
     def _follow(self) -> None:
         """One connection: subscribe, then look at everything, so that nothing falls in between."""
@@ -95,7 +104,7 @@ class _Watcher:
             client.ping()  # Where this hangs it ends; a subscription has no time-out.
         with EngineEvents(self._since) as events:
             self._look(self._cases)
-            self._say("the engine answers again" if self._lost else f"watching {', '.join(self._cases)}")
+            self._say("all is watched again" if self._lost else f"watching {', '.join(self._cases)}")
             self._lost = False
             looked = time.monotonic()
             while not self._stop.is_set():
@@ -146,8 +155,13 @@ class _Watcher:
             if seen.running and seen.volume == each.volume:
                 continue  # A check has told of it, with what is in it.
             finding = look_alike(each.volume, pin, each.project, mounted=seen.running and seen.volume == pin)
-            for sentence in send(self._settings, look_alike_message(each.target, finding)):
-                log.warning("%s", sentence)
+            threading.Thread(target=self._send, args=(each.target, finding), daemon=True).start()
+
+    def _send(self, target: str, finding: Finding) -> None:
+        """In a thread of its own, for a destination that does not answer takes half a minute."""
+        self._say(f"{target}: {finding.message}")
+        for sentence in send(self._settings, look_alike_message(target, finding)):
+            log.warning("%s", sentence)
 
 
 def concerned(event: EngineEvent, settings: Config) -> list[str]:

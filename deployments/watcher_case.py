@@ -31,7 +31,6 @@ FIRST_WORD_AFTER = 3.5
 """A check that takes longer, for it counts a large copy or waits for a storage, must not keep back what is certain."""
 START_WAIT_ON_ANOTHER_VOLUME = 30.0
 """Its server may never accept connections, being of another version; that it is the wrong one is known already."""
-ENDS_WITHIN = 10.0
 
 
 @dataclass
@@ -91,15 +90,27 @@ class Case:
                 self._thread = threading.Thread(target=self._attend, daemon=True, name=f"rollcall-watch-{self.target}")
                 self._thread.start()
 
-    def end(self) -> None:
-        """Wait for the thread, which sees that the watch has stopped; a long check is left to end by itself."""
+    def end(self, seconds: float) -> None:
+        """Wait so long at most for the thread, which sees that the watch has stopped; a long check ends with the
+        process."""
         with self._changed:
             thread = self._thread
             self._changed.notify()
         if thread is not None:
-            thread.join(ENDS_WITHIN)
+            thread.join(max(0.0, seconds))
 
     def _attend(self) -> None:
+        """Until nothing is waited for any more; through defects too, for this target would be watched by nobody."""
+        while True:
+            try:
+                self._attend_to_its_end()
+            except Exception as error:  # noqa: BLE001 - said, and begun again after a while
+                self._say(f"the watcher met a defect ({type(error).__name__}) and begins again")
+                self._shared.stop.wait(AGAIN_AFTER)
+            else:
+                return
+
+    def _attend_to_its_end(self) -> None:
         while True:
             with self._changed:
                 pending = self._pending

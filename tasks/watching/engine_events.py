@@ -16,7 +16,7 @@ from tasks.errors import EngineUnreachable, RollcallError
 from tasks.models import Model
 
 # Without this filter every healthcheck of every container is three events.
-FILTERS = {"type": ["container", "volume"], "event": ["create", "start", "die", "destroy", "rename", "update"]}
+FILTERS = {"type": ["container", "volume"], "event": ["create", "start", "die", "destroy", "rename"]}
 
 
 SUBSCRIBE_SECONDS = 20.0

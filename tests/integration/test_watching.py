@@ -363,7 +363,7 @@ def test_a_container_that_a_restarted_engine_starts_is_noticed(
             own_engine.stop()
             wait_for_line(lines, "the engine is lost")
             own_engine.start()
-            seen = lines.index(wait_for_line(lines, "the engine answers again"))
+            seen = lines.index(wait_for_line(lines, "all is watched again"))
             checked(lines)
             assert told(http_recorder, "CRITICAL") == []
 
