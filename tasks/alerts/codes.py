@@ -46,6 +46,9 @@ CODES: dict[str, Code] = {
     "storage.unreachable": Code("storage unreachable", "bring the storage back; then " + _BACK_UP),
     "schema.changed": Code("schema changed", _MEANT),
     "volume.not_pinned": Code("volume not pinned", "pin it in the compose file (external: true and its name)"),
+    "volume.look_alike": Code(
+        "a volume like the pinned one was made", "start {target} from one compose project only; pin its volume there"
+    ),
     "table.misnamed": Code("rule for {table} not applied", "mend tables in the configuration; then " + _LOOK),
     "table.unknown": Code("no table {table}", "mend tables in the configuration; then " + _LOOK),
     "notification.failed": Code(

@@ -85,6 +85,12 @@ def compose_failure(target: str, what: str, error: BaseException, when: datetime
     return Message(_cut(f"FAILED {target}: {what} did not come to its end", LINE), _joined(lines), "failure")
 
 
+def in_words(title: str, said: str, after: Sequence[str], kind: Kind) -> Message:
+    """A message of `said`, in as many lines as it needs up to three, and the lines `after` it; all cut to length."""
+    lines = textwrap.wrap(_plain(said), LINE, max_lines=3, placeholder=" …")
+    return Message(_cut(title, LINE), _joined([*lines, *after]), kind)
+
+
 def short(table: str) -> str:
     """A table's name as people say it: without the schema `public`."""
     return table.removeprefix("public.")

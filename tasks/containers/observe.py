@@ -65,15 +65,23 @@ def observe(name: str, volume: str, port: int | None = None) -> Container:
     Raise ContainerMissing, ContainerStopped, EngineUnreachable, EngineError.
     """
     with engine() as client:
-        try:
-            found = inspect_container(client, name)
-        except ContainerMissing as missing:
-            found = _heir(client, volume, missing)
+        found = find_container(client, name, volume)
         host = host_of(client)
     state = found["State"]["Status"]
     if state != "running":
         raise ContainerStopped(f"The container {name!r} is {state}. Start it with: docker start {name}")
     return read(found, port, host)
+
+
+def find_container(client: docker.DockerClient, name: str, volume: str) -> dict[str, Any]:
+    """The inspect JSON of the container called `name`, running or not, else of the only running one on `volume`.
+
+    Raise ContainerMissing.
+    """
+    try:
+        return inspect_container(client, name)
+    except ContainerMissing as missing:
+        return _heir(client, volume, missing)
 
 
 def _heir(client: docker.DockerClient, volume: str, missing: ContainerMissing) -> dict[str, Any]:

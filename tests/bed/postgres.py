@@ -110,7 +110,7 @@ class PostgresServers:
             healthcheck={"test": ["CMD-SHELL", healthcheck], "interval": 1_000_000_000} if healthcheck else None,
         )
         if init:
-            box.put_archive("/docker-entrypoint-initdb.d", _archive(init))
+            box.put_archive("/docker-entrypoint-initdb.d", archive(init))
         box.start()
         return self.ready(PostgresServer(name, data, "", version, database, network))
 
@@ -185,7 +185,7 @@ def _address(container: Container, network: str) -> str:
     return str(networks.get(network, {}).get("IPAddress") or "")
 
 
-def _archive(files: Mapping[str, str]) -> bytes:
+def archive(files: Mapping[str, str]) -> bytes:
     """Files as a tar: unlike a bind mount it also reaches an engine on another machine."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:

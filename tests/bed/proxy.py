@@ -4,6 +4,7 @@ import socket
 import struct
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 Direction = Literal["up", "down"]
@@ -50,9 +51,8 @@ class TcpProxy:
     def start(self) -> None:
         """Listen on a free loopback port, after `refuse` on the same one again."""
         self._flowing.set()
-        self._listener = socket.create_server((self.host, self.port))
+        self._listener = self._listen()
         self._listener.settimeout(0.1)
-        self.port = self._listener.getsockname()[1]
         self._acceptor = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
         self._acceptor.start()
 
@@ -93,6 +93,14 @@ class TcpProxy:
         self.cut()
         self._flowing.set()
 
+    def _listen(self) -> socket.socket:
+        listener = socket.create_server((self.host, self.port))
+        self.port = listener.getsockname()[1]
+        return listener
+
+    def _dial(self) -> socket.socket:
+        return socket.create_connection(self.target, CONNECT_SECONDS)
+
     def _accept(self, listener: socket.socket) -> None:
         while self._listener is listener:
             try:
@@ -103,7 +111,7 @@ class TcpProxy:
 
     def _connect(self, client: socket.socket) -> None:
         try:
-            server = socket.create_connection(self.target, CONNECT_SECONDS)
+            server = self._dial()
         except OSError:
             _reset(client)
             client.close()
@@ -149,6 +157,28 @@ class TcpProxy:
                 flow.cut_at = None
             flow.passed += len(data)
         return data, cut
+
+
+@dataclass
+class UnixProxy(TcpProxy):
+    """The same between Unix sockets, such as the Docker engine's: from `path` to the socket at `engine`."""
+
+    target: tuple[str, int] = ("", 0)
+    path: str = ""
+    engine: str = "/var/run/docker.sock"
+
+    def _listen(self) -> socket.socket:
+        Path(self.path).unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(self.path)
+        listener.listen()
+        return listener
+
+    def _dial(self) -> socket.socket:
+        server = socket.socket(socket.AF_UNIX)
+        server.settimeout(CONNECT_SECONDS)
+        server.connect(self.engine)
+        return server
 
 
 def _with_flipped_bit(data: bytes, at: int) -> bytes:

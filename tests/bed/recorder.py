@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,9 +14,11 @@ OK = 200
 
 @dataclass
 class HttpRecorder:
-    """Answers POSTs on a loopback port. `messages` are their bodies in order of arrival, refused ones too."""
+    """Answers POSTs on a loopback port. `messages` are their bodies in order of arrival, refused ones too; `arrived` is
+    when (time.time()) each of them came."""
 
     messages: list[Any] = field(default_factory=list)
+    arrived: list[float] = field(default_factory=list)
     status: int = OK
     _flowing: threading.Event = field(default_factory=threading.Event)
     _server: "_Server" = field(init=False)
@@ -61,6 +64,7 @@ class HttpRecorder:
 
     def take(self, body: bytes) -> int:
         """Record one body, wait while stalled, return the status to answer with."""
+        self.arrived.append(time.time())
         try:
             self.messages.append(json.loads(body))
         except ValueError:

@@ -30,6 +30,7 @@ SUBJECTS = (  # inside tasks/: each imports from those before it; the first ones
     "alerts",
     "backups",
     "restore",
+    "watching",
     "reports",
     "menu",
 )

@@ -1,0 +1,40 @@
+"""`rollcall watch`: the watcher alone, in the foreground, for who runs no Prefect. cli.py registers it."""
+
+from __future__ import annotations
+
+import json as jsons
+import signal
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+
+from deployments.app import ConfigOption, JsonOption
+from tasks.config import load
+
+
+def watch(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Notice at once when a target's container or volume is another; Ctrl-C ends it. Exit 0 ended by hand."""
+    from deployments.watcher import watch as watched
+
+    settings = load(config)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    watched(settings, stop, config, say=_json_line if json else _line)
+
+
+def _line(words: str) -> None:
+    print(f"{datetime.now().astimezone():%H:%M:%S}  {words}", flush=True)
+
+
+def _json_line(words: str) -> None:
+    """One document a line: the command has no end at which it could print one."""
+    line: dict[str, Any] = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "noticed": words}
+    print(jsons.dumps(line), flush=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(watch)

@@ -1,0 +1,181 @@
+"""The watcher: follows the engine's events, and checks a target as soon as something has happened to it.
+
+Events only say where to look; all targets are looked at again whenever the connection to the engine was lost, and every
+quarter of a minute, so that what happened meanwhile is noticed even where no event told of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from deployments.watcher_case import Case, Shared
+from tasks.alerts.tell import send
+from tasks.checks.lock import only_run
+from tasks.config import Config
+from tasks.containers.engine import engine
+from tasks.errors import Busy, EngineError, HistoryError
+from tasks.history.store import open_history
+from tasks.models import Finding, Identity
+from tasks.watching.decide import Need, compare, first_look
+from tasks.watching.engine_events import EngineEvent, EngineEvents
+from tasks.watching.new_volumes import NewVolumes
+from tasks.watching.sighting import Sighting, sight
+from tasks.watching.telling import look_alike, look_alike_message
+
+log = logging.getLogger("rollcall")
+
+LOOK_AGAIN = 15.0
+RECONNECT_AFTER = 0.5
+PATIENCE = 0.25
+STANDBY = 5.0
+ENDS_WITHIN = 5.0
+"""For the checks that are under way when the watch is to stop."""
+ENGINE_SECONDS = 20.0
+"""For one answer of the engine: a connection that hangs must not keep the watch from noticing."""
+
+
+def watch(
+    settings: Config,
+    stop: threading.Event,
+    config: str | None = None,
+    *,
+    say: Callable[[str], None] = log.info,
+) -> None:
+    """Watch all targets until `stop` is set; checks run in threads of their own, on the configuration file `config`.
+
+    `say` takes each thing that is noticed, as a line for people. A second watcher of the same state folder stands by
+    until the first has ended. An engine that does not answer is waited for. Raise ConfigError where the state folder
+    cannot be used.
+    """
+    standing_by = False
+    while not stop.is_set():
+        try:
+            with only_run(settings.state, "watcher/watch"):
+                _Watcher(settings, stop, config, say).run()
+                return
+        except Busy:
+            if not standing_by:
+                say("another watcher is at work on this state folder; this one waits for its end")
+            standing_by = True
+            stop.wait(STANDBY)
+
+
+class _Watcher:
+    def __init__(self, settings: Config, stop: threading.Event, config: str | None, say: Callable[[str], None]) -> None:
+        self._settings, self._stop, self._say = settings, stop, say
+        shared = Shared(settings, config, stop, say)
+        self._cases = {name: Case(name, shared) for name in settings.targets}
+        self._seen: dict[str, Sighting] = {}
+        self._volumes = NewVolumes(settings)
+        self._since: int | None = None
+        self._lost = False
+
+    def run(self) -> None:
+        """Follow the engine until it is time to stop, through as many lost connections as come."""
+        warm_up()
+        try:
+            while not self._stop.is_set():
+                try:
+                    self._follow()
+                except EngineError as error:
+                    self._lose(f"the engine is lost: {error}")
+                except Exception as error:  # noqa: BLE001 - a watcher that ends without a word is worse than any defect
+                    self._lose(f"the watcher met a defect ({type(error).__name__}) and begins again")
+        finally:
+            self._stop.set()
+            deadline = time.monotonic() + ENDS_WITHIN
+            for case in self._cases.values():
+                case.end(deadline - time.monotonic())
+
+    def _lose(self, words: str) -> None:
+        """Wait a moment; it is said once until all is well again."""
+        if not self._lost:
+            self._say(words)
+        self._lost = True
+        self._stop.wait(RECONNECT_AFTER)
+
+    def _follow(self) -> None:
+        """One connection: subscribe, then look at everything, so that nothing falls in between."""
+        with engine(ENGINE_SECONDS) as client:
+            client.ping()  # Where this hangs it ends; a subscription has no time-out.
+        with EngineEvents(self._since) as events:
+            self._look(self._cases)
+            self._say("all is watched again" if self._lost else f"watching {', '.join(self._cases)}")
+            self._lost = False
+            looked = time.monotonic()
+            while not self._stop.is_set():
+                event = events.next(PATIENCE)
+                if event is not None:
+                    self._take(event)
+                if time.monotonic() - looked >= LOOK_AGAIN:
+                    self._look(self._cases)
+                    looked = time.monotonic()
+                self._tell_look_alikes()
+
+    def _take(self, event: EngineEvent) -> None:
+        self._since = event.at
+        self._look(concerned(event, self._settings), volumes=event.kind == "volume" and event.action == "create")
+
+    def _look(self, targets: Iterable[str], *, volumes: bool = True) -> None:
+        """Look at these targets, and at which volumes there are, and ask for the checks that the changes call for."""
+        with engine(ENGINE_SECONDS) as client:
+            for name in targets:
+                self._compare(name, sight(client, self._settings.target(name)))
+            found = self._volumes.look(client) if volumes else []
+        for each in found:
+            self._say(f"{each.target}: the volume {each.volume} was made, and looks like the pinned one")
+            seen = self._seen.get(each.target)
+            if seen and seen.running:
+                self._cases[each.target].need(Need("at once", f"whether {each.volume} has taken its place"), seen)
+
+    def _compare(self, name: str, seen: Sighting) -> None:
+        before, pin = self._seen.get(name), self._settings.target(name).volume
+        self._seen[name] = seen
+        need = compare(before, seen, pin) if before else self._first_look(name, seen, pin)
+        if need:
+            self._cases[name].need(need, seen)
+
+    def _first_look(self, name: str, seen: Sighting, pin: str) -> Need | None:
+        """Raise nothing: a history that cannot be read is what the check will tell of."""
+        try:
+            with open_history(self._settings.history) as history:
+                last = history.latest(name)
+        except HistoryError:
+            last = None
+        identity: Identity | None = last.identity if last else None
+        return first_look(seen, last.checked_at if last else None, identity.container_id if identity else None, pin)
+
+    def _tell_look_alikes(self) -> None:
+        for each in self._volumes.settled():
+            seen, pin = self._seen.get(each.target, Sighting()), self._settings.target(each.target).volume
+            if seen.running and seen.volume == each.volume:
+                continue  # A check has told of it, with what is in it.
+            finding = look_alike(each.volume, pin, each.project, mounted=seen.running and seen.volume == pin)
+            threading.Thread(target=self._send, args=(each.target, finding), daemon=True).start()
+
+    def _send(self, target: str, finding: Finding) -> None:
+        """In a thread of its own, for a destination that does not answer takes half a minute."""
+        self._say(f"{target}: {finding.message}")
+        for sentence in send(self._settings, look_alike_message(target, finding)):
+            log.warning("%s", sentence)
+
+
+def concerned(event: EngineEvent, settings: Config) -> list[str]:
+    """The targets to look at again: a renamed container may be anybody's heir."""
+    if event.action == "rename":
+        return list(settings.targets)
+    return [
+        name
+        for name, target in settings.targets.items()
+        if (target.volume if event.kind == "volume" else target.container) in event.names
+    ]
+
+
+def warm_up() -> None:
+    """Import now what the first check and the first alert would: seconds that an alarm should not pay."""
+    importlib.import_module("flows.verify")
+    importlib.import_module("apprise")

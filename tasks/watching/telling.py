@@ -1,0 +1,34 @@
+"""What the watcher tells by itself, besides the checks that it starts."""
+
+from __future__ import annotations
+
+from tasks.alerts import codes
+from tasks.alerts.message import Message, in_words
+from tasks.models import Finding
+
+
+def look_alike(volume: str, pinned: str, project: str | None, *, mounted: bool) -> Finding:
+    """`volume.look_alike`: a volume was made that looks like the pinned one.
+
+    mounted: the target's container is on the pinned one. project: the compose project that made the new one.
+    """
+    by = f" by the compose project {project}" if project else ""
+    still = f"the container is on {pinned} as before" if mounted else f"no container is on {pinned} now"
+    message = f"The volume {volume} was made{by}; it looks like the pinned {pinned}; {still}."
+    return Finding(code="volume.look_alike", severity="warning", message=message)
+
+
+def first_word(target: str, container: str, volume: str, pinned: str) -> Message:
+    """What is certain before anything is counted: the alert where the check itself takes long."""
+    after = [
+        "It is being checked now; what it holds and lacks is told when that is known.",
+        f"Next: {codes.step('volume.mismatch', target)}",
+    ]
+    said = f"Container {container} mounts volume {volume} where {pinned} is pinned."
+    return in_words(f"CRITICAL {target}: {codes.words('volume.mismatch')}", said, after, "failure")
+
+
+def look_alike_message(target: str, finding: Finding) -> Message:
+    """The warning about it, told once: it makes no verdict."""
+    after = [f"Next: {codes.step(finding.code, target)}"]
+    return in_words(f"WARNING {target}: {codes.words(finding.code)}", finding.message, after, "warning")
