@@ -58,8 +58,17 @@ def ask(plan: Plan) -> str:
 
 
 def _at_terminal(plan: Plan) -> str:
-    prompt = f"Type {plan.target} to do this; anything else leaves all as it is: "
-    print(f"{plan_text(plan)}\n\n{prompt}", end="", file=sys.stderr)
+    return read_line(f"{plan_text(plan)}\n\nType {plan.target} to do this; anything else leaves all as it is: ")
+
+
+def asking() -> Asking:
+    """How this process asks."""
+    return _asking
+
+
+def read_line(prompt: str) -> str:
+    """What is typed at the terminal behind the prompt. Raise Refused where nobody answers."""
+    print(prompt, end="", file=sys.stderr)
     sys.stderr.flush()
     try:
         line = sys.stdin.readline()

@@ -28,6 +28,7 @@ SUBJECTS = (  # inside tasks/: each imports from those before it; the first ones
     "alerts",
     "backups",
     "restore",
+    "leaving",
     "reports",
     "menu",
 )
