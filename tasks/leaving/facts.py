@@ -25,8 +25,9 @@ class Box(Model):
 class Holding(Model):
     """A volume of the project. key: under `volumes` of the compose file, None where it is not declared there.
 
-    clusters: None where nobody could look. expects_data: some container keeps, or would keep, a cluster there.
-    strangers: containers of no or another project that mount it; targets: by whom it is pinned, or mounted as PGDATA.
+    clusters: None where nobody could look; empty: no file is in it. expects_data: some container keeps, or would keep,
+    a cluster there. strangers: containers of no or another project that mount it; targets: by whom it is pinned, or
+    mounted as PGDATA.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Holding(Model):
     anonymous: bool = False
     exists: bool = True
     clusters: list[ClusterVolume] | None = None
+    empty: bool = False
     expects_data: bool = False
     strangers: list[str] = []
     targets: list[str] = []
@@ -42,7 +44,9 @@ class Holding(Model):
     @property
     def precious(self) -> bool:
         """Whether rows are in it, or may be."""
-        return bool(self.clusters or self.targets or self.expects_data or (self.clusters is None and self.exists))
+        if not self.clusters and (self.empty or not self.exists):
+            return False
+        return bool(self.clusters is None or self.clusters or self.targets or self.expects_data)
 
 
 class Stored(Model):

@@ -17,6 +17,7 @@ from tasks.config import Config
 from tasks.containers.clusters import ClusterVolume, clusters_in
 from tasks.containers.compose_project import Project, read_project
 from tasks.containers.compose_service import FOLDER, PROJECT, VERSION
+from tasks.containers.contents import is_empty
 from tasks.containers.engine import engine, inspect_container
 from tasks.containers.images import LocalImages
 from tasks.containers.mounts import anonymous
@@ -49,6 +50,7 @@ def look_at_project(config: Config, folder: str, files: Sequence[str] = (), name
             _holding(name, project, found, volumes.get(name), clusters, kept_on)
             for name in _names(project, found, volumes)
         ]
+        holdings = [_unless_empty(client, each, config) for each in holdings]
         concerned = _concerned(config, boxes, holdings)
     return World(
         project=project, boxes=boxes, holdings=holdings, targets=[_target(config, *each) for each in concerned]
@@ -144,6 +146,14 @@ def _holding(
         strangers=[each.container for each in volume.users if each.id not in own] if volume else [],
         targets=[target for target, names in kept_on.items() if name in names],
     )
+
+
+def _unless_empty(client: docker.DockerClient, holding: Holding, config: Config) -> Holding:
+    """The volume that a database may be in, with whether anything at all is."""
+    if holding.clusters != [] or not holding.precious:
+        return holding
+    image = LocalImages(client, next(iter(config.targets.values())).container).to_look_with()
+    return holding.model_copy(update={"empty": is_empty(client, holding.name, image, OWNER)})
 
 
 def _is_postgres(found: dict[str, Any]) -> bool:

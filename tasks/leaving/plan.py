@@ -67,7 +67,7 @@ def holds(holding: Holding) -> str:
     if holding.clusters is None:
         return "nobody can look into it"
     if not holding.clusters:
-        return "no PostgreSQL cluster"
+        return "empty" if holding.empty else "no PostgreSQL cluster"
     return " and ".join(_cluster(each) for each in holding.clusters)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from tasks.leaving.plan import DownPlan
 from tasks.leaving.report import DownReport
+
+ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 
 
 def plan_text(plan: DownPlan) -> str:
@@ -38,9 +41,14 @@ def _lists(plan: DownPlan) -> Iterator[tuple[str, list[str]]]:
 
 
 def _volume_line(plan: DownPlan, number: int) -> str:
-    each = plan.volumes[number]
-    width = max(len(one.name) for one in plan.volumes)
-    return f"{'★' if each.precious else ' '} {each.name:{width}}  {each.fate}: {each.why}; {each.holds}"
+    each, names = plan.volumes[number], [short(one.name) for one in plan.volumes]
+    width = max(len(name) for name in names)
+    return f"{'★' if each.precious else ' '} {names[number]:{width}}  {each.fate}: {each.why}; {each.holds}"
+
+
+def short(name: str) -> str:
+    """An anonymous volume's name, which is a hash, by its beginning."""
+    return f"{name[:12]}…" if ANONYMOUS.fullmatch(name) else name
 
 
 def _backup_line(target: str, backup: str | None) -> str:
@@ -59,15 +67,15 @@ def _steps(plan: DownPlan) -> Iterator[str]:
         yield "if anything was written since, it is backed up and proven again, or all starts again"
     yield "docker compose down, without --volumes"
     for each in plan.going:
-        yield f"remove the volume {each.name}"
+        yield f"remove the volume {short(each.name)}"
 
 
 def down_lines(report: DownReport) -> list[str]:
     """What a person wants to know when it is over, a line each."""
     lines = [f"The containers of {report.plan.project} are gone; approved by {report.approved_by}."]
     lines += [f"{target} is in backup {backup}, proven." for target, backup in report.backups.items()]
-    lines += [f"Removed the volume {name}." for name in report.removed]
-    stays = [each.name for each in report.plan.volumes if each.name not in report.removed]
+    lines += [f"Removed the volume {short(name)}." for name in report.removed]
+    stays = [short(each.name) for each in report.plan.volumes if each.name not in report.removed]
     if stays:
         lines.append(f"Still there: {', '.join(stays)}.")
     return lines + [

@@ -29,6 +29,7 @@ SUBJECTS = (  # inside tasks/: each imports from those before it; the first ones
     "backups",
     "restore",
     "leaving",
+    "doctor",
     "reports",
     "menu",
 )
