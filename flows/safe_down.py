@@ -52,8 +52,7 @@ def safe_down(
             approved_by = approval.ask(plan)
             backups = _back_up_and_prove(settings, plan, plan.backups)
             approval.ask_for_volumes(plan, backups)
-            if plan.going:
-                backups |= _stop_until_nothing_is_lost(settings, world, plan, backups)
+            backups |= _stop_until_nothing_is_lost(settings, world, plan, backups)
             menu.bring_down(world)
             removed = menu.remove_volumes(settings, world, plan, backups)
             return _report(world, plan, backups, removed, approved_by)

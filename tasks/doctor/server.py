@@ -38,7 +38,7 @@ def _rights(rules: Target, seen: Seen) -> str:
             more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
             raise DatabaseError(
                 f"{user} cannot read all of {', '.join(names[:MOST_NAMES])}{more} in {database}, and a dump stops "
-                f"there: GRANT pg_read_all_data TO {user}; where row-level security hides rows: ALTER ROLE {user} BYPASSRLS."
+                f"there: GRANT pg_read_all_data TO {user}; for hidden rows: ALTER ROLE {user} BYPASSRLS."
             )
     if rules.roles and not roles:
         raise DatabaseError(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from tasks.errors import Refused
 from tasks.leaving.plan import DownPlan
-from tasks.leaving.words import plan_text
+from tasks.leaving.words import plan_text, short
 from tasks.restore.approval import asking, read_line
 
 THE_WORDS = "DELETE VOLUMES"
@@ -26,7 +26,11 @@ def ask(plan: DownPlan) -> str:
     if how == "form":
         raise Refused("A down is approved at a terminal alone: rollcall down")
     if how == "terminal" and not plan.going:
-        _typed(plan.project, f"Type {plan.project} to do this; anything else leaves all as it is: ")
+        _typed(
+            plan.project,
+            f"Type {plan.project} to do this; anything else leaves all as it is: ",
+            "In a script, approve with --yes; to see the plan alone: --dry-run.",
+        )
     return who
 
 
@@ -35,12 +39,16 @@ def ask_for_volumes(plan: DownPlan, backups: Mapping[str, str]) -> None:
     if not plan.going:
         return
     lines = [f"{target} is in backup {backup}, proven just now." for target, backup in backups.items()]
-    lines += [f"For good: the volume {each.name} ({each.holds})." for each in plan.going]
+    lines += [f"For good: the volume {short(each.name)} ({each.holds})." for each in plan.going]
     text = "\n".join(lines)
-    _typed(THE_WORDS, f"{text}\nType {THE_WORDS} to remove; anything else leaves all as it is: ")
+    _typed(
+        THE_WORDS,
+        f"{text}\nType {THE_WORDS} to remove; anything else leaves all as it is: ",
+        f"Nothing stands for {THE_WORDS} but typing it.",
+    )
 
 
-def _typed(wanted: str, prompt: str) -> None:
-    typed = read_line(prompt).strip()
+def _typed(wanted: str, prompt: str, advice: str) -> None:
+    typed = read_line(prompt, advice).strip()
     if typed != wanted:
         raise Refused(f"Not approved: {typed or 'nothing'!r} was typed where {wanted!r} approves. Nothing was touched.")

@@ -58,10 +58,8 @@ def _backup_line(target: str, backup: str | None) -> str:
 
 
 def _steps(plan: DownPlan) -> Iterator[str]:
-    if not plan.going:
-        yield "docker compose down (no volume is removed)"
-        return
-    yield "the words DELETE VOLUMES are asked for"
+    if plan.going:
+        yield "the words DELETE VOLUMES are asked for"
     yield "the containers are stopped, databases last"
     if any(each.precious for each in plan.going):
         yield "if anything was written since, it is backed up and proven again, or all starts again"

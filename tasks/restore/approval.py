@@ -58,7 +58,10 @@ def ask(plan: Plan) -> str:
 
 
 def _at_terminal(plan: Plan) -> str:
-    return read_line(f"{plan_text(plan)}\n\nType {plan.target} to do this; anything else leaves all as it is: ")
+    return read_line(
+        f"{plan_text(plan)}\n\nType {plan.target} to do this; anything else leaves all as it is: ",
+        "In a script, approve with --yes; to see the plan alone: --dry-run.",
+    )
 
 
 def asking() -> Asking:
@@ -66,8 +69,8 @@ def asking() -> Asking:
     return _asking
 
 
-def read_line(prompt: str) -> str:
-    """What is typed at the terminal behind the prompt. Raise Refused where nobody answers."""
+def read_line(prompt: str, advice: str) -> str:
+    """What is typed at the terminal behind the prompt. Raise Refused, with the advice, where nobody answers."""
     print(prompt, end="", file=sys.stderr)
     sys.stderr.flush()
     try:
@@ -75,5 +78,5 @@ def read_line(prompt: str) -> str:
     except KeyboardInterrupt:
         raise Refused("Not approved: stopped by hand; nothing was touched.") from None
     if not line:
-        raise Refused("Nobody answered. In a script, approve with --yes; to see the plan alone: --dry-run.")
+        raise Refused(f"Nobody answered. {advice}")
     return line

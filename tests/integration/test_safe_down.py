@@ -48,7 +48,7 @@ def test_a_plan_and_a_wrong_answer_touch_nothing_and_yes_does_not_stand_for_the_
     assert fates[scene.volume()] == "goes once proven"
     assert fates[scene.volume("cache")] == "goes"
 
-    with pytest.raises(Refused, match="'nothing' was typed where 'DELETE VOLUMES' approves"):
+    with pytest.raises(Refused, match=r"Nobody answered\. Nothing stands for DELETE VOLUMES"):
         scene.down("", volumes=True, how="given")
     with pytest.raises(Refused, match="Nothing was touched"):
         scene.down("no\n")
