@@ -16,9 +16,17 @@ from typing import Annotated, Any
 
 import typer
 
-from deployments import deploy_command, restore_commands, serve_command, show, tracking, watch_command
+from deployments import (
+    deploy_command,
+    doctor_command,
+    down_command,
+    restore_commands,
+    serve_command,
+    show,
+    tracking,
+    watch_command,
+)
 from deployments.app import ConfigOption, JsonOption, PrefectOption, TargetArgument, app, known, who
-from tasks.config import load
 from tasks.errors import Refused, RollcallError, RolledBack
 
 # Typer carries its own copy of Click, and shows of its errors only this one's children.
@@ -32,6 +40,8 @@ restore_commands.register(app)
 serve_command.register(app)
 deploy_command.register(app)
 watch_command.register(app)
+down_command.register(app)
+doctor_command.register(app)
 
 
 @app.command()
@@ -100,16 +110,6 @@ def accept(
         raise RollcallError("--reason is empty; say why the present state is right, for whoever reads the history.")
     accepted = accept_present(known(config, target), target, reason, who(), datetime.now(UTC), table)
     show.document(accepted) if json else show.accepted(accepted)
-
-
-@app.command()
-def doctor(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """What would fail tonight: engine, ways in, rights, storages, notifications. Exit 2 if anything would."""
-    from tasks.checks.doctor import examine
-
-    diagnoses = examine(load(config))
-    show.diagnoses_document(diagnoses) if json else show.diagnoses(diagnoses)
-    raise typer.Exit(0 if all(each.well for each in diagnoses) else CRITICAL)
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from tasks.alerts.artifacts import size
-from tasks.checks.doctor import Diagnosis
 from tasks.config import Config
+from tasks.doctor.diagnosis import Diagnosis
 from tasks.errors import RollcallError
 from tasks.history.records import Acceptance
 from tasks.history.store import open_history
@@ -186,8 +186,10 @@ def diagnoses(found: Sequence[Diagnosis]) -> None:
     for each in found:
         mark = "[green]well[/]" if each.well else "[bold red]WRONG[/]"
         console.print(f"{mark:>12}  {escape(each.subject)}: {escape(each.words)}")
+        for line in each.lines if not each.well else ():
+            console.print(f"           [dim]{escape(line)}[/]")
 
 
 def diagnoses_document(found: Sequence[Diagnosis]) -> None:
     """The same as JSON."""
-    _print_json([each.model_dump(mode="json") for each in found])
+    _print_json([each.model_dump(mode="json", exclude={"pin"}) for each in found])

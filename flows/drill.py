@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from tasks import menu, orchestration
 from tasks.checks.lock import only_run
-from tasks.config import load
+from tasks.config import Config, load
 from tasks.errors import NotEqual, RollcallError
 from tasks.restore.drill import DrillResult
 
@@ -22,17 +22,23 @@ def drill(target: str, config: str | None = None, backup: str = "latest") -> Dri
     """
     settings = load(config)
     settings.target(target)
-    started_at = datetime.now(UTC)
     try:
-        # A lock of its own: a drill may take hours, touches nothing of the target, and must not hold up a backup.
-        with only_run(settings.state, f"{target}/drill"):
-            menu.sweep_drill(settings, target)
-            result = menu.drill_backup(settings, target, backup)
-            menu.remember_drill(settings, result, started_at)
+        result = prove(settings, target, backup)
     except RollcallError as error:
         menu.tell_failure(settings, target, "drill", error)
         raise
-    menu.report_drill(result)
     if not result.proven:
         menu.tell_failure(settings, target, "drill", NotEqual(result.reason or "It is not proven."), recorded=True)
+    return result
+
+
+def prove(settings: Config, target: str, backup: str) -> DrillResult:
+    """Rebuild one backup aside and note what came of it: a drill of its own, or part of a run that needs a proof."""
+    started_at = datetime.now(UTC)
+    # A lock of its own: a drill may take hours, touches nothing of the target, and must not hold up a backup.
+    with only_run(settings.state, f"{target}/drill"):
+        menu.sweep_drill(settings, target)
+        result = menu.drill_backup(settings, target, backup)
+        menu.remember_drill(settings, result, started_at)
+    menu.report_drill(result)
     return result

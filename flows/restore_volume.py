@@ -9,12 +9,11 @@ from tasks import menu, orchestration
 from tasks.checks.lock import only_run
 from tasks.config import Config, load
 from tasks.errors import Busy, Refused, RollcallError
+from tasks.models import BEFORE_A_RESTORE
 from tasks.restore import approval as approvals
 from tasks.restore.facts import Request
 from tasks.restore.plan import Plan
 from tasks.restore.report import RestoreReport, report_of
-
-BEFORE_A_RESTORE = "before a restore"
 
 
 @orchestration.flow(name="restore-volume", run_name="restore {target}")

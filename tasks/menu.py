@@ -9,6 +9,8 @@ from tasks import reports
 from tasks.alerts import tell as telling
 from tasks.backups import file, proof, take
 from tasks.checks import judgement, look, shelves
+from tasks.leaving import act as leaving
+from tasks.leaving import look as leaving_look
 from tasks.orchestration import NEVER, Retry, task
 from tasks.restore import drill, execute, proposal, proven
 from tasks.restore import recover as recovery
@@ -62,6 +64,16 @@ sweep_drill = task(drill.sweep_drill, name="sweep what a killed drill left", ret
 drill_backup = task(drill.drill_backup, name="rebuild and prove", retry=NEVER)
 remember_drill = task(drill.remember_drill, name="remember the drill", retry=NEVER)
 look_for_interruption = task(recovery.interruption_findings, name="look for an interrupted restore", retry=NEVER)
+
+# Bringing a project down
+look_at_compose = task(leaving_look.look_at_project, name="look at the Compose project", retry=QUICK)
+check_reliable = task(leaving.check_reliable, name="check that the backups may be relied on", retry=QUICK)
+stop_all = task(leaving.stop_all, name="stop the project", retry=NEVER)
+later_writes = task(leaving.later_writes, name="look for later writes", retry=QUICK)
+start_databases = task(leaving.start_databases, name="start the databases alone", retry=NEVER)
+start_again = task(leaving.start_again, name="start again", retry=NEVER)
+bring_down = task(leaving.bring_down, name="compose down", retry=NEVER)
+remove_volumes = task(leaving.remove_volumes, name="remove volumes", retry=NEVER)
 
 # Telling
 tell = task(telling.tell, name="tell", retry=NEVER)

@@ -14,6 +14,9 @@ Severity = Literal["notice", "warning", "critical"]
 Verdict = Literal["healthy", "warning", "critical"]
 Role = Literal["dump", "globals", "config"]
 
+BEFORE_A_RESTORE, BEFORE_A_DOWN = "before a restore", "before a down"
+"""Occasions of a backup that is not one of its own."""
+
 WORST_FIRST: tuple[Severity, ...] = ("critical", "warning", "notice")
 
 
@@ -69,6 +72,8 @@ class Identity(Model):
 
     system_identifier, timeline and checkpoint_lsn come from pg_control_system() and pg_control_checkpoint()
     (PostgreSQL documentation, System Information Functions). volume is None where PGDATA is on no Docker volume.
+    settled_xid: the cluster's next transaction id, where no transaction that could have written was at work: while that
+    stays, nothing was written since.
     """
 
     container: str
@@ -81,6 +86,7 @@ class Identity(Model):
     container_id: str = ""
     image_id: str = ""
     pgdata: str = ""
+    settled_xid: int | None = None
 
 
 class StoredObject(Model):
@@ -98,7 +104,8 @@ class StoredObject(Model):
 class Manifest(Model):
     """The record of one backup. A backup exists only once its manifest is stored.
 
-    occasion: empty for a backup of its own; `before a restore` for what was there when one began.
+    occasion: empty for a backup of its own; `before a restore` for what was there when one began, which is no default
+    to restore; `before a down`.
     """
 
     format: int = 1

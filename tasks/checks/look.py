@@ -75,6 +75,7 @@ def _identity(container: Container, found: ClusterIdentity) -> Identity:
         container_id=container.id,
         image_id=container.image_id,
         pgdata=container.pgdata,
+        settled_xid=found.settled_xid,
     )
 
 

@@ -30,6 +30,7 @@ SHUT_DOWN = ("shut down", "shut down in recovery")
 _HEAD = struct.Struct("<QIIi4xqQ")
 _TIMELINE, _CHECKPOINT_TIME = 48, 104
 _PREVIOUS_CHECKPOINT = 8
+_NEXT_XID, _NEXT_XID_EPOCH = 64, 60  # from PostgreSQL 12 on both are one field of 64 bits
 _FIRST_VERSION, _PG_11, _PG_12, _PG_19 = 800, 1100, 1201, 1900
 _CRC_PLACES = range(192, BYTES - 3, 4)
 
@@ -38,7 +39,8 @@ class ControlFile(Model):
     """What pg_control says.
 
     state is one of STATES; changed_at: when the file was last written; checkpoint_at: when the last checkpoint was
-    made, None for versions that keep it elsewhere; sound: its own checksum fits.
+    made, None for versions that keep it elsewhere; sound: its own checksum fits. next_xid: the transaction id, with its
+    epoch, that is given out next; exact only where the server was shut down in order; None before PostgreSQL 11.
     """
 
     system_identifier: str
@@ -50,6 +52,7 @@ class ControlFile(Model):
     changed_at: datetime
     checkpoint_at: datetime | None = None
     sound: bool = True
+    next_xid: int | None = None
 
     @property
     def clean(self) -> bool:
@@ -77,6 +80,7 @@ def parse(content: bytes) -> ControlFile:
         changed_at=_time(changed),
         checkpoint_at=_checkpoint_time(content, version),
         sound=is_sound(content),
+        next_xid=_next_xid(content, version),
     )
 
 
@@ -84,6 +88,15 @@ def _checkpoint_time(content: bytes, version: int) -> datetime | None:
     if not _PG_12 <= version < _PG_19:
         return None
     return _time(struct.unpack_from("<q", content, _CHECKPOINT_TIME)[0])
+
+
+def _next_xid(content: bytes, version: int) -> int | None:
+    if not _PG_11 <= version < _PG_19:
+        return None
+    if version >= _PG_12:
+        return int(struct.unpack_from("<Q", content, _NEXT_XID)[0])
+    epoch, xid = struct.unpack_from("<II", content, _NEXT_XID_EPOCH)
+    return int(epoch << 32 | xid)
 
 
 def _time(seconds: int) -> datetime:

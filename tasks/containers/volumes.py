@@ -107,6 +107,20 @@ def remove_ours(client: docker.DockerClient, name: str) -> None:
     _remove(client, name, time.monotonic() + PASSING_SECONDS)
 
 
+def remove_unused(client: docker.DockerClient, name: str) -> None:
+    """Remove a volume of anybody's, once it is known that it may go; one that is gone already is fine.
+
+    Raise EngineError where any container, even a stopped one, mounts it.
+    """
+    volume = find_volume(client, name)
+    if volume is None:
+        return
+    if volume.users:
+        users = ", ".join(each.container for each in volume.users)
+        raise EngineError(f"The volume {name!r} is mounted by {users}; it is left as it is.")
+    _remove(client, name, time.monotonic() + PASSING_SECONDS)
+
+
 def _remove(client: docker.DockerClient, name: str, given_up: float) -> None:
     """Remove it; where the engine says that it is in use, a passing helper has it, and is waited for."""
     while True:

@@ -18,7 +18,8 @@ class ClusterIdentity:
     """One cluster, as it calls itself.
 
     timeline and checkpoint_lsn are those of the last completed checkpoint: they never run ahead of the data,
-    may be minutes behind it, and only grow in one cluster. Paths are those inside the server's container.
+    may be minutes behind it, and only grow in one cluster. Paths are those inside the server's container. snapshot is
+    txid_current_snapshot() as text, `xmin:xmax:in progress`.
     """
 
     system_identifier: str
@@ -29,12 +30,24 @@ class ClusterIdentity:
     config_file: str
     hba_file: str
     ident_file: str
+    snapshot: str
+
+    @property
+    def settled_xid(self) -> int | None:
+        """The transaction id that is given out next, where no transaction was at work that had one; else None.
+
+        Whatever changes a row, in a table without a log of its changes too, has an id. So while a cluster's next id is
+        still this one, nothing has been written to any of its databases since.
+        """
+        _, following, working = self.snapshot.split(":")
+        return None if working else int(following)
 
 
 IDENTITY = """
     SELECT s.system_identifier::text, c.timeline_id, c.checkpoint_lsn::text,
            current_setting('server_version'), current_setting('data_directory'),
-           current_setting('config_file'), current_setting('hba_file'), current_setting('ident_file')
+           current_setting('config_file'), current_setting('hba_file'), current_setting('ident_file'),
+           txid_current_snapshot()::text
     FROM pg_control_system() AS s, pg_control_checkpoint() AS c
 """
 

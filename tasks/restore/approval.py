@@ -58,13 +58,25 @@ def ask(plan: Plan) -> str:
 
 
 def _at_terminal(plan: Plan) -> str:
-    prompt = f"Type {plan.target} to do this; anything else leaves all as it is: "
-    print(f"{plan_text(plan)}\n\n{prompt}", end="", file=sys.stderr)
+    return read_line(
+        f"{plan_text(plan)}\n\nType {plan.target} to do this; anything else leaves all as it is: ",
+        "In a script, approve with --yes; to see the plan alone: --dry-run.",
+    )
+
+
+def asking() -> Asking:
+    """How this process asks."""
+    return _asking
+
+
+def read_line(prompt: str, advice: str) -> str:
+    """What is typed at the terminal behind the prompt. Raise Refused, with the advice, where nobody answers."""
+    print(prompt, end="", file=sys.stderr)
     sys.stderr.flush()
     try:
         line = sys.stdin.readline()
     except KeyboardInterrupt:
         raise Refused("Not approved: stopped by hand; nothing was touched.") from None
     if not line:
-        raise Refused("Nobody answered. In a script, approve with --yes; to see the plan alone: --dry-run.")
+        raise Refused(f"Nobody answered. {advice}")
     return line

@@ -11,7 +11,7 @@ from tasks.containers.engine import engine
 from tasks.containers.volumes import find_volume
 from tasks.databases.roles import roles_in
 from tasks.errors import Refused, StorageError
-from tasks.models import Manifest
+from tasks.models import BEFORE_A_RESTORE, Manifest
 from tasks.restore.facts import Request, Source, World
 from tasks.storage import open_storage
 from tasks.storage.catalogue import Catalogue, Entry, read_manifest
@@ -79,7 +79,9 @@ def backup_called(config: Config, target: str, wanted: str | None) -> Source:
 
 
 def _entry(found: Catalogue, target: str, wanted: str | None) -> Entry:
-    good = [each for each in found.backups if not each.manifest.quarantined and not each.manifest.occasion]
+    good = [
+        each for each in found.backups if not each.manifest.quarantined and each.manifest.occasion != BEFORE_A_RESTORE
+    ]
     if wanted not in (None, "latest"):
         for each in found.backups:
             if each.manifest.id == wanted:

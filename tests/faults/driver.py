@@ -37,6 +37,7 @@ from tasks.containers.leash import Leash
 from tasks.databases.tally import Frozen
 from tasks.errors import RestoreError
 from tasks.history.store import History
+from tasks.leaving import act
 from tasks.restore import steps
 from tasks.storage import catalogue, local
 from tasks.storage.local import LocalStorage
@@ -145,6 +146,11 @@ POINTS: dict[str, Install] = {
     "upload complete": after(S3Storage, "_complete"),
     "manifest not read back": before(catalogue, "read_back"),
     "approved": before(menu, "confirm_unchanged"),
+    "project stopped": after(menu, "stop_all"),
+    "before compose down": before(menu, "bring_down"),
+    "after compose down": after(menu, "bring_down"),
+    "one volume removed": after(act, "remove_unused"),
+    "two volumes removed": after(act, "remove_unused", call=2),
     "nowhere": lambda _strike: None,
 }
 POINTS |= {f"before {name}": around(name, "do", first=True) for name in steps.STEPS}
@@ -185,7 +191,7 @@ def run(request: dict[str, Any]) -> None:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     for stream, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), stream)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(os.open(request.get("stdin", os.devnull), os.O_RDONLY), 0)
     os.environ.clear()
     os.environ.update(request["environment"])
     tempfile.tempdir = None

@@ -31,6 +31,8 @@ SUBJECTS = (  # inside tasks/: each imports from those before it; the first ones
     "backups",
     "restore",
     "watching",
+    "leaving",
+    "doctor",
     "reports",
     "menu",
 )

@@ -3,46 +3,43 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 
+from tasks.alerts.message import Message
+from tasks.alerts.tell import send
 from tasks.checks.look import Seen, look_at_cluster, look_at_container, volume_findings
 from tasks.config import Config, NotifyUrl, Target
-from tasks.containers.engine import engine, shares_this_kernel
+from tasks.containers.engine import engine, everybody, inspect_container, shares_this_kernel
+from tasks.containers.observe import read
 from tasks.containers.programs import Program, beside
-from tasks.errors import ConfigError, DatabaseError, EngineError, RollcallError
+from tasks.doctor.compose import compose_diagnoses
+from tasks.doctor.diagnosis import Diagnosis, tried, wrong
+from tasks.doctor.schedules import schedule_diagnoses
+from tasks.doctor.server import server_diagnoses
+from tasks.doctor.shelf import shelf_diagnoses
+from tasks.errors import ConfigError, DatabaseError, EngineError, NotificationFailed, RollcallError
 from tasks.history.judge import judge_identity
 from tasks.history.store import open_history
-from tasks.models import Model
 from tasks.secrets import reveal
 from tasks.storage import open_storage
 
 
-class Diagnosis(Model):
-    """One part that was tried: `well`, or what is wrong and what to do."""
+def examine(config: Config, *, notify: bool = False) -> list[Diagnosis]:
+    """Try the engine, the history, every notification's secret, what is scheduled, and everything about every target.
 
-    subject: str
-    well: bool
-    words: str
-
-
-def examine(config: Config) -> list[Diagnosis]:
-    """Try the engine, the history, every notification's secret, and everything about every target."""
-    found = [_tried("engine", _engine), _tried("history", partial(_history, config))]
-    found += [_tried(f"notify[{place}]", partial(_destination, each)) for place, each in enumerate(config.notify)]
+    notify: really send a message to every destination.
+    """
+    found = [tried("engine", _engine), tried("history", partial(_history, config))]
+    found += [tried(f"notify[{place}]", partial(_destination, each)) for place, each in enumerate(config.notify)]
     if not config.notify:
         found.append(Diagnosis(subject="notify", well=False, words="Nobody is told: add a destination under notify."))
+    elif notify:
+        found.append(tried("notify", partial(_send, config)))
     for target in config.targets:
         found += list(_target(config, target))
-    return found
-
-
-def _tried(subject: str, check: Callable[[], str]) -> Diagnosis:
-    try:
-        return Diagnosis(subject=subject, well=True, words=check())
-    except RollcallError as error:
-        return Diagnosis(subject=subject, well=False, words=str(error))
+    return found + schedule_diagnoses(list(config.targets))
 
 
 def _engine() -> str:
@@ -78,6 +75,13 @@ def _parsed(url: str) -> None:
         raise ConfigError("What is set is not an Apprise URL (tgram://…, mailto://…, json://…).")
 
 
+def _send(config: Config) -> str:
+    said = send(config, Message("rollcall doctor: a test", "Nothing is wrong: somebody ran doctor --notify.", "info"))
+    if said:
+        raise NotificationFailed(" ".join(said))
+    return f"A test message was delivered to {len(config.notify)} destinations."
+
+
 def _storage(config: Config, name: str) -> str:
     open_storage(name, config.storages[name]).probe()
     return "Writes, reads, deletes."
@@ -86,18 +90,38 @@ def _storage(config: Config, name: str) -> str:
 def _target(config: Config, target: str) -> Iterator[Diagnosis]:
     rules = config.target(target)
     for name in rules.storages:
-        yield _tried(f"{target}: storage {name}", partial(_storage, config, name))
-    yield _tried(f"{target}: volume", partial(_volume, rules))
+        yield tried(f"{target}: storage {name}", partial(_storage, config, name))
+    yield from shelf_diagnoses(config, target)
+    yield tried(f"{target}: volume", partial(_volume, rules))
     try:
         seen = look_at_cluster(rules, look_at_container(rules))
     except RollcallError as error:
-        yield Diagnosis(subject=f"{target}: database", well=False, words=str(error))
+        yield wrong(f"{target}: database", str(error))
+        yield from _compose(target, rules, None, serves=False)
         return
     version, way = seen.identity.server_version, seen.way
     words = f"PostgreSQL {version} answers at {way.host}:{way.port} ({way.reason}); {len(seen.databases)} databases."
     yield Diagnosis(subject=f"{target}: database", well=True, words=words)
-    yield _tried(f"{target}: identity", partial(_identity, config, target, seen))
-    yield _tried(f"{target}: pg_dump", partial(_programs, target, seen))
+    identity = tried(f"{target}: identity", partial(_identity, config, target, seen))
+    yield identity
+    yield tried(f"{target}: pg_dump", partial(_programs, target, seen))
+    yield from server_diagnoses(config, target, seen)
+    yield from _compose(target, rules, seen.container.pgdata, serves=identity.well)
+
+
+def _compose(target: str, rules: Target, pgdata: str | None, *, serves: bool) -> list[Diagnosis]:
+    """About the container and its compose file; nothing where there is no container, which is told already.
+
+    pgdata: where the server says that its data is; None: where the container's environment says.
+    """
+    try:
+        with engine() as client:
+            found = inspect_container(client, rules.container)
+            others = everybody(client)
+        pgdata = pgdata or read(found).pgdata
+        return list(compose_diagnoses(target, rules, found, pgdata, others, serves))
+    except EngineError:
+        return []
 
 
 def _volume(rules: Target) -> str:

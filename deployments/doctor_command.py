@@ -1,0 +1,37 @@
+"""The command `doctor`: what would fail tonight, and the lines to change. cli.py registers it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from deployments import show
+from deployments.app import ConfigOption, JsonOption
+from tasks.config import load
+
+FINDINGS = 2
+
+
+def doctor(
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Pin volumes in compose files, where that is safe; originals are kept.")
+    ] = False,
+    notify: Annotated[bool, typer.Option("--notify", help="Really send a test message to every destination.")] = False,
+) -> None:
+    """What would fail tonight: engine, rights, storages, room, clocks, compose files. Exit 2 if anything would."""
+    from tasks.doctor.examine import examine
+    from tasks.doctor.fix import fixed
+
+    diagnoses = examine(load(config), notify=notify)
+    if fix:
+        diagnoses = fixed(diagnoses)
+    show.diagnoses_document(diagnoses) if json else show.diagnoses(diagnoses)
+    raise typer.Exit(0 if all(each.well for each in diagnoses) else FINDINGS)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(doctor)

@@ -1,0 +1,157 @@
+"""A folder with compose files, as the Compose program itself understands it: its name, its volumes; and its `down`.
+
+What Compose says of a project holds every secret of it: of that, names alone leave this module.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ruamel.yaml.nodes import Node
+
+from tasks.containers.compose_program import NOT_SET, SECONDS, STANDALONE, compose_commands
+from tasks.containers.compose_yaml import child, keys, read, scalar, volume_name
+from tasks.errors import ComposeFileError
+from tasks.models import Model
+
+USUAL_FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+SETTING = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
+DOWN_SECONDS = 3600
+
+
+class DeclaredVolume(Model):
+    """A volume of the top-level `volumes`. name: the engine's; external: `down --volumes` leaves it alone."""
+
+    key: str
+    name: str
+    external: bool
+
+
+class Project(Model):
+    """A Compose project. options: the --file options that it was asked for with; command: the Compose program.
+
+    unset: variables that its files use and that are not set here.
+    """
+
+    name: str
+    folder: Path
+    command: list[str]
+    options: list[str]
+    volumes: list[DeclaredVolume]
+    unset: list[str] = []
+
+    def line(self, *words: str) -> list[str]:
+        """A command line of Compose about this project and no other, whatever the environment says later."""
+        return [*self.command, *self.options, "--project-name", self.name, *words]
+
+
+def read_project(
+    folder: Path,
+    files: Sequence[str] = (),
+    name: str | None = None,
+    version: str = "",
+    environ: Mapping[str, str] = os.environ,
+) -> Project:
+    """The project in `folder`; version: of the Compose that made its containers, whose generation is asked first.
+
+    Raise ComposeFileError: no folder, no compose file, no Compose program, or Compose does not accept it.
+    """
+    folder = _folder(folder)
+    settings = {**_dot_env(folder), **environ}
+    first = _first_file(folder, files, settings)
+    commands = compose_commands(version)
+    if not commands:
+        raise ComposeFileError("No Compose program is here: install the plugin `docker compose`, or `docker-compose`.")
+    options = [word for file in files for word in ("--file", str(Path(file).absolute()))]
+    line = [*commands[0], *options, *(["--project-name", name] if name else []), "config"]
+    done = compose(line, folder, SECONDS)
+    if done.returncode != 0:
+        # Its own words may quote a value.
+        raise ComposeFileError(
+            f"Compose does not accept the project in {folder}; see why by: cd {folder} && {shlex.join(line)}"
+        )
+    root = read(done.stdout)
+    known = name or scalar(child(root, "name"))
+    if known is None or commands[0] == STANDALONE:
+        known = name or _name(first.parent, settings)
+    volumes = [_declared(root, key, known) for key in keys(child(root, "volumes"))]
+    unset = sorted(set(NOT_SET.findall(done.stderr)))
+    return Project(name=known, folder=folder, command=commands[0], options=options, volumes=volumes, unset=unset)
+
+
+def _declared(root: Node, key: str, project: str) -> DeclaredVolume:
+    external = child(root, "volumes", key, "external")
+    return DeclaredVolume(
+        key=key,
+        name=volume_name(root, key, project),
+        external=external is not None and scalar(external) != "false",
+    )
+
+
+def down(project: Project) -> None:
+    """`down` without `--volumes`: containers and networks go, every volume stays. Raise ComposeFileError."""
+    done = compose(project.line("down"), project.folder, DOWN_SECONDS)
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise ComposeFileError(f"Compose could not bring {project.name} down, and no volume was removed: {said}")
+
+
+def compose(line: Sequence[str], folder: Path, seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run it in the folder. Raise ComposeFileError if it cannot be run, or has not ended after so many seconds."""
+    try:
+        return subprocess.run(
+            line, cwd=folder, env={**os.environ, "PWD": str(folder)}, stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, errors="replace", check=False, timeout=seconds,
+        )  # fmt: skip
+    except OSError as error:
+        raise ComposeFileError(f"{line[0]} cannot be run: {error.strerror}.") from error
+    except subprocess.TimeoutExpired:
+        raise ComposeFileError(f"{shlex.join(line)} has not ended after {seconds:g} s.") from None
+
+
+def _folder(folder: Path) -> Path:
+    try:
+        folder = folder.expanduser().absolute()
+        found = folder.is_dir()
+    except (OSError, RuntimeError, ValueError):
+        found = False
+    if not found:
+        raise ComposeFileError(f"There is no folder {folder}; name the one that holds the compose file.")
+    return folder
+
+
+def _first_file(folder: Path, files: Sequence[str], settings: Mapping[str, str]) -> Path:
+    """The first of the project's files. Compose itself would go on looking in the folders above: another project."""
+    if files:
+        named = [Path(each).absolute() for each in files]
+    elif settings.get("COMPOSE_FILE"):
+        separator = settings.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
+        named = [folder / each for each in settings["COMPOSE_FILE"].split(separator)]
+    else:
+        named = [folder / each for each in USUAL_FILES if (folder / each).is_file()]
+        if not named:
+            raise ComposeFileError(f"{folder} holds no compose file ({', '.join(USUAL_FILES)}); name it with --file.")
+    missing = next((each for each in named if not each.is_file()), None)
+    if missing is not None:
+        raise ComposeFileError(f"There is no compose file {missing}.")
+    return named[0] if files else named[0].parent.resolve() / named[0].name
+
+
+def _name(folder: Path, settings: Mapping[str, str]) -> str:
+    """How Compose 1 calls the project: its `config` does not say. As Compose 2 does, but for a leading - or _."""
+    return re.sub(r"[^-_a-z0-9]", "", (settings.get("COMPOSE_PROJECT_NAME") or folder.name).lower()) or "default"
+
+
+def _dot_env(folder: Path) -> dict[str, str]:
+    """What the folder's .env sets, as far as it is needed here: no value of it is shown."""
+    try:
+        lines = (folder / ".env").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    found = [match for line in lines if (match := SETTING.fullmatch(line)) is not None]
+    return {match[1]: match[2].strip("'\"") for match in found}

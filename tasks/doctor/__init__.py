@@ -1,0 +1,1 @@
+"""What would fail tonight, tried now, with the lines to change; and the change itself where it is safe to write."""

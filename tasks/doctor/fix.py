@@ -1,0 +1,36 @@
+"""Write what is safe to write: a compose file that pins the volume which is mounted and holds the data."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tasks.containers.engine import engine, inspect_container
+from tasks.doctor.diagnosis import Diagnosis, Pin
+from tasks.errors import RollcallError
+from tasks.restore.mending import kept_original, mend, prepare_mend
+from tasks.storage.catalogue import new_id
+
+
+def fixed(found: Sequence[Diagnosis]) -> list[Diagnosis]:
+    """The diagnoses, those that could be written as written; one that could not says why and stays what it was.
+
+    The original stays beside the file. Nothing but compose files is changed, and no data is moved.
+    """
+    run = new_id(datetime.now(UTC), secrets.token_hex(3))
+    return [_fixed(each, each.pin, run) if each.pin else each for each in found]
+
+
+def _fixed(diagnosis: Diagnosis, pin: Pin, run: str) -> Diagnosis:
+    try:
+        with engine() as client:
+            inspected = inspect_container(client, pin.container)
+        path = prepare_mend(inspected, pin.volume)["mended_file"]
+        mend(inspected, pin.volume, run)
+    except RollcallError as error:
+        return diagnosis.model_copy(update={"words": f"{diagnosis.words} It could not be written: {error}"})
+    kept = kept_original(Path(path), run)
+    words = f"Written: {path} pins {pin.volume} now. The original is kept as {kept.name}."
+    return diagnosis.model_copy(update={"well": True, "words": words, "pin": None})

@@ -1,0 +1,86 @@
+"""What the running server of a target says: the user's rights, its clock, its size against the engine's disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from tasks.alerts.artifacts import size
+from tasks.checks.look import Seen, login
+from tasks.config import Config, Target
+from tasks.containers.engine import engine, shares_this_kernel
+from tasks.databases import rights
+from tasks.databases.connect import connect, translated
+from tasks.doctor.diagnosis import Diagnosis, tried
+from tasks.errors import DatabaseError, EngineError
+
+CLOCK_TOLERANCE = timedelta(seconds=30)
+MOST_NAMES = 5
+
+
+def server_diagnoses(config: Config, target: str, seen: Seen) -> Iterator[Diagnosis]:
+    """Rights, clock and room for a restore."""
+    rules = config.target(target)
+    yield tried(f"{target}: rights", partial(_rights, rules, seen))
+    yield tried(f"{target}: clock", partial(_clock, rules, seen))
+    yield tried(f"{target}: room for a restore", partial(_room, rules, seen))
+
+
+def _rights(rules: Target, seen: Seen) -> str:
+    user = rules.user
+    for database in seen.databases:
+        with connect(login(rules, seen.way, database)) as connection:
+            names = rights.hidden(connection)
+            roles = rights.may_read_roles(connection)
+        if names:
+            more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+            raise DatabaseError(
+                f"{user} cannot read all of {', '.join(names[:MOST_NAMES])}{more} in {database}, and a dump stops "
+                f"there: GRANT pg_read_all_data TO {user}; for hidden rows: ALTER ROLE {user} BYPASSRLS."
+            )
+    if rules.roles and not roles:
+        raise DatabaseError(
+            f"{user} may not read the roles' password verifiers, and the backup of them fails: use a superuser as "
+            "`user`, or say `roles: false`."
+        )
+    return f"{user} reads every table and sequence of {len(seen.databases)} databases."
+
+
+def _clock(rules: Target, seen: Seen) -> str:
+    before = datetime.now(UTC)
+    with connect(login(rules, seen.way)) as connection, translated("the server's clock"):
+        row = connection.execute("SELECT clock_timestamp()").fetchone()
+    told: datetime = row[0] if row else before
+    if (apart := off_by(told, before, datetime.now(UTC))) > CLOCK_TOLERANCE:
+        raise DatabaseError(
+            f"The server's clock and this machine's are {apart.total_seconds():,.0f} s apart: set both by NTP, or "
+            "the ages of backups mislead."
+        )
+    return "The server's clock and this machine's agree."
+
+
+def off_by(told: datetime, before: datetime, after: datetime) -> timedelta:
+    """How far a clock that was asked between two moments is from them (pure)."""
+    return max(before - told, told - after, timedelta(0))
+
+
+def _room(rules: Target, seen: Seen) -> str:
+    with connect(login(rules, seen.way)) as connection:
+        needed = rights.cluster_bytes(connection)
+    with engine() as client:
+        if not shares_this_kernel(client):
+            return f"The databases have {size(needed)}; the engine's disk cannot be seen from here."
+        root = client.info()["DockerRootDir"]
+    try:
+        found = os.statvfs(root)
+    except OSError:
+        return f"The databases have {size(needed)}; the engine's disk cannot be seen by this user."
+    free = found.f_bavail * found.f_frsize
+    if free < needed:
+        raise EngineError(
+            f"A restore rebuilds the databases beside what is there, and they have {size(needed)}: the engine's disk "
+            f"({root}) has {size(free)} left. Make room."
+        )
+    return f"The databases have {size(needed)}; the engine's disk has {size(free)} left."

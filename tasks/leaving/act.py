@@ -1,0 +1,146 @@
+"""Stop, start again, look for later writes, bring down, remove: each step of a `down` that changes something."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import docker
+
+from tasks.checks.shelves import shelves
+from tasks.config import Config
+from tasks.containers import recreate
+from tasks.containers.clusters import clusters_in
+from tasks.containers.compose_project import down
+from tasks.containers.engine import engine
+from tasks.containers.images import LocalImages
+from tasks.containers.volumes import find_volume, remove_unused
+from tasks.errors import ContainerMissing, EngineError, Refused
+from tasks.leaving.coverage import counts, covering, uncovered
+from tasks.leaving.facts import Box, Holding, Stored, World
+from tasks.leaving.look import OWNER, stored_of
+from tasks.leaving.plan import DownPlan
+
+log = logging.getLogger("rollcall")
+
+
+def databases(world: World) -> list[Box]:
+    """The running containers that keep their data on a volume of the project that a database is in."""
+    precious = {each.name for each in world.holdings if each.precious}
+    return [each for each in world.boxes if each.running and each.data_volume in precious]
+
+
+def others(world: World) -> list[Box]:
+    """The running containers that are no database: those who may write into one."""
+    mine = {each.id for each in databases(world)}
+    return [each for each in world.boxes if each.running and each.id not in mine]
+
+
+def stop_all(world: World) -> None:
+    """Stop what runs, databases last, each with the time that its last checkpoint needs. Raise EngineError."""
+    with engine(timeout=600) as client:
+        for each in [*others(world), *databases(world)]:
+            log.info("Stopping %s", each.name)
+            recreate.stop(client, each.id)
+
+
+def start_databases(config: Config, world: World) -> None:
+    """Start the databases alone and wait until each is healthy. Raise EngineError."""
+    waits = [config.target(each.name).start_wait for each in world.targets]
+    with engine() as client:
+        for each in databases(world):
+            recreate.start(client, each.id)
+            recreate.wait_healthy(client, each.id, max(waits, default=300.0))
+
+
+def start_again(world: World) -> None:
+    """Start everything that ran before, databases first; what cannot be started is named in the log."""
+    with engine() as client:
+        for each in [*databases(world), *others(world)]:
+            try:
+                recreate.start(client, each.id)
+            except (EngineError, ContainerMissing) as error:
+                log.warning("%s", error)
+
+
+def check_reliable(config: Config, plan: DownPlan, backups: Mapping[str, str]) -> None:
+    """Raise Refused where a volume is to go and the backup of its target is quarantined, or leaves something out."""
+    if not any(each.fate == "goes once proven" for each in plan.volumes):
+        return
+    for target, backup in backups.items():
+        mine = [stored_of(each) for each in shelves(config, target).backups if each.manifest.id == backup]
+        if not mine or not counts(mine[0]):
+            raise Refused(
+                f"No volume of {plan.project} is removed, and nothing was touched: backup {backup} of {target} is "
+                f"quarantined, or leaves databases or roles out (see rollcall backups {target})."
+            )
+
+
+def later_writes(config: Config, world: World, plan: DownPlan, backups: Mapping[str, str]) -> list[str]:
+    """Why a volume that is to go, its server stopped, holds more than the backups do; empty if every row is in them."""
+    with engine() as client:
+        return [
+            reason
+            for each in plan.volumes
+            if each.fate == "goes once proven" and (reason := _lost_with(client, config, world, each.name, backups))
+        ]
+
+
+def bring_down(world: World) -> None:
+    """Compose's own `down`, which never hears of --volumes. Raise ComposeFileError."""
+    down(world.project)
+
+
+def remove_volumes(config: Config, world: World, plan: DownPlan, backups: Mapping[str, str]) -> list[str]:
+    """Remove what the plan lets go, each looked into once more right before. Return their names.
+
+    Raise Refused with those that stay, and why.
+    """
+    removed: list[str] = []
+    stay: list[str] = []
+    with engine() as client:
+        for each in plan.going:
+            reason = _lost_with(client, config, world, each.name, backups)
+            try:
+                if reason is None:
+                    remove_unused(client, each.name)
+                    log.info("Removed the volume %s", each.name)
+                    removed.append(each.name)
+            except EngineError as error:
+                reason = str(error)
+            stay += [reason] if reason else []
+    if stay:
+        gone = f" Removed: {', '.join(removed)}." if removed else ""
+        raise Refused(f"The containers of {plan.project} are gone, and not every volume: {' '.join(stay)}{gone}")
+    return removed
+
+
+def _lost_with(
+    client: docker.DockerClient, config: Config, world: World, name: str, backups: Mapping[str, str]
+) -> str | None:
+    """What would be lost with the volume, in a sentence; None if no cluster is in it, or the backups hold all of it."""
+    if find_volume(client, name) is None:
+        return None
+    holding = next(each for each in world.holdings if each.name == name)
+    image = LocalImages(client, next(iter(config.targets.values())).container).to_look_with()
+    found = clusters_in(client, image, [name], OWNER)
+    if holding.precious and not found:
+        return f"The volume {name} stays: no cluster in it can be read any more."
+    for each in found:
+        stored = _proven_now(config, holding, backups)
+        if each.volume.users and any(user.running for user in each.volume.users):
+            return f"The volume {name} stays: {each.volume.users[0].container} uses it."
+        if covering(each.control, name, stored) is None:
+            return f"The volume {name} stays: {uncovered(each.control, name, stored)}."
+    return None
+
+
+def _proven_now(config: Config, holding: Holding, backups: Mapping[str, str]) -> list[Stored]:
+    """The backups of the volume's targets that this very run has proven, as their storages list them."""
+    return [
+        stored_of(each)
+        for target in holding.targets
+        if target in backups
+        for each in shelves(config, target).backups
+        if each.manifest.id == backups[target]
+    ]

@@ -1,0 +1,96 @@
+"""What a `down` is decided from: the project, its containers and volumes, the targets, their backups; no secrets."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tasks.containers.clusters import ClusterVolume
+from tasks.containers.compose_project import Project
+from tasks.models import Model
+
+
+class Box(Model):
+    """A container of the project. running: its processes may write; data_volume: the volume behind its PGDATA.
+
+    layer_cluster: a cluster lies in the container itself, in no volume: it goes with the container.
+    """
+
+    name: str
+    id: str
+    running: bool
+    data_volume: str | None = None
+    layer_cluster: bool = False
+
+
+class Holding(Model):
+    """A volume of the project. key: under `volumes` of the compose file, None where it is not declared there.
+
+    clusters: None where nobody could look; empty: no file is in it. expects_data: some container keeps, or would keep,
+    a cluster there. strangers: containers of no or another project that mount it; targets: by whom it is pinned, or
+    mounted as PGDATA.
+    """
+
+    name: str
+    key: str | None = None
+    external: bool = False
+    anonymous: bool = False
+    exists: bool = True
+    clusters: list[ClusterVolume] | None = None
+    empty: bool = False
+    expects_data: bool = False
+    strangers: list[str] = []
+    targets: list[str] = []
+
+    @property
+    def precious(self) -> bool:
+        """Whether rows are in it, or may be."""
+        if not self.clusters and (self.empty or not self.exists):
+            return False
+        return bool(self.clusters is None or self.clusters or self.targets or self.expects_data)
+
+
+class Stored(Model):
+    """A backup that is listed whole. whole: no database and no role was left out of it.
+
+    settled_xid: see Identity; proven_at: when a drill or a restore brought it back exactly as it was taken.
+    """
+
+    id: str
+    created_at: datetime
+    quarantined: bool
+    whole: bool
+    proven_at: datetime | None
+    system_identifier: str
+    timeline: int
+    settled_xid: int | None
+    volume: str | None
+
+
+class Concerned(Model):
+    """A target that the `down` has to do with.
+
+    box: its container, where that is one of the project's; answers: whether a backup can be taken now, else why_silent;
+    serves_from: the volume that the answering server keeps its data on.
+    """
+
+    name: str
+    pinned: str
+    box: str | None
+    answers: bool
+    why_silent: str = ""
+    serves_from: str | None = None
+    stored: list[Stored] = []
+    unreachable: list[str] = []
+
+
+class World(Model):
+    """The project as it was found."""
+
+    project: Project
+    boxes: list[Box]
+    holdings: list[Holding]
+    targets: list[Concerned]
+
+    def target(self, name: str) -> Concerned:
+        """The concerned target of that name."""
+        return next(each for each in self.targets if each.name == name)

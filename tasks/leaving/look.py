@@ -1,0 +1,221 @@
+"""Look at a Compose project before a `down`: containers, volumes and the clusters in them, targets, their backups."""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import APIError, NotFound
+
+from tasks.checks.look import look_at_cluster, look_at_container
+from tasks.checks.shelves import shelves
+from tasks.config import Config
+from tasks.containers.clusters import ClusterVolume, clusters_in
+from tasks.containers.compose_project import Project, read_project
+from tasks.containers.compose_service import FOLDER, PROJECT, VERSION
+from tasks.containers.contents import is_empty
+from tasks.containers.engine import engine, inspect_container
+from tasks.containers.images import LocalImages
+from tasks.containers.mounts import anonymous
+from tasks.containers.observe import read
+from tasks.containers.volumes import ALIVE, Volume, list_volumes
+from tasks.errors import ContainerMissing, EngineError, RollcallError
+from tasks.leaving.facts import Box, Concerned, Holding, Stored, World
+from tasks.restore.only_copy import NARROWED
+from tasks.storage.catalogue import Entry
+
+log = logging.getLogger("rollcall")
+
+OWNER = "down"
+ROLES = "roles:"  # what an entry of a manifest's `omitted` begins with if roles were left out
+
+
+def look_at_project(config: Config, folder: str, files: Sequence[str] = (), name: str | None = None) -> World:
+    """The project in `folder` and everything a `down` of it is decided from; nothing is touched.
+
+    Raise ComposeFileError, EngineError, EngineUnreachable.
+    """
+    with engine() as client:
+        project = read_project(Path(folder), files, name, _version(client, Path(folder)))
+        found = _inspected(client, project)
+        volumes = {each.name: each for each in list_volumes(client)}
+        clusters = _clusters(client, config, _names(project, found, volumes), volumes)
+        boxes = [_box(client, each) for each in found]
+        kept_on = _kept_on(client, config)
+        holdings = [
+            _holding(name, project, found, volumes.get(name), clusters, kept_on)
+            for name in _names(project, found, volumes)
+        ]
+        holdings = [_unless_empty(client, each, config) for each in holdings]
+        concerned = _concerned(config, boxes, holdings)
+    return World(
+        project=project, boxes=boxes, holdings=holdings, targets=[_target(config, *each) for each in concerned]
+    )
+
+
+def _version(client: docker.DockerClient, folder: Path) -> str:
+    """The version of Compose that made the folder's containers; empty where there are none."""
+    label = f"{FOLDER}={folder.expanduser().absolute()}"
+    found = client.api.containers(all=True, filters={"label": label})
+    return str(found[0]["Labels"].get(VERSION) or "") if found else ""
+
+
+def _inspected(client: docker.DockerClient, project: Project) -> list[dict[str, Any]]:
+    found = []
+    for each in client.api.containers(all=True, filters={"label": f"{PROJECT}={project.name}"}):
+        try:
+            found.append(inspect_container(client, each["Id"]))
+        except ContainerMissing:
+            continue
+    return sorted(found, key=lambda each: str(each["Name"]))
+
+
+def _names(project: Project, found: Sequence[dict[str, Any]], volumes: dict[str, Volume]) -> list[str]:
+    """Every volume of the project: declared, mounted by one of its containers, or labelled as its own."""
+    declared = [each.name for each in project.volumes]
+    mounted = [each["Name"] for one in found for each in one["Mounts"] if each["Type"] == "volume"]
+    labelled = [name for name, each in volumes.items() if each.labels.get(PROJECT) == project.name]
+    return list(dict.fromkeys([*declared, *mounted, *labelled]))
+
+
+def _clusters(
+    client: docker.DockerClient, config: Config, names: Sequence[str], volumes: dict[str, Volume]
+) -> dict[str, list[ClusterVolume] | None]:
+    """The clusters in each volume that exists; None for one that could not be looked into."""
+    there = [name for name in names if name in volumes]
+    if not there:
+        return {}
+    container = next(iter(config.targets.values())).container
+    try:
+        found = clusters_in(client, LocalImages(client, container).to_look_with(), there, OWNER)
+    except EngineError as error:
+        log.warning("The project's volumes cannot be looked into: %s", error)
+        return dict.fromkeys(there)
+    known: dict[str, list[ClusterVolume] | None] = {
+        name: [each for each in found if each.volume.name == name] for name in there
+    }
+    # Where a driver or a mount of its own may have failed, finding nothing says nothing.
+    odd = [name for name in there if volumes[name].driver != "local" or volumes[name].options]
+    return known | {name: None for name in odd if not known[name]}
+
+
+def _box(client: docker.DockerClient, found: dict[str, Any]) -> Box:
+    container = read(found)
+    return Box(
+        name=container.name,
+        id=container.id,
+        running=found["State"]["Status"] in ALIVE,
+        data_volume=container.volume,
+        layer_cluster=container.data_mount is None and _holds_a_cluster(client, container.id, container.pgdata),
+    )
+
+
+def _holds_a_cluster(client: docker.DockerClient, container: str, pgdata: str) -> bool:
+    """Whether PG_VERSION lies at that place in the container, which need not run."""
+    try:
+        stream, _ = client.api.get_archive(container, posixpath.join(pgdata, "PG_VERSION"))
+    except (NotFound, APIError):
+        return False
+    for _ in stream:  # Read to its end, or the connection stays open.
+        continue
+    return True
+
+
+def _holding(
+    name: str,
+    project: Project,
+    found: Sequence[dict[str, Any]],
+    volume: Volume | None,
+    clusters: dict[str, list[ClusterVolume] | None],
+    kept_on: dict[str, set[str]],
+) -> Holding:
+    declared = next((each for each in project.volumes if each.name == name), None)
+    own = {each["Id"] for each in found}
+    return Holding(
+        name=name,
+        key=declared.key if declared else None,
+        external=bool(declared and declared.external),
+        anonymous=any(name in anonymous(each).values() for each in found),
+        exists=volume is not None,
+        clusters=clusters.get(name),
+        expects_data=any(read(each).volume == name and _is_postgres(each) for each in found),
+        strangers=[each.container for each in volume.users if each.id not in own] if volume else [],
+        targets=[target for target, names in kept_on.items() if name in names],
+    )
+
+
+def _unless_empty(client: docker.DockerClient, holding: Holding, config: Config) -> Holding:
+    """The volume that a database may be in, with whether anything at all is."""
+    if holding.clusters != [] or not holding.precious:
+        return holding
+    image = LocalImages(client, next(iter(config.targets.values())).container).to_look_with()
+    return holding.model_copy(update={"empty": is_empty(client, holding.name, image, OWNER)})
+
+
+def _is_postgres(found: dict[str, Any]) -> bool:
+    """Whether the container says where its PGDATA is: `read` else assumes the usual place."""
+    return any(each.startswith("PGDATA=") for each in found["Config"].get("Env") or [])
+
+
+def _kept_on(client: docker.DockerClient, config: Config) -> dict[str, set[str]]:
+    """By target: the volume that it pins, and the one that its container keeps its data on."""
+    found: dict[str, set[str]] = {}
+    for target, rules in config.targets.items():
+        found[target] = {rules.volume}
+        try:
+            mounted = read(inspect_container(client, rules.container)).volume
+        except ContainerMissing:
+            continue
+        found[target] |= {mounted} if mounted else set()
+    return found
+
+
+def _concerned(config: Config, boxes: Sequence[Box], holdings: Sequence[Holding]) -> list[tuple[str, str | None]]:
+    """The targets, each with its container where that is one of the project's."""
+    names = {each.name for each in boxes}
+    holding = {target for each in holdings for target in each.targets}
+    return [
+        (target, rules.container if rules.container in names else None)
+        for target, rules in config.targets.items()
+        if rules.container in names or target in holding
+    ]
+
+
+def _target(config: Config, target: str, box: str | None) -> Concerned:
+    rules = config.target(target)
+    why, volume = "", None
+    try:
+        volume = look_at_cluster(rules, look_at_container(rules)).identity.volume
+    except RollcallError as error:
+        why = str(error)
+    found = shelves(config, target)
+    return Concerned(
+        name=target,
+        pinned=rules.volume,
+        box=box,
+        answers=not why,
+        why_silent=why,
+        serves_from=volume,
+        stored=[stored_of(each) for each in found.backups],
+        unreachable=list(found.unreachable),
+    )
+
+
+def stored_of(entry: Entry) -> Stored:
+    """What is to be known of a backup (pure)."""
+    manifest, identity = entry.manifest, entry.manifest.identity
+    return Stored(
+        id=manifest.id,
+        created_at=manifest.created_at,
+        quarantined=manifest.quarantined,
+        whole=not any(each.startswith((NARROWED, ROLES)) for each in manifest.omitted),
+        proven_at=entry.proven_at,
+        system_identifier=identity.system_identifier,
+        timeline=identity.timeline,
+        settled_xid=identity.settled_xid,
+        volume=identity.volume,
+    )
