@@ -79,7 +79,7 @@ def _say(service: Service, json: bool) -> None:
     ui = service.server.ui if service.server else service.api.removesuffix("/api")
     lines = [f"Prefect UI    {ui}", f"Prefect API   {service.api}"]
     if service.status_api:
-        lines.append(f"status API    {service.status_api}/api/system-metrics")
+        lines.append(f"status API    {service.status_api.url}/api/system-metrics")
     for target in service.config.targets:
         lines.append(f"{target}")
         for each in service.deployed.values():
@@ -106,7 +106,7 @@ def _document(service: Service) -> dict[str, object]:
     return {
         "ui": service.server.ui if service.server else service.api.removesuffix("/api"),
         "api": service.api,
-        "status_api": service.status_api or None,
+        "status_api": service.status_api.url if service.status_api else None,
         "next_runs": runs,
     }
 

@@ -1,4 +1,4 @@
-"""The one process that runs everything: server, deployments, runner, companions; from start to a clean stop."""
+"""The one process that runs everything: server, deployments, runner, watcher, status API; from start to a clean stop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,11 +17,12 @@ from uuid import UUID
 
 import httpx
 
-from deployments import companions
 from deployments.serving.left_over import Decision, decide, was_missed
 from deployments.serving.server import OwnServer
 from deployments.serving.wanted import Wanted, wanted
+from deployments.status_server import ServedApi, serve_api
 from deployments.tracking import answers, configured_api
+from deployments.watcher import watch
 from tasks.checks.lock import is_held
 from tasks.config import Config
 from tasks.errors import Busy, RollcallError
@@ -50,7 +51,7 @@ class Service:
         self.stopping = threading.Event()
         self.server: OwnServer | None = None
         self.api = ""
-        self.status_api = ""
+        self.status_api: ServedApi | None = None
         self.deployed: dict[UUID, Wanted] = {}
         self.next_runs: dict[str, datetime] = {}
         self._since: dict[str, datetime] = {}
@@ -64,6 +65,7 @@ class Service:
     def __enter__(self) -> Service:
         try:
             self._held.enter_context(only_service(self.config.state))
+            self.status_api = serve_api(self.config)
             self._connect()
             with _prefect_s_refusals_in_words():
                 self._deploy()
@@ -84,6 +86,8 @@ class Service:
                 log.warning("Prefect's runner did not end; going on without it.")
         for thread in self._threads:
             thread.join(5)
+        if self.status_api:
+            self.status_api.stop()
         if self.server:
             self.server.stop()
         self._held.close()
@@ -177,16 +181,15 @@ class Service:
     def _run(self) -> None:
         if self._runner:
             self._runner.start()
-        watcher = companions.watch(self.config, self.stopping, str(self.file))
-        self._threads += [watcher] if watcher else []
-        answered = companions.status_api(self.config, self.stopping)
-        if answered:
-            thread, self.status_api = answered
-            self._threads.append(thread)
+        self._beside("watcher", lambda: watch(self.config, self.stopping, str(self.file)))
         self._plan()
-        tidy = threading.Thread(target=self._tidy, name="tidy", daemon=True)
-        tidy.start()
-        self._threads.append(tidy)
+        self._beside("tidy", self._tidy)
+
+    def _beside(self, name: str, work: Callable[[], None]) -> None:
+        """Work that goes on in a thread of its own until all is to stop."""
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
     def _plan(self) -> None:
         """Wait until Prefect has planned every schedule's next run, then look whether one fell between two plans."""

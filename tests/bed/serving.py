@@ -30,6 +30,11 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def own_ports(**serve: Any) -> dict[str, dict[str, Any]]:
+    """The sections of a configuration by which what it serves is in nobody's way."""
+    return {"serve": {"port": free_port()} | serve, "api": {"port": free_port()}}
+
+
 def clean_environment() -> dict[str, str]:
     """Ours, without what Prefect and Rollcall would read from it."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "ROLLCALL_"))}

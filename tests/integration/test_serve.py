@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.bed.postgres import PostgresServer
-from tests.bed.serving import BIN, Served, clean_environment, free_port, served
+from tests.bed.serving import BIN, Served, clean_environment, own_ports, served
 from tests.bed.target import NAME, target_for
 
 FLOWS = {"backup", "verify", "drill", "restore-volume", "recover"}
@@ -29,8 +29,8 @@ def configured(server: PostgresServer, folder: Path, **sections: Any) -> Path:
     """A configuration of one target, with sections of its own and a port that nobody has."""
     target = target_for(server, folder, schedules=sections.pop("of_target", {}))
     document = json.loads(target.file.read_text())
-    serve = {"port": free_port(), "grace": 30} | sections.pop("serve", {})
-    target.file.write_text(json.dumps(document | {"serve": serve} | sections, indent=1))
+    ports = own_ports(**{"grace": 30} | sections.pop("serve", {}))
+    target.file.write_text(json.dumps(document | ports | sections, indent=1))
     return target.file
 
 
@@ -125,7 +125,10 @@ def test_a_second_serve_is_refused_in_one_sentence(running: Served) -> None:
 
 def test_a_taken_port_is_one_sentence(running: Served, tmp_path: Path) -> None:
     port = int(running.said["api"].split(":")[2].split("/")[0])
-    document = json.loads((running.log.parent / "targets.yaml").read_text()) | {"serve": {"port": port}}
+    document = json.loads((running.log.parent / "targets.yaml").read_text()) | {
+        "serve": {"port": port},
+        "api": {"port": free_port()},
+    }
     file = tmp_path / "targets.yaml"
     file.write_text(json.dumps(document))
 

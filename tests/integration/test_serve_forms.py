@@ -15,7 +15,7 @@ import pytest
 
 from tests.bed.postgres import PostgresServer
 from tests.bed.progress import wait_until
-from tests.bed.serving import BIN, Served, clean_environment, end_of, free_port, served
+from tests.bed.serving import BIN, Served, clean_environment, end_of, own_ports, served
 from tests.bed.target import NAME, target_for
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def test_the_restore_form_offers_a_new_backup_and_takes_no_other(
     postgres15: PostgresServer, fresh_database: Callable[[PostgresServer], PostgresServer], tmp_path: Path
 ) -> None:
     target = target_for(fresh_database(postgres15), tmp_path)
-    write(target.file, serve={"port": free_port()}, schedules={"verify": "0 0 1 1 *"})
+    write(target.file, **own_ports(), schedules={"verify": "0 0 1 1 *"})
     with served(target.file) as here:
         assert backups_offered(here) == ["latest"]
         before = here.runs("backup", NAME)
@@ -68,14 +68,14 @@ def test_serve_started_again_takes_over_what_was_paused_changed_and_removed(
     target = target_for(postgres15, tmp_path)
     both = json.loads(target.file.read_text())
     both["targets"]["other"] = both["targets"][NAME]
-    target.file.write_text(json.dumps(both | {"serve": {"port": free_port()}}))
+    target.file.write_text(json.dumps(both | own_ports()))
     with served(target.file) as here:
         here.ask(f"deployments/{here.deployment('backup', NAME)['id']}/pause_deployment")
         assert here.deployment("backup", NAME)["paused"] is True
         here.stop()
     del both["targets"]["other"]
     schedules = {"backup": "0 5 * * *", "drill": "never", "timezone": "Asia/Tokyo"}
-    target.file.write_text(json.dumps(both | {"serve": {"port": free_port()}, "schedules": schedules}))
+    target.file.write_text(json.dumps(both | own_ports() | {"schedules": schedules}))
     with served(target.file) as here:
         assert here.deployment("backup", NAME)["paused"] is False
         (schedule,) = here.deployment("backup", NAME)["schedules"]
@@ -91,7 +91,7 @@ def test_a_worker_runs_what_deploy_made(postgres15: PostgresServer, tmp_path: Pa
     """On the server that a serve of another configuration keeps, as anybody's server would."""
     host, target = target_for(postgres15, tmp_path / "host"), target_for(postgres15, tmp_path / "worker")
     never = dict.fromkeys(("backup", "verify", "drill"), "never")
-    write(host.file, serve={"port": free_port()}, schedules=never)
+    write(host.file, **own_ports(), schedules=never)
     both = json.loads(target.file.read_text())
     both["targets"]["archive"] = both["targets"].pop(NAME)
     target.file.write_text(json.dumps(both | {"schedules": never | {"backup": "0 3 * * *"}}))
