@@ -1,4 +1,4 @@
-"""The one process that runs everything: server, deployments, runner, watcher, status API; from start to a clean stop."""
+"""The one process that runs everything: server, runner, watcher, status API; from start to a clean stop."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.bed.postgres import PostgresServer
-from tests.bed.serving import BIN, Served, clean_environment, own_ports, served
+from tests.bed.serving import BIN, Served, clean_environment, free_port, own_ports, served
 from tests.bed.target import NAME, target_for
 
 FLOWS = {"backup", "verify", "drill", "restore-volume", "recover"}
@@ -125,10 +125,7 @@ def test_a_second_serve_is_refused_in_one_sentence(running: Served) -> None:
 
 def test_a_taken_port_is_one_sentence(running: Served, tmp_path: Path) -> None:
     port = int(running.said["api"].split(":")[2].split("/")[0])
-    document = json.loads((running.log.parent / "targets.yaml").read_text()) | {
-        "serve": {"port": port},
-        "api": {"port": free_port()},
-    }
+    document = json.loads((running.log.parent / "targets.yaml").read_text()) | own_ports(port=port)
     file = tmp_path / "targets.yaml"
     file.write_text(json.dumps(document))
 
