@@ -61,7 +61,7 @@ def test_the_findings_page_lists_just_the_codes_that_can_be_raised() -> None:
     page = set(re.findall(r"^\| `([a-z]+\.[a-z_]+)`", (ROOT / "docs/findings.md").read_text(), re.MULTILINE))
     kinds = (
         "container|volume|cluster|project|server|table|rows|schema|backup|storage|notification|database|history|clock"
-        "|restore"
+        "|restore|check"
     )
     sources = [path for path in (ROOT / "tasks").rglob("*.py") if path.name != "codes.py"]
     files = {"server.crt", "server.key"}
