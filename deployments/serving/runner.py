@@ -30,6 +30,8 @@ class PatientRunner(Runner):
         self._grace = grace
         self.hurry = threading.Event()
         """Set it to wait no longer."""
+        self.worn = False
+        """True once the API was away: what listens for runs to be cancelled has given up then, for good."""
 
     async def __aenter__(self) -> Self:
         """Begin, with a poll that bears an API that is away: Prefect's own gives up after three, and ends all runs."""
@@ -49,6 +51,7 @@ class PatientRunner(Runner):
                 return []
             if away:
                 log.info("The Prefect API answers again.")
+                self.worn = True
             away = False
             return found
 
@@ -95,6 +98,11 @@ class RunnerThread:
     def at_work(self) -> int:
         """How many runs are at work."""
         return self._runner.at_work
+
+    @property
+    def worn(self) -> bool:
+        """Whether it should make way for a new one, when nothing is at work."""
+        return self._runner.worn
 
     def ask_to_stop(self) -> None:
         """Begin no further run; end when those at work have, or after the grace time. Returns at once."""

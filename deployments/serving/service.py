@@ -99,17 +99,32 @@ class Service:
         return self._runner.at_work if self._runner else 0
 
     def mend(self) -> None:
-        """Start the server again if it has ended: runs at work go on meanwhile. Raise RollcallError if all must end."""
-        if self._runner and not self._runner.runs:
-            raise RollcallError(f"Prefect's runner ended ({type(self._runner.failure).__name__}); start serve again.")
-        if self.server is None or self.server.ended() is None:
-            return
+        """Start again what has ended or is worn; runs at work go on meanwhile. Raise RollcallError if all must end."""
+        runner = self._runner
+        if runner and not runner.runs:
+            raise RollcallError(f"Prefect's runner ended ({type(runner.failure).__name__}); start serve again.")
+        if self.server and self.server.ended() is not None:
+            self._mend_server(self.server)
+        elif runner and runner.worn and not runner.at_work:
+            self._renew(runner)
+
+    def _renew(self, runner: RunnerThread) -> None:
+        """A new runner in place of one that has lost its ear for runs to be cancelled."""
+        runner.ask_to_stop()
+        runner.wait(self.config.serve.grace + STOP_SECONDS)
+        with _prefect_s_refusals_in_words():
+            self._since = applied().schedules_before(list(self.deployed.values()))
+            self._runner = self._new_runner(list(self.deployed.values()))
+            self._runner.start()
+            self._plan()
+
+    def _mend_server(self, server: OwnServer) -> None:
         now = time.monotonic()
         self._restarts = [each for each in self._restarts if now - each < RESTART_WINDOW] + [now]
         if len(self._restarts) > MOST_RESTARTS:
-            raise RollcallError(f"The Prefect server ends again and again; {self.server.log} says why.")
-        log.warning("The Prefect server ended with %s; starting it again.", self.server.ended())
-        self.server.start()
+            raise RollcallError(f"The Prefect server ends again and again; {server.log} says why.")
+        log.warning("The Prefect server ended with %s; starting it again.", server.ended())
+        server.start()
 
     def _connect(self) -> None:
         """Find Prefect's API, or start a server. Only then may Prefect be imported: it reads the environment once."""
@@ -126,6 +141,7 @@ class Service:
                 )
             os.environ.update(own.environment)
             self.server = own
+            log.info("Starting a Prefect server at %s; its data is in %s.", own.ui, own.folder)
             own.start()
             self.api = own.api
         os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "rollcall")
@@ -134,18 +150,23 @@ class Service:
         os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
     def _deploy(self) -> None:
-        from deployments.serving.runner import RunnerThread
-
         asked = wanted(self.config, self.file)
         self._since = applied().schedules_before(asked)
         for name in applied().remove_stale(asked, self.file):
             log.info("Removed the deployment %s, which the configuration no longer asks for.", name)
         for target in self.config.targets:
             self._offered[target] = self._backups(target) or []
+        self._runner = self._new_runner(asked)
+
+    def _new_runner(self, asked: list[Wanted]) -> RunnerThread:
+        """A runner, not yet started, of these deployments, which are made or brought up to date."""
+        from deployments.serving.runner import RunnerThread
+
         section = self.config.serve
-        self._runner = RunnerThread(section.grace, section.at_once)
+        runner = RunnerThread(section.grace, section.at_once)
         made = [applied().deployment_of(each, self._offered[each.target]) for each in asked]
-        self.deployed = dict(zip(self._runner.add(made), asked, strict=True))
+        self.deployed = dict(zip(runner.add(made), asked, strict=True))
+        return runner
 
     def _settle(self) -> None:
         """What a former serve left, before anything of it can begin."""
@@ -191,6 +212,7 @@ class Service:
     def _plan(self) -> None:
         """Wait until Prefect has planned every schedule's next run, then look whether one fell between two plans."""
         asked = {identity: each.name for identity, each in self.deployed.items() if each.cron}
+        self.next_runs = {}
         deadline = time.monotonic() + PLANNED_SECONDS
         while asked and not self.stopping.is_set():
             planned = {name: applied().next_run(identity) for identity, name in asked.items()}
