@@ -24,7 +24,7 @@ from deployments.serving.wanted import Wanted, wanted
 from deployments.tracking import answers, configured_api
 from tasks.checks.lock import is_held
 from tasks.config import Config
-from tasks.errors import Busy, RollcallError
+from tasks.errors import Busy, ConfigError, RollcallError
 
 if TYPE_CHECKING:
     from deployments.serving.forms import Choice
@@ -302,10 +302,14 @@ def _when(moment: datetime) -> str:
 
 @contextmanager
 def only_service(state: Path) -> Iterator[None]:
-    """Hold the state folder's one place for a `rollcall serve`. Raise Busy if another has it."""
+    """Hold the state folder's one place for a serve. Raise Busy if another has it, ConfigError if it is unusable."""
     folder = state / "serve"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / "lock").open("a+") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = (folder / "lock").open("a+")
+    except OSError as error:
+        raise ConfigError(f"The state folder {state} cannot be used: {error.strerror}. Check `state`.") from error
+    with handle as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
