@@ -20,7 +20,7 @@ import httpx
 from deployments import companions
 from deployments.serving.left_over import Decision, decide, was_missed
 from deployments.serving.server import OwnServer
-from deployments.serving.wanted import Wanted, wanted
+from deployments.serving.wanted import ROOT, Wanted, wanted
 from deployments.tracking import answers, configured_api
 from tasks.checks.lock import is_held
 from tasks.config import Config
@@ -65,6 +65,7 @@ class Service:
         try:
             self._held.enter_context(only_service(self.config.state))
             self._connect()
+            _work_from_the_project()
             with _prefect_s_refusals_in_words():
                 self._deploy()
                 self._settle()
@@ -294,6 +295,18 @@ def _prefect_s_refusals_in_words() -> Iterator[None]:
         raise RollcallError(f"Prefect's API answered {path} with {status}; {hint}.") from None
     except httpx.HTTPError as error:
         raise RollcallError(f"Prefect's API does not answer any more ({type(error).__name__}); see to it.") from None
+
+
+def _work_from_the_project() -> None:
+    """Make the project's folder the current one, as it is that of every run.
+
+    To look for a flow's hooks, when it ends a run, Prefect's runner "downloads" its code into the current folder:
+    it would copy the whole project to wherever serve was started.
+    """
+    home = os.environ.get("PREFECT_HOME")
+    if home:
+        os.environ["PREFECT_HOME"] = str(Path(home).expanduser().absolute())
+    os.chdir(ROOT)
 
 
 def _when(moment: datetime) -> str:
