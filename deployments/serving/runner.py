@@ -14,6 +14,8 @@ from uuid import UUID
 import httpx
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments.runner import RunnerDeployment
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from prefect.runner import Runner
 
 log = logging.getLogger("rollcall")
@@ -69,6 +71,12 @@ class PatientRunner(Runner):
     def at_work(self) -> int:
         """How many runs are at work."""
         return len(self._process_manager.flow_run_ids())
+
+
+def send_what_is_left(seconds: float) -> None:
+    """Send the last events and log lines while there is a server: at exit, Prefect would go on trying without one."""
+    for worker in (EventsWorker, APILogWorker):
+        worker.drain_all(timeout=seconds)
 
 
 class RunnerThread:

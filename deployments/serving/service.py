@@ -37,6 +37,7 @@ MOST_RESTARTS = 3  # of the server, within so many seconds:
 RESTART_WINDOW = 600.0
 TIDY_SECONDS = 60.0
 LOOK_AT_ALL = timedelta(minutes=15)  # for backups that were taken without this serve
+SEND_SECONDS = 5.0
 STOP_SECONDS = 60.0  # after the grace time: for ending the runs that are still at work
 
 
@@ -85,6 +86,10 @@ class Service:
                 log.warning("Prefect's runner did not end; going on without it.")
         for thread in self._threads:
             thread.join(5)
+        if runner:
+            from deployments.serving.runner import send_what_is_left
+
+            send_what_is_left(SEND_SECONDS)
         if self.server:
             self.server.stop()
         self._held.close()
