@@ -89,6 +89,14 @@ def apply(deployment: RunnerDeployment) -> UUID:
     return cast("UUID", cast("Any", deployment).apply())
 
 
+def drop_schedules(identity: UUID) -> None:
+    """Remove a deployment's schedules and what is planned by them: an update that names none leaves them as they are."""
+    with get_client(sync_client=True) as client:
+        known = client.read_deployment(identity)
+        for schedule in known.schedules:
+            client.delete_deployment_schedule(identity, schedule.id)
+
+
 def schedules_before(deployments: Sequence[Wanted]) -> dict[str, datetime]:
     """Since when Prefect has had each deployment with just the schedule that is wanted; those alone."""
     wanted = {each.name: each for each in deployments}

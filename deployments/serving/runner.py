@@ -33,7 +33,7 @@ class PatientRunner(Runner):
         self.hurry = threading.Event()
         """Set it to wait no longer."""
         self.worn = False
-        """True once the API was away: what listens for runs to be cancelled has given up then, for good."""
+        """True once the API was away for so long that what listens for runs to be cancelled gave up, for good."""
 
     async def __aenter__(self) -> Self:
         """Begin, with a poll that bears an API that is away: Prefect's own gives up after three, and ends all runs."""
@@ -53,12 +53,16 @@ class PatientRunner(Runner):
                 return []
             if away:
                 log.info("The Prefect API answers again.")
-                self.worn = True
             away = False
             return found
 
         poller._get_scheduled_flow_runs = ask_patiently  # type: ignore[method-assign]
+        if self._cancelling_observer:
+            self._cancelling_observer.on_failure = self._note_that_it_is_worn
         return self
+
+    def _note_that_it_is_worn(self, flow_run_ids: set[UUID]) -> None:
+        self.worn = True
 
     async def cancel_all(self) -> None:
         """Called by `stop`, once no further run is begun."""

@@ -172,6 +172,9 @@ class Service:
         runner = RunnerThread(section.grace, section.at_once)
         made = [applied().deployment_of(each, self._offered[each.target]) for each in asked]
         self.deployed = dict(zip(runner.add(made), asked, strict=True))
+        for identity, each in self.deployed.items():
+            if not each.cron:
+                applied().drop_schedules(identity)
         return runner
 
     def _settle(self) -> None:

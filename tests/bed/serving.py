@@ -52,7 +52,7 @@ class Served:
         found: dict[str, Any] = self.ask(f"deployments/name/{flow}/{target}")
         return found
 
-    def run(self, flow: str, target: str, **parameters: Any) -> dict[str, Any]:
+    def run(self, flow: str, target: str, /, **parameters: Any) -> dict[str, Any]:
         """Start a run through the API and wait for its end; return it."""
         made = self.ask(f"deployments/{self.deployment(flow, target)['id']}/create_flow_run", parameters=parameters)
         return self.end_of(made["id"])
