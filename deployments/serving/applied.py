@@ -90,7 +90,7 @@ def apply(deployment: RunnerDeployment) -> UUID:
 
 
 def drop_schedules(identity: UUID) -> None:
-    """Remove a deployment's schedules and what is planned by them: an update that names none leaves them as they are."""
+    """Remove a deployment's schedules and what is planned by them: an update that names none leaves them there."""
     with get_client(sync_client=True) as client:
         known = client.read_deployment(identity)
         for schedule in known.schedules:
