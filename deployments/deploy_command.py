@@ -36,7 +36,9 @@ def deploy(
     removed = applied.remove_stale(asked, file)
     offered = {target: applied.backups_of(settings, target) or [] for target in settings.targets}
     for each in asked:
-        applied.apply(applied.deployment_of(each, offered[each.target], work_pool))
+        identity = applied.apply(applied.deployment_of(each, offered[each.target], work_pool))
+        if not each.cron:
+            applied.drop_schedules(identity)
     names = [each.name for each in asked]
     if json:
         print(json_module.dumps({"work_pool": work_pool, "deployed": names, "removed": removed}))

@@ -62,13 +62,14 @@ def deployment_of(each: Wanted, backups: Sequence[Choice], work_pool: str | None
     # Said even where it is none: the same deployment may have been a worker's before.
     made.work_pool_name = work_pool
     made.work_queue_name = None
-    made._parameter_openapi_schema = _form(each, backups)  # Prefect has no public way to a form of one's own.
+    # Prefect has no public way to a form of one's own.
+    made._parameter_openapi_schema = ParameterSchema(**_form(each, backups))
     return cast("RunnerDeployment", made)
 
 
-def _form(each: Wanted, backups: Sequence[Choice]) -> ParameterSchema:
+def _form(each: Wanted, backups: Sequence[Choice]) -> dict[str, Any]:
     plain = parameter_schema_from_entrypoint(str(ROOT / each.entrypoint)).model_dump(exclude_unset=True)
-    return ParameterSchema(**shaped(plain, each.target, backups if each.offers_backups else None))
+    return shaped(plain, each.target, backups if each.offers_backups else None)
 
 
 def _limit(limit: int | None) -> ConcurrencyLimitConfig | None:
@@ -86,6 +87,14 @@ def have_work_pool(name: str) -> None:
 def apply(deployment: RunnerDeployment) -> UUID:
     """Create the deployment in Prefect, or bring it up to date."""
     return cast("UUID", cast("Any", deployment).apply())
+
+
+def drop_schedules(identity: UUID) -> None:
+    """Remove a deployment's schedules and what is planned by them: an update that names none leaves them there."""
+    with get_client(sync_client=True) as client:
+        known = client.read_deployment(identity)
+        for schedule in known.schedules:
+            client.delete_deployment_schedule(identity, schedule.id)
 
 
 def schedules_before(deployments: Sequence[Wanted]) -> dict[str, datetime]:
@@ -130,7 +139,7 @@ def _ours(client: SyncPrefectClient) -> Iterator[tuple[str, Any]]:
 def refresh_form(identity: UUID, each: Wanted, backups: Sequence[Choice]) -> None:
     """Offer these backups in a deployment's form. Its planned runs go, and are planned anew: see `offers_backups`."""
     with get_client(sync_client=True) as client:
-        change = DeploymentUpdate(parameter_openapi_schema=cast("Any", _form(each, backups)), tags=each.tags)
+        change = DeploymentUpdate(parameter_openapi_schema=_form(each, backups), tags=each.tags)
         client.update_deployment(identity, change)
 
 

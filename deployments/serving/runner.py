@@ -14,6 +14,8 @@ from uuid import UUID
 import httpx
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments.runner import RunnerDeployment
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from prefect.runner import Runner
 
 log = logging.getLogger("rollcall")
@@ -30,6 +32,8 @@ class PatientRunner(Runner):
         self._grace = grace
         self.hurry = threading.Event()
         """Set it to wait no longer."""
+        self.worn = False
+        """True once the API was away for so long that what listens for runs to be cancelled gave up, for good."""
 
     async def __aenter__(self) -> Self:
         """Begin, with a poll that bears an API that is away: Prefect's own gives up after three, and ends all runs."""
@@ -53,7 +57,12 @@ class PatientRunner(Runner):
             return found
 
         poller._get_scheduled_flow_runs = ask_patiently  # type: ignore[method-assign]
+        if self._cancelling_observer:
+            self._cancelling_observer.on_failure = self._note_that_it_is_worn
         return self
+
+    def _note_that_it_is_worn(self, flow_run_ids: set[UUID]) -> None:
+        self.worn = True
 
     async def cancel_all(self) -> None:
         """Called by `stop`, once no further run is begun."""
@@ -66,6 +75,12 @@ class PatientRunner(Runner):
     def at_work(self) -> int:
         """How many runs are at work."""
         return len(self._process_manager.flow_run_ids())
+
+
+def send_what_is_left(seconds: float) -> None:
+    """Send the last events and log lines while there is a server: at exit, Prefect would go on trying without one."""
+    for worker in (EventsWorker, APILogWorker):
+        worker.drain_all(timeout=seconds)
 
 
 class RunnerThread:
@@ -95,6 +110,11 @@ class RunnerThread:
     def at_work(self) -> int:
         """How many runs are at work."""
         return self._runner.at_work
+
+    @property
+    def worn(self) -> bool:
+        """Whether it should make way for a new one, when nothing is at work."""
+        return self._runner.worn
 
     def ask_to_stop(self) -> None:
         """Begin no further run; end when those at work have, or after the grace time. Returns at once."""

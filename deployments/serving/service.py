@@ -19,13 +19,13 @@ import httpx
 
 from deployments.serving.left_over import Decision, decide, was_missed
 from deployments.serving.server import OwnServer
-from deployments.serving.wanted import Wanted, wanted
+from deployments.serving.wanted import ROOT, Wanted, wanted
 from deployments.status_server import ServedApi, serve_api
 from deployments.tracking import answers, configured_api
 from deployments.watcher import watch
 from tasks.checks.lock import is_held
 from tasks.config import Config
-from tasks.errors import Busy, RollcallError
+from tasks.errors import Busy, ConfigError, RollcallError
 
 if TYPE_CHECKING:
     from deployments.serving.forms import Choice
@@ -38,6 +38,7 @@ MOST_RESTARTS = 3  # of the server, within so many seconds:
 RESTART_WINDOW = 600.0
 TIDY_SECONDS = 60.0
 LOOK_AT_ALL = timedelta(minutes=15)  # for backups that were taken without this serve
+SEND_SECONDS = 5.0
 STOP_SECONDS = 60.0  # after the grace time: for ending the runs that are still at work
 
 
@@ -67,6 +68,7 @@ class Service:
             self._held.enter_context(only_service(self.config.state))
             self.status_api = serve_api(self.config)
             self._connect()
+            _work_from_the_project()
             with _prefect_s_refusals_in_words():
                 self._deploy()
                 self._settle()
@@ -88,6 +90,10 @@ class Service:
             thread.join(5)
         if self.status_api:
             self.status_api.stop()
+        if runner:
+            from deployments.serving.runner import send_what_is_left
+
+            send_what_is_left(SEND_SECONDS)
         if self.server:
             self.server.stop()
         self._held.close()
@@ -103,17 +109,32 @@ class Service:
         return self._runner.at_work if self._runner else 0
 
     def mend(self) -> None:
-        """Start the server again if it has ended: runs at work go on meanwhile. Raise RollcallError if all must end."""
-        if self._runner and not self._runner.runs:
-            raise RollcallError(f"Prefect's runner ended ({type(self._runner.failure).__name__}); start serve again.")
-        if self.server is None or self.server.ended() is None:
-            return
+        """Start again what has ended or is worn; runs at work go on meanwhile. Raise RollcallError if all must end."""
+        runner = self._runner
+        if runner and not runner.runs:
+            raise RollcallError(f"Prefect's runner ended ({type(runner.failure).__name__}); start serve again.")
+        if self.server and self.server.ended() is not None:
+            self._mend_server(self.server)
+        elif runner and runner.worn and not runner.at_work:
+            self._renew(runner)
+
+    def _renew(self, runner: RunnerThread) -> None:
+        """A new runner in place of one that has lost its ear for runs to be cancelled."""
+        runner.ask_to_stop()
+        runner.wait(self.config.serve.grace + STOP_SECONDS)
+        with _prefect_s_refusals_in_words():
+            self._since = applied().schedules_before(list(self.deployed.values()))
+            self._runner = self._new_runner(list(self.deployed.values()))
+            self._runner.start()
+            self._plan()
+
+    def _mend_server(self, server: OwnServer) -> None:
         now = time.monotonic()
         self._restarts = [each for each in self._restarts if now - each < RESTART_WINDOW] + [now]
         if len(self._restarts) > MOST_RESTARTS:
-            raise RollcallError(f"The Prefect server ends again and again; {self.server.log} says why.")
-        log.warning("The Prefect server ended with %s; starting it again.", self.server.ended())
-        self.server.start()
+            raise RollcallError(f"The Prefect server ends again and again; {server.log} says why.")
+        log.warning("The Prefect server ended with %s; starting it again.", server.ended())
+        server.start()
 
     def _connect(self) -> None:
         """Find Prefect's API, or start a server. Only then may Prefect be imported: it reads the environment once."""
@@ -130,6 +151,7 @@ class Service:
                 )
             os.environ.update(own.environment)
             self.server = own
+            log.info("Starting a Prefect server at %s; its data is in %s.", own.ui, own.folder)
             own.start()
             self.api = own.api
         os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "rollcall")
@@ -138,18 +160,26 @@ class Service:
         os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
     def _deploy(self) -> None:
-        from deployments.serving.runner import RunnerThread
-
         asked = wanted(self.config, self.file)
         self._since = applied().schedules_before(asked)
         for name in applied().remove_stale(asked, self.file):
             log.info("Removed the deployment %s, which the configuration no longer asks for.", name)
         for target in self.config.targets:
             self._offered[target] = self._backups(target) or []
+        self._runner = self._new_runner(asked)
+
+    def _new_runner(self, asked: list[Wanted]) -> RunnerThread:
+        """A runner, not yet started, of these deployments, which are made or brought up to date."""
+        from deployments.serving.runner import RunnerThread
+
         section = self.config.serve
-        self._runner = RunnerThread(section.grace, section.at_once)
+        runner = RunnerThread(section.grace, section.at_once)
         made = [applied().deployment_of(each, self._offered[each.target]) for each in asked]
-        self.deployed = dict(zip(self._runner.add(made), asked, strict=True))
+        self.deployed = dict(zip(runner.add(made), asked, strict=True))
+        for identity, each in self.deployed.items():
+            if not each.cron:
+                applied().drop_schedules(identity)
+        return runner
 
     def _settle(self) -> None:
         """What a former serve left, before anything of it can begin."""
@@ -194,6 +224,7 @@ class Service:
     def _plan(self) -> None:
         """Wait until Prefect has planned every schedule's next run, then look whether one fell between two plans."""
         asked = {identity: each.name for identity, each in self.deployed.items() if each.cron}
+        self.next_runs = {}
         deadline = time.monotonic() + PLANNED_SECONDS
         while asked and not self.stopping.is_set():
             planned = {name: applied().next_run(identity) for identity, name in asked.items()}
@@ -277,16 +308,32 @@ def _prefect_s_refusals_in_words() -> Iterator[None]:
         raise RollcallError(f"Prefect's API does not answer any more ({type(error).__name__}); see to it.") from None
 
 
+def _work_from_the_project() -> None:
+    """Make the project's folder the current one, as it is that of every run.
+
+    To look for a flow's hooks, when it ends a run, Prefect's runner "downloads" its code into the current folder:
+    it would copy the whole project to wherever serve was started.
+    """
+    home = os.environ.get("PREFECT_HOME")
+    if home:
+        os.environ["PREFECT_HOME"] = str(Path(home).expanduser().absolute())
+    os.chdir(ROOT)
+
+
 def _when(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 @contextmanager
 def only_service(state: Path) -> Iterator[None]:
-    """Hold the state folder's one place for a `rollcall serve`. Raise Busy if another has it."""
+    """Hold the state folder's one place for a serve. Raise Busy if another has it, ConfigError if it is unusable."""
     folder = state / "serve"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / "lock").open("a+") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = (folder / "lock").open("a+")
+    except OSError as error:
+        raise ConfigError(f"The state folder {state} cannot be used: {error.strerror}. Check `state`.") from error
+    with handle as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

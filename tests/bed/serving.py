@@ -57,7 +57,7 @@ class Served:
         found: dict[str, Any] = self.ask(f"deployments/name/{flow}/{target}")
         return found
 
-    def run(self, flow: str, target: str, **parameters: Any) -> dict[str, Any]:
+    def run(self, flow: str, target: str, /, **parameters: Any) -> dict[str, Any]:
         """Start a run through the API and wait for its end; return it."""
         made = self.ask(f"deployments/{self.deployment(flow, target)['id']}/create_flow_run", parameters=parameters)
         return self.end_of(made["id"])
@@ -112,14 +112,19 @@ def end_of(api: str, run: str, log: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def served(file: Path, env: dict[str, str] | None = None, cwd: Path = Path("/")) -> Iterator[Served]:
-    """Start `rollcall serve --config FILE` and wait until it says that everything runs; ended with the block."""
+def served(file: Path, env: dict[str, str] | None = None) -> Iterator[Served]:
+    """Start `rollcall serve --config FILE` and wait until it says that everything runs; ended with the block.
+
+    It is started in a folder of its own, in which it and its runs must leave nothing.
+    """
     log, out = file.parent / "serve.log", file.parent / "serve.out"
+    elsewhere = file.parent / "elsewhere"
+    elsewhere.mkdir(exist_ok=True)
     with log.open("a") as errors, out.open("w") as output:
         process = subprocess.Popen(
             [BIN / "rollcall", "serve", "--json", "--config", str(file)],
             env=clean_environment() | {"PREFECT_HOME": str(file.parent / "no-home")} | (env or {}),
-            cwd=cwd,
+            cwd=elsewhere,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
@@ -135,6 +140,7 @@ def served(file: Path, env: dict[str, str] | None = None, cwd: Path = Path("/"))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+    assert list(elsewhere.iterdir()) == []
 
 
 def _said(process: subprocess.Popen[bytes], out: Path, log: Path) -> dict[str, Any]:

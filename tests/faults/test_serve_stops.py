@@ -120,6 +120,10 @@ def test_a_run_goes_on_while_the_server_is_away(shop: PostgresServer, tmp_path: 
         assert here.end_of(run)["state"]["type"] == "COMPLETED"
         assert len(manifests(target)) == 1
         assert here.run("verify", NAME)["state"]["type"] == "COMPLETED"
+        with orders_locked(shop):
+            run = begun(here, "backup")
+            here.ask(f"flow_runs/{run}/set_state", state={"type": "CANCELLING"})
+            assert here.end_of(run)["state"]["type"] == "CANCELLED"
         assert here.stop() == 0
 
 

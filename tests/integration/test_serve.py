@@ -136,9 +136,10 @@ def test_a_taken_port_is_one_sentence(running: Served, tmp_path: Path) -> None:
     assert refused.stderr.count("\n") == 1
 
 
-def test_an_api_that_is_configured_and_does_not_answer_is_one_sentence(tmp_path: Path, running: Served) -> None:
-    file = tmp_path / "targets.yaml"
-    file.write_text((running.log.parent / "targets.yaml").read_text())
+def test_an_api_that_is_configured_and_does_not_answer_is_one_sentence(
+    tmp_path: Path, postgres15: PostgresServer
+) -> None:
+    file = configured(postgres15, tmp_path)
 
     refused = serve_again(file, PREFECT_API_URL=f"http://127.0.0.1:{free_port()}/api")
 

@@ -108,7 +108,7 @@ def test_a_worker_runs_what_deploy_made(postgres15: PostgresServer, tmp_path: Pa
         assert "verify/archive" in json.loads(done.stdout)["deployed"]
         deployed = here.deployment("verify", "archive")
         assert deployed["work_pool_name"] == "hands"
-        assert deployed["parameters"]["config"] == str(target.file)
+        assert Path(deployed["parameters"]["config"]).resolve() == target.file.resolve()
         made = here.ask(f"deployments/{deployed['id']}/create_flow_run")
         worker = [BIN / "prefect", "worker", "start", "--pool", "hands", "--run-once"]
         ran = subprocess.run(worker, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False)

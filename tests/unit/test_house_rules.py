@@ -41,7 +41,6 @@ MAY_IMPORT_PREFECT = (
     "deployments/tracking.py",
     "deployments/serving/applied.py",
     "deployments/serving/runner.py",
-    "deployments/serving/leashed_server.py",
 )
 LONGEST_FUNCTION = 60
 LONGEST_FILE = 350

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import plistlib
 import shutil
 import socket
@@ -14,9 +15,10 @@ import pytest
 
 from deployments.serving.forms import Choice, shaped
 from deployments.serving.server import USUAL_PORT, chosen_port
+from deployments.serving.service import only_service
 from deployments.serving.wanted import FLOWS, ROOT, Wanted, wanted
 from tasks.config import Serve, load
-from tasks.errors import ConfigError, RollcallError
+from tasks.errors import Busy, ConfigError, RollcallError
 
 TEXT = """\
 storages:
@@ -178,3 +180,26 @@ def test_launchd_s_file_says_what_the_unit_says() -> None:
     assert agent["Label"] == "io.rollcall.serve"
     assert agent["ProgramArguments"][1:3] == ["serve", "--config"]
     assert agent["KeepAlive"] and agent["RunAtLoad"] and agent["ExitTimeOut"] > Serve().grace + 60
+
+
+def test_a_state_folder_has_place_for_one_serve(tmp_path: Path) -> None:
+    with only_service(tmp_path):
+        with (
+            pytest.raises(Busy, match=rf"Another rollcall serve \(process {os.getpid()}\) uses"),
+            only_service(tmp_path),
+        ):
+            pass
+        with only_service(tmp_path / "another"):
+            pass
+    with only_service(tmp_path):
+        pass
+
+
+def test_a_state_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with (
+        pytest.raises(ConfigError, match="cannot be used: Not a directory"),
+        only_service(tmp_path / "file/state"),
+    ):
+        pass
