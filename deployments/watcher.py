@@ -129,7 +129,7 @@ class _Watcher:
         for each in found:
             self._say(f"{each.target}: the volume {each.volume} was made, and looks like the pinned one")
             seen = self._seen.get(each.target)
-            if seen and seen.running:
+            if seen and seen.running and seen.volume != each.volume:
                 self._cases[each.target].need(Need("at once", f"whether {each.volume} has taken its place"), seen)
 
     def _compare(self, name: str, seen: Sighting) -> None:
