@@ -118,7 +118,9 @@ class _Watcher:
 
     def _take(self, event: EngineEvent) -> None:
         self._since = event.at
-        self._look(concerned(event, self._settings), volumes=event.kind == "volume" and event.action == "create")
+        targets, volumes = concerned(event, self._settings), event.kind == "volume" and event.action == "create"
+        if targets or volumes:
+            self._look(targets, volumes=volumes)
 
     def _look(self, targets: Iterable[str], *, volumes: bool = True) -> None:
         """Look at these targets, and at which volumes there are, and ask for the checks that the changes call for."""
