@@ -246,6 +246,7 @@ def test_a_container_that_starts_again_and_again_floods_nobody(
     assert len(told(http_recorder, "CRITICAL")) == 1
 
 
+@pytest.mark.slow
 def test_nothing_is_checked_while_a_restore_is_at_work(
     incident: Incident, http_recorder: HttpRecorder, watching: Watch, tmp_path: Path
 ) -> None:
