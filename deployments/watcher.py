@@ -128,6 +128,8 @@ class _Watcher:
             for name in targets:
                 self._compare(name, sight(client, self._settings.target(name)))
             found = self._volumes.look(client) if volumes else []
+            for name in {each.target for each in found}:  # As it is now that the volume is there.
+                self._compare(name, sight(client, self._settings.target(name)))
         for each in found:
             self._say(f"{each.target}: the volume {each.volume} was made, and looks like the pinned one")
             seen = self._seen.get(each.target)
