@@ -144,8 +144,11 @@ class Incident:
         }
 
     def remove(self) -> None:
-        """Remove the container and the volumes."""
+        """Remove the container and the volumes, those too that a restore has kept."""
         self.down()
+        for kept in self.bed.client.volumes.list():
+            if str(kept.name).startswith(f"{self.pinned}.rollcall-"):
+                kept.remove()
         for name in self.volumes:
             self.remove_volume(name)
 
