@@ -118,7 +118,9 @@ class _Watcher:
 
     def _take(self, event: EngineEvent) -> None:
         self._since = event.at
-        self._look(concerned(event, self._settings), volumes=event.kind == "volume" and event.action == "create")
+        targets, volumes = concerned(event, self._settings), event.kind == "volume" and event.action == "create"
+        if targets or volumes:
+            self._look(targets, volumes=volumes)
 
     def _look(self, targets: Iterable[str], *, volumes: bool = True) -> None:
         """Look at these targets, and at which volumes there are, and ask for the checks that the changes call for."""
@@ -126,10 +128,12 @@ class _Watcher:
             for name in targets:
                 self._compare(name, sight(client, self._settings.target(name)))
             found = self._volumes.look(client) if volumes else []
+            for name in {each.target for each in found}:  # As it is now that the volume is there.
+                self._compare(name, sight(client, self._settings.target(name)))
         for each in found:
             self._say(f"{each.target}: the volume {each.volume} was made, and looks like the pinned one")
             seen = self._seen.get(each.target)
-            if seen and seen.running:
+            if seen and seen.running and seen.volume != each.volume:
                 self._cases[each.target].need(Need("at once", f"whether {each.volume} has taken its place"), seen)
 
     def _compare(self, name: str, seen: Sighting) -> None:

@@ -27,7 +27,7 @@ QUICK_SECONDS = 30.0
 """For so long a start is asked for often; a server that recovers logs a line each time it is asked."""
 CHECKS_KEPT = 50
 AGAIN_AFTER = 30.0
-FIRST_WORD_AFTER = 3.5
+FIRST_WORD_AFTER = 2.5
 """A check that takes longer, for it counts a large copy or waits for a storage, must not keep back what is certain."""
 START_WAIT_ON_ANOTHER_VOLUME = 30.0
 """Its server may never accept connections, being of another version; that it is the wrong one is known already."""
@@ -177,6 +177,8 @@ class Case:
         with self._changed:
             if self._owed != volume or self._shared.stop.is_set() or self._is_restored():
                 return
+            if not self._checking:
+                return  # The other check has ended; the one that is to come has its own time.
             self._owed, self._told = None, volume
         self._say(f"wrong volume {volume}: told before the check has ended")
         word = first_word(self.target, self._rules.container, volume, self._rules.volume)

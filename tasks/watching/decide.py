@@ -40,7 +40,8 @@ class Pending:
     """A need that waits. Times are seconds of a monotonic clock.
 
     since: when this need came; troubled_since: when the first one came after which nothing has accepted connections;
-    starts: of the container, in that time; tried: it was checked already, before it accepted connections.
+    starts: of the container, in that time; tried: it was checked already, before it accepted connections; urgent: what
+    must be checked at once came while a start was waited for.
     """
 
     need: Need
@@ -48,6 +49,7 @@ class Pending:
     troubled_since: float
     starts: int = 0
     tried: bool = False
+    urgent: bool = False
 
 
 class Checked(NamedTuple):
@@ -99,11 +101,16 @@ def _on(seen: Sighting, pin: str) -> str:
 
 
 def joined(pending: Pending | None, need: Need, now: float) -> Pending:
-    """The newest need in the place of one that still waits; it inherits for how long all has not been well."""
+    """The newest need in the place of one that still waits; it inherits for how long all has not been well.
+
+    A start that is waited for is never given up for a check at once: both are due.
+    """
     start = need.when == "when it accepts connections"
     if pending is None:
         return Pending(need, now, now, int(start))
-    return replace(pending, need=need, since=now, starts=pending.starts + start)
+    if need.when == "at once" and pending.need.when == "when it accepts connections":
+        return replace(pending, tried=False, urgent=True)
+    return replace(pending, need=need, since=now, starts=pending.starts + start, urgent=False)
 
 
 def is_due(pending: Pending, accepting: bool, now: float, start_wait: float) -> bool:
@@ -120,7 +127,8 @@ def is_due(pending: Pending, accepting: bool, now: float, start_wait: float) -> 
             return troubled or waited >= DOWN_GRACE
         case "when it accepts connections":
             looping = troubled and pending.starts >= LOOP_STARTS
-            return accepting or looping or (not pending.tried and waited >= start_wait)
+            early = pending.urgent or waited >= start_wait
+            return accepting or looping or (not pending.tried and early)
 
 
 def seconds_to_wait(checks: Sequence[Checked], seen: Sighting, now: float) -> float:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -144,8 +144,11 @@ class Incident:
         }
 
     def remove(self) -> None:
-        """Remove the container and the volumes."""
+        """Remove the container and the volumes, those too that a restore has kept."""
         self.down()
+        for kept in self.bed.client.volumes.list():
+            if str(kept.name).startswith(f"{self.pinned}.rollcall-"):
+                kept.remove()
         for name in self.volumes:
             self.remove_volume(name)
 
@@ -166,7 +169,7 @@ def configure(folder: Path, recorder: HttpRecorder, incidents: list[Incident], *
 
 
 @contextmanager
-def watching(config: Path, host: str | None = None) -> Iterator[list[str]]:
+def watching(config: Path, host: str | None = None, more: Sequence[str] = ()) -> Iterator[list[str]]:
     """`rollcall watch` as a process of its own, on the engine at `host`: the lines that it prints.
 
     It ends as by Ctrl-C. Raise BedError if it does not end with 0.
@@ -174,7 +177,7 @@ def watching(config: Path, host: str | None = None) -> Iterator[list[str]]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     lines: list[str] = []
     with subprocess.Popen(
-        [sys.executable, "-m", "deployments", "watch", "--config", str(config)],
+        [sys.executable, "-m", "deployments", "watch", "--config", str(config), *more],
         cwd=ROOT,
         env=env | ({"DOCKER_HOST": host} if host else {}),
         stdin=subprocess.DEVNULL,

@@ -227,7 +227,7 @@ def test_a_volume_that_looks_like_the_pinned_one_is_told_once(
     time.sleep(1)  # for a second one, which must not come
     assert len(told(http_recorder, "like the pinned one")) == 1
     assert told(http_recorder, "CRITICAL") == []
-    assert sum("looks like" in line for line in lines) == 2
+    assert sum("was made, and looks like" in line for line in lines) == 2
 
 
 @pytest.mark.slow
@@ -246,6 +246,7 @@ def test_a_container_that_starts_again_and_again_floods_nobody(
     assert len(told(http_recorder, "CRITICAL")) == 1
 
 
+@pytest.mark.slow
 def test_nothing_is_checked_while_a_restore_is_at_work(
     incident: Incident, http_recorder: HttpRecorder, watching: Watch, tmp_path: Path
 ) -> None:
@@ -387,3 +388,29 @@ def own_engine() -> Iterator[PrivateEngine]:
             yield engine
         finally:
             engine.remove()
+
+
+@pytest.mark.slow
+def test_a_check_is_untracked_even_where_prefect_is_loaded(
+    incident: Incident, http_recorder: HttpRecorder, tmp_path: Path
+) -> None:
+    """`serve` has Prefect in the same process: its API, which does not answer here, is not asked."""
+    config = configure(tmp_path, http_recorder, [incident])
+    program = (
+        "import prefect, sys; from deployments.watcher_case import verify_directly; "
+        "import flows.verify; assert isinstance(flows.verify.verify, prefect.Flow); "
+        "print(verify_directly(*sys.argv[1:]).verdict)"
+    )
+    env = os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(tmp_path)}
+    line = [sys.executable, "-c", program, incident.name, str(config)]
+    ran = subprocess.run(line, cwd=ROOT, env=env, check=True, timeout=120, capture_output=True, text=True)
+    assert ran.stdout.strip() == "critical"
+
+
+@pytest.mark.slow
+def test_it_prints_a_document_a_line_for_programs(
+    incident: Incident, http_recorder: HttpRecorder, tmp_path: Path
+) -> None:
+    with process_watching(configure(tmp_path, http_recorder, [incident]), more=["--json"]) as lines:
+        wait_for_line(lines, "checked in")
+    assert [json.loads(line)["noticed"] for line in lines]

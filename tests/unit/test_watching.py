@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,15 @@ def test_a_stop_is_checked_only_if_no_start_follows() -> None:
 
 def test_what_is_certain_is_checked_at_once() -> None:
     assert is_due(joined(joined(None, STOP, 100), NOW, 101), False, 101, 300)
+
+
+def test_a_start_that_is_waited_for_is_not_given_up_for_a_check_at_once() -> None:
+    pending = joined(joined(None, START, 100), NOW, 101)
+    assert is_due(pending, False, 101, 300)
+    checked = replace(pending, tried=True)
+    assert not is_due(checked, False, 102, 300)
+    assert is_due(checked, True, 102, 300)
+    assert is_due(joined(checked, NOW, 103), False, 103, 300)
 
 
 def test_a_loop_of_starts_is_checked_once_a_minute_after_it_began() -> None:
