@@ -35,13 +35,15 @@ class DeclaredVolume(Model):
 class Project(Model):
     """A Compose project. options: the --file options that it was asked for with; command: the Compose program.
 
-    unset: variables that its files use and that are not set here.
+    services: without those of profiles that are not active. unset: variables that its files use and that are not set
+    here.
     """
 
     name: str
     folder: Path
     command: list[str]
     options: list[str]
+    services: list[str]
     volumes: list[DeclaredVolume]
     unset: list[str] = []
 
@@ -81,7 +83,15 @@ def read_project(
         known = name or _name(first.parent, settings)
     volumes = [_declared(root, key, known) for key in keys(child(root, "volumes"))]
     unset = sorted(set(NOT_SET.findall(done.stderr)))
-    return Project(name=known, folder=folder, command=commands[0], options=options, volumes=volumes, unset=unset)
+    return Project(
+        name=known,
+        folder=folder,
+        command=commands[0],
+        options=options,
+        services=keys(child(root, "services")),
+        volumes=volumes,
+        unset=unset,
+    )
 
 
 def _declared(root: Node, key: str, project: str) -> DeclaredVolume:
