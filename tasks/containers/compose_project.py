@@ -63,9 +63,8 @@ def read_project(
 
     Raise ComposeFileError: no folder, no compose file, no Compose program, or Compose does not accept it.
     """
+    first, settings = first_file(folder, files, environ)
     folder = _folder(folder)
-    settings = {**_dot_env(folder), **environ}
-    first = _first_file(folder, files, settings)
     commands = compose_commands(version)
     if not commands:
         raise ComposeFileError("No Compose program is here: install the plugin `docker compose`, or `docker-compose`.")
@@ -135,8 +134,15 @@ def _folder(folder: Path) -> Path:
     return folder
 
 
-def _first_file(folder: Path, files: Sequence[str], settings: Mapping[str, str]) -> Path:
-    """The first of the project's files. Compose itself would go on looking in the folders above: another project."""
+def first_file(
+    folder: Path, files: Sequence[str] = (), environ: Mapping[str, str] = os.environ
+) -> tuple[Path, Mapping[str, str]]:
+    """The first of the project's files, and the environment with what the folder's .env adds.
+
+    Compose itself would go on looking in the folders above, for another project. Raise ComposeFileError.
+    """
+    folder = _folder(folder)
+    settings = {**_dot_env(folder), **environ}
     if files:
         named = [Path(each).absolute() for each in files]
     elif settings.get("COMPOSE_FILE"):
@@ -149,7 +155,7 @@ def _first_file(folder: Path, files: Sequence[str], settings: Mapping[str, str])
     missing = next((each for each in named if not each.is_file()), None)
     if missing is not None:
         raise ComposeFileError(f"There is no compose file {missing}.")
-    return named[0] if files else named[0].parent.resolve() / named[0].name
+    return (named[0] if files else named[0].parent.resolve() / named[0].name), settings
 
 
 def _name(folder: Path, settings: Mapping[str, str]) -> str:

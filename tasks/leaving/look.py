@@ -15,7 +15,7 @@ from tasks.checks.look import look_at_cluster, look_at_container
 from tasks.checks.shelves import shelves
 from tasks.config import Config
 from tasks.containers.clusters import ClusterVolume, clusters_in
-from tasks.containers.compose_project import Project, read_project
+from tasks.containers.compose_project import Project, first_file, read_project
 from tasks.containers.compose_service import FOLDER, PROJECT, SERVICE, VERSION
 from tasks.containers.contents import is_empty
 from tasks.containers.engine import engine, inspect_container
@@ -39,6 +39,7 @@ def look_at_project(config: Config, folder: str, files: Sequence[str] = (), name
 
     Raise ComposeFileError, EngineError, EngineUnreachable.
     """
+    first_file(Path(folder), files)  # Bad input is told before the engine is asked anything.
     with engine() as client:
         project = read_project(Path(folder), files, name, _version(client, Path(folder)))
         everyone = _inspected(client, project)
