@@ -7,13 +7,11 @@ argument list, no inspect output and no file.
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from tasks.containers.line import Line
 from tasks.errors import DatabaseError, DumpFailed, DumpInterrupted, RollcallError, TablesLocked
 
 LAST_WORDS = 4000  # characters of stderr that an error carries at most
@@ -88,14 +86,11 @@ class Running(Protocol):
         went away or the deadline passed."""
 
 
-class Leash:
+class Leash(Line):
     """Our end of the program's standard input."""
 
     def __init__(self, connection: Any, program: Program) -> None:
-        self._file = connection
-        self._socket = getattr(connection, "_sock", connection)
-        self._feeder: threading.Thread | None = None
-        self.failure: RollcallError | None = None
+        super().__init__(connection)
         if "\n" in program.password:
             raise DumpFailed("The password contains a line break, which PostgreSQL's own programs cannot take.")
         self.say(program.password)
@@ -107,41 +102,10 @@ class Leash:
         except OSError:
             self.failure = self.failure or line_broke()
 
-    def feed(self, chunks: Iterator[bytes]) -> None:
-        """See Running."""
-        self._feeder = threading.Thread(target=self._send, args=(chunks,), name="feed", daemon=True)
-        self._feeder.start()
-
-    def _send(self, chunks: Iterator[bytes]) -> None:
-        """A closed line is no error here: a program that has read enough hangs up."""
-        try:
-            for chunk in chunks:
-                self._socket.sendall(chunk)
-            self._socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            return
-        except RollcallError as error:
-            self.failure = error
-            self.close()
-
-    def hang_up(self) -> None:
-        """End the connection; whoever reads from it or sends to it is woken."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-
     def stop(self, reason: RollcallError) -> None:
         """See Running."""
         self.failure = reason
         self.hang_up()
-
-    def close(self) -> None:
-        """Hang up; a feeder that is still sending is stopped by it."""
-        self.hang_up()
-        with contextlib.suppress(OSError):
-            self._file.close()
-            self._socket.close()
-        if self._feeder and self._feeder is not threading.current_thread():
-            self._feeder.join()
 
 
 def last_words(stderr: str) -> str:

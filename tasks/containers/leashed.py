@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +23,8 @@ from docker.utils.socket import STDOUT, frames_iter
 
 from tasks.containers.engine import OUR_LABEL
 from tasks.containers.leash import LAST_WORDS, last_words
-from tasks.errors import EngineError, RestoreFailed, RollcallError
+from tasks.containers.line import Line
+from tasks.errors import EngineError, RestoreFailed
 
 WAITING = "IFS= read -r end"
 
@@ -40,7 +40,7 @@ class ProgramFailed(RestoreFailed):
 class Leashed:
     """A running container of ours, and the line it hangs on."""
 
-    def __init__(self, client: docker.DockerClient, container_id: str, line: Any) -> None:
+    def __init__(self, client: docker.DockerClient, container_id: str, line: Line) -> None:
         self._client, self._id, self._line = client, container_id, line
 
     def run(
@@ -86,7 +86,7 @@ class Leashed:
 
     def close(self) -> None:
         """End the container with all that runs in it, and wait until it is gone."""
-        _close(self._line)
+        self._line.close()
         _remove(self._client, self._id)
 
 
@@ -95,27 +95,23 @@ class _Conversation:
 
     def __init__(self, stream: Any, deadline: float) -> None:
         self._stream = stream
-        self._socket = getattr(stream, "_sock", stream)
-        self._socket.settimeout(None)
-        self._failure: RollcallError | None = None
+        self._line = Line(stream)
         self.late = False
         self._watch = threading.Timer(deadline, self._give_up)
         self._watch.daemon = True
 
     def carry_on(self, stdin: Iterable[bytes] | None) -> tuple[str, str]:
         """Its standard output, and the end of its standard error. Raise what `stdin` raises."""
-        sender = threading.Thread(target=self._send, args=(stdin,), name="stdin", daemon=True)
         self._watch.start()
-        sender.start()
+        if stdin is not None:
+            self._line.feed(stdin)
         try:
             return self._listen()
         finally:
             self._watch.cancel()
-            self._hang_up()
-            sender.join()
-            _close(self._stream)
-            if self._failure:
-                raise self._failure
+            self._line.close()
+            if self._line.failure:
+                raise self._line.failure
 
     def _listen(self) -> tuple[str, str]:
         output, errors = bytearray(), ""
@@ -127,27 +123,9 @@ class _Conversation:
                     errors = (errors + chunk.decode(errors="replace"))[-LAST_WORDS:]
         return output.decode(errors="replace"), errors
 
-    def _send(self, chunks: Iterable[bytes] | None) -> None:
-        """A closed line is no error here: the program has ended, and its exit status says why."""
-        if chunks is None:
-            return
-        try:
-            for chunk in chunks:
-                self._socket.sendall(chunk)
-            self._socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            return
-        except RollcallError as error:
-            self._failure = error
-            self._hang_up()
-
     def _give_up(self) -> None:
         self.late = True
-        self._hang_up()
-
-    def _hang_up(self) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        self._line.hang_up()
 
 
 @contextmanager
@@ -166,7 +144,7 @@ def leashed(
     scripts, never run. Raise EngineError.
     """
     made: str | None = None
-    line: Any = None
+    line: Line | None = None
     try:
         made = client.api.create_container(
             image_id,
@@ -178,11 +156,11 @@ def leashed(
             labels={OUR_LABEL: owner},
             host_config=_confined(client, image_id, mounts, capabilities),
         )["Id"]
-        line = client.api.attach_socket(made, params={"stdin": 1, "stream": 1})
+        line = Line(client.api.attach_socket(made, params={"stdin": 1, "stream": 1}))
         client.api.start(made)
     except BaseException as error:
         if line is not None:
-            _close(line)
+            line.close()
         _remove(client, made)
         if isinstance(error, APIError):
             raise EngineError(f"A scratch container cannot be started from {image_id}: {_said(error)}.") from error
@@ -216,14 +194,6 @@ def _confined(
         auto_remove=True,
     )
     return config
-
-
-def _close(line: Any) -> None:
-    """Close a connection to the engine: the library's file, and the socket that is behind it."""
-    behind = getattr(line, "_sock", line)
-    for each in (line, behind):
-        with contextlib.suppress(OSError):
-            each.close()
 
 
 def _said(error: APIError) -> str:

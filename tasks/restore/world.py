@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import docker
+from docker.errors import NotFound
 
 from tasks.checks.judgement import judge_tally
 from tasks.checks.look import Seen, login, look_at_cluster, take_tally
@@ -36,6 +37,7 @@ def observe_world(config: Config, target: str) -> World:
     with engine() as client:
         found = _container(client, rules)
         container = read(found, rules.port if not rules.host else None)
+        _require_image(client, found)
         volumes = _volumes(client, container, rules)
         clusters = _clusters(client, config, target, container, volumes)
         world = _engine_side(client, found, container, rules, volumes, clusters, target)
@@ -59,6 +61,18 @@ def _container(client: docker.DockerClient, rules: Target) -> dict[str, Any]:
         raise Refused(
             f"{error} Make it first (docker compose up, or create): a restore fills the volume of a container that is "
             "there, and whatever data that start initialises is kept."
+        ) from error
+
+
+def _require_image(client: docker.DockerClient, found: dict[str, Any]) -> None:
+    """The server, the scratch server and a replacement all run on it. Raise Refused where it was removed."""
+    try:
+        client.api.inspect_image(found["Image"])  # type: ignore[no-untyped-call]
+    except NotFound as error:
+        name, box = found["Config"]["Image"], found["Name"].lstrip("/")
+        raise Refused(
+            f"The image that {box} was made from ({name}) is not on this engine any more. Make the container again, of "
+            f"the same major version (docker pull {name}, then docker compose up): whatever data that makes is kept."
         ) from error
 
 

@@ -83,12 +83,13 @@ class PostgresServers:
         init: Mapping[str, str] | None = None,
         command: list[str] | None = None,
         healthcheck: str = "",
+        image: str | None = None,
     ) -> PostgresServer:
         """Start a server on a named volume, new or given; return it once its database answers.
 
         `publish` is a port of the loopback address. `init` maps names of init scripts to their text.
         `command` replaces the arguments, for example `["-c", "fsync=off"]`. `healthcheck` is a line of shell, asked
-        every second.
+        every second. `image`: another than the version's own, made from it.
         Raise BedError if the server ends or does not answer.
         """
         name = container or self.bed.name(f"pg{version}")
@@ -97,7 +98,7 @@ class PostgresServers:
         self.bed.keep(name, data)
         self.started.append((name, data))
         box = self.bed.client.containers.create(
-            images.tag(version),
+            image or images.tag(version),
             command,
             name=name,
             environment=_environment(database) | dict(env or {}),

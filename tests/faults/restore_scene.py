@@ -179,14 +179,16 @@ def scene(
     publish: bool = False,
     environment: dict[str, str] | None = None,
     storages: Callable[[Victim], None] = lambda victim: None,
+    image: str | None = None,
 ) -> Iterator[Scene]:
     """A target with a good backup in that situation; what restores made of it is removed with it.
 
     healthcheck: a shell command for the container; publish: whether it publishes a port of the loopback address.
     environment: what runs have in theirs besides. storages: changes where the good backup goes.
+    image: what the container is made from, instead of the version's own.
     """
     name = f"scene-{situation}-{version}-{bed.name('x')[-6:]}"
-    more = {"healthcheck": healthcheck, "publish": free_port() if publish else None}
+    more = {"healthcheck": healthcheck, "publish": free_port() if publish else None, "image": image}
     good = servers(version=version, command=FAST, **more)
     good.execute(*_statements(GOOD))
     victim = make_victim(name, folder, good, bed.client, runs)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 
 from tasks.models import Manifest
 from tasks.storage.catalogue import parsed, serialised
+from tests.bed import images
+from tests.bed.labels import Bed
 from tests.faults.restore_scene import Scene, Scenes
 from tests.faults.victim import Outcome
 
 pytestmark = pytest.mark.slow
 
-ROLLED_BACK = 4
+REFUSED, ROLLED_BACK = 3, 4
 
 
 def undone(made: Scene, outcome: Outcome, *words: str) -> None:
@@ -114,3 +117,35 @@ def test_a_dry_run_and_nothing_to_do_touch_nothing(scenes: Scenes) -> None:
         assert made.container().attrs["State"] == before
         assert made.staging() == []
         assert len(made.victim.is_whole()) == 1
+
+
+@pytest.fixture
+def own_image(bed: Bed) -> Iterator[str]:
+    """An image like that of PostgreSQL 17, which a test may remove."""
+    name = f"{bed.name('own-image')}:17"
+    recipe = f"FROM {images.tag(17)}\nLABEL rollcall.bed.of={name}\n"
+    bed.client.images.build(fileobj=io.BytesIO(recipe.encode()), tag=name, labels=bed.labels, rm=True)
+    yield name
+    if bed.client.images.list(name=name):
+        bed.client.images.remove(name, force=True)
+
+
+def test_an_image_that_is_gone_before_or_meanwhile(scenes: Scenes, own_image: str) -> None:
+    """Only of a container that does not run can it be removed at all."""
+    with scenes("restore", 17, image=own_image) as made:
+        made.container().stop()
+        before = made.container().id
+        running = made.victim.start(
+            "restore-volume", made.victim.name, "--yes", "--json", "--backup", "latest", "--without-safety-backup",
+            at="before rebuild", action="pause",
+        ).at_the_point()  # fmt: skip
+        made.victim.engine.images.remove(own_image, force=True)
+        outcome = running.go_on()
+        assert outcome.code == ROLLED_BACK, outcome.stderr
+        assert "image" in outcome.sentence
+        again = made.restore("--without-safety-backup")
+        assert again.code == REFUSED, again.stderr
+        assert f"({own_image}) is not on this engine any more" in again.sentence
+        assert (made.container().id, made.container().status) == (before, "exited")
+        assert made.staging() == []
+        made.holds(made.pinned, made.old)

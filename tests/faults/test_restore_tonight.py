@@ -33,7 +33,7 @@ def typed(made: Scene, command: str, answer: str = "") -> subprocess.CompletedPr
     environment = {**os.environ, **made.victim.environment, "PATH": path, "ROLLCALL_CONFIG": str(made.victim.config)}
     spelt = re.sub(rf"\b{STANDS_FOR}\b", made.victim.name, command)
     return subprocess.run(
-        spelt, shell=True, env=environment, input=answer, capture_output=True, text=True, timeout=300
+        spelt, check=False, shell=True, env=environment, input=answer, capture_output=True, text=True, timeout=300
     )  # fmt: skip
 
 
