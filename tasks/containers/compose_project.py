@@ -35,13 +35,15 @@ class DeclaredVolume(Model):
 class Project(Model):
     """A Compose project. options: the --file options that it was asked for with; command: the Compose program.
 
-    unset: variables that its files use and that are not set here.
+    services: without those of profiles that are not active. unset: variables that its files use and that are not set
+    here.
     """
 
     name: str
     folder: Path
     command: list[str]
     options: list[str]
+    services: list[str]
     volumes: list[DeclaredVolume]
     unset: list[str] = []
 
@@ -61,9 +63,8 @@ def read_project(
 
     Raise ComposeFileError: no folder, no compose file, no Compose program, or Compose does not accept it.
     """
+    first, settings = first_file(folder, files, environ)
     folder = _folder(folder)
-    settings = {**_dot_env(folder), **environ}
-    first = _first_file(folder, files, settings)
     commands = compose_commands(version)
     if not commands:
         raise ComposeFileError("No Compose program is here: install the plugin `docker compose`, or `docker-compose`.")
@@ -81,7 +82,15 @@ def read_project(
         known = name or _name(first.parent, settings)
     volumes = [_declared(root, key, known) for key in keys(child(root, "volumes"))]
     unset = sorted(set(NOT_SET.findall(done.stderr)))
-    return Project(name=known, folder=folder, command=commands[0], options=options, volumes=volumes, unset=unset)
+    return Project(
+        name=known,
+        folder=folder,
+        command=commands[0],
+        options=options,
+        services=keys(child(root, "services")),
+        volumes=volumes,
+        unset=unset,
+    )
 
 
 def _declared(root: Node, key: str, project: str) -> DeclaredVolume:
@@ -125,8 +134,15 @@ def _folder(folder: Path) -> Path:
     return folder
 
 
-def _first_file(folder: Path, files: Sequence[str], settings: Mapping[str, str]) -> Path:
-    """The first of the project's files. Compose itself would go on looking in the folders above: another project."""
+def first_file(
+    folder: Path, files: Sequence[str] = (), environ: Mapping[str, str] = os.environ
+) -> tuple[Path, Mapping[str, str]]:
+    """The first of the project's files, and the environment with what the folder's .env adds.
+
+    Compose itself would go on looking in the folders above, for another project. Raise ComposeFileError.
+    """
+    folder = _folder(folder)
+    settings = {**_dot_env(folder), **environ}
     if files:
         named = [Path(each).absolute() for each in files]
     elif settings.get("COMPOSE_FILE"):
@@ -139,7 +155,7 @@ def _first_file(folder: Path, files: Sequence[str], settings: Mapping[str, str])
     missing = next((each for each in named if not each.is_file()), None)
     if missing is not None:
         raise ComposeFileError(f"There is no compose file {missing}.")
-    return named[0] if files else named[0].parent.resolve() / named[0].name
+    return (named[0] if files else named[0].parent.resolve() / named[0].name), settings
 
 
 def _name(folder: Path, settings: Mapping[str, str]) -> str:

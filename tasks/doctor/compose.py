@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -60,7 +61,7 @@ def _data_place(
             subject,
             f"The data lies in the container {container.name} itself, in no volume: whoever removes it, removes the "
             f"data.{aside} Back it up, change the lines, bring it up, and restore.",
-            _by_hand(service, str(PurePosixPath(container.pgdata).parent), f"{target}_data", beside),
+            _by_hand(service, wanted_place(container.pgdata), f"{target}_data", beside),
         )
     elif mount.volume and mount.volume in anonymous(found).values():
         yield wrong(
@@ -79,6 +80,12 @@ def misplaced(container: Container) -> Mount | None:
         if inside and each != data and each.kind in ("volume", "bind"):
             return each
     return None
+
+
+def wanted_place(pgdata: str) -> str:
+    """Where the volume belongs (pure): PostgreSQL 18's image has a folder a version, and wants the volume above."""
+    inside = re.match(rf"({re.escape(POSTGRES_HOME)})/\d+/", pgdata)
+    return inside[1] if inside else pgdata
 
 
 def _by_hand(service: Service | None, destination: str, volume: str, beside: Mount | None) -> list[str]:

@@ -7,11 +7,13 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from tasks.doctor.diagnosis import Diagnosis, wrong
+
+Deployment = Mapping[str, Any]
 
 FLOWS = ("backup", "verify")  # without these two nobody protects and nobody notices
 SECONDS = 10
@@ -24,22 +26,18 @@ def schedule_diagnoses(targets: Sequence[str], environ: Mapping[str, str] = os.e
     if not api:
         return []
     try:
-        deployments = _ask(api, "deployments/filter", {"limit": PAGE}, environ)
-        flows = {each["id"]: each["name"] for each in _ask(api, "flows/filter", {"limit": PAGE}, environ)}
-        after = {"expected_start_time": {"after_": datetime.now(UTC).isoformat()}}
-        state = {"state": {"type": {"any_": ["SCHEDULED"]}}}
-        runs = _ask(api, "flow_runs/filter", {"flow_runs": {**state, **after}, "limit": PAGE}, environ)
+        flows = {each["id"]: each["name"] for each in _all(api, "flows/filter", environ)}
+        deployments = [
+            {**each, "flow": flows.get(each["flow_id"], "")} for each in _all(api, "deployments/filter", environ)
+        ]
+        return [_of_target(target, deployments, lambda each: _ahead(api, each, environ)) for target in targets]
     except (OSError, ValueError, KeyError) as error:
         met = f"{error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
         return [wrong("schedules", f"Prefect's API cannot be asked what is scheduled ({met}); start its server.")]
-    known = {each["id"] for each in deployments}
-    ahead = {each["deployment_id"] for each in runs if each.get("deployment_id") in known}
-    named = [{**each, "flow": flows.get(each["flow_id"], "")} for each in deployments]
-    return [_of_target(target, named, ahead) for target in targets]
 
 
-def _of_target(target: str, deployments: Sequence[Mapping[str, Any]], ahead: set[str]) -> Diagnosis:
-    """Whether backup and verify of the target have a run in the future (pure)."""
+def _of_target(target: str, deployments: Sequence[Deployment], ahead: Callable[[Deployment], bool]) -> Diagnosis:
+    """Whether backup and verify of the target have a run in the future."""
     subject = f"{target}: schedules"
     lacking = []
     for flow in FLOWS:
@@ -48,7 +46,7 @@ def _of_target(target: str, deployments: Sequence[Mapping[str, Any]], ahead: set
         ]
         if not mine:
             lacking.append(f"{flow} has no deployment")
-        elif not any(each["id"] in ahead for each in mine):
+        elif not any(ahead(each) for each in mine):
             paused = " (it is paused)" if all(each.get("paused") for each in mine) else ""
             lacking.append(f"no run of {flow} is scheduled{paused}")
     if lacking:
@@ -57,7 +55,25 @@ def _of_target(target: str, deployments: Sequence[Mapping[str, Any]], ahead: set
     return Diagnosis(subject=subject, well=True, words="Runs of backup and verify are scheduled in Prefect.")
 
 
-def _ask(api: str, path: str, body: Mapping[str, Any], environ: Mapping[str, str]) -> list[dict[str, Any]]:
+def _ahead(api: str, deployment: Deployment, environ: Mapping[str, str]) -> bool:
+    """Whether the deployment has a run that is still to come."""
+    later = {"expected_start_time": {"after_": datetime.now(UTC).isoformat()}}
+    scheduled = {"state": {"type": {"any_": ["SCHEDULED"]}}}
+    body = {"flow_runs": {**scheduled, **later}, "deployments": {"id": {"any_": [deployment["id"]]}}}
+    return bool(_ask(api, "flow_runs/count", body, environ))
+
+
+def _all(api: str, path: str, environ: Mapping[str, str]) -> list[Deployment]:
+    """Every page of it."""
+    found: list[Deployment] = []
+    while True:
+        page = _ask(api, path, {"limit": PAGE, "offset": len(found)}, environ)
+        found += page
+        if len(page) < PAGE:
+            return found
+
+
+def _ask(api: str, path: str, body: Mapping[str, Any], environ: Mapping[str, str]) -> Any:
     headers = {"Content-Type": "application/json"}
     if key := environ.get("PREFECT_API_KEY"):
         headers["Authorization"] = f"Bearer {key}"
@@ -67,5 +83,4 @@ def _ask(api: str, path: str, body: Mapping[str, Any], environ: Mapping[str, str
         f"{api.rstrip('/')}/{path}", json.dumps(body).encode(), headers
     )
     with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310 - the user's own address
-        found: list[dict[str, Any]] = json.load(answer)
-    return found
+        return json.load(answer)

@@ -42,8 +42,8 @@ def _rights(rules: Target, seen: Seen) -> str:
             )
     if rules.roles and not roles:
         raise DatabaseError(
-            f"{user} may not read the roles' password verifiers, and the backup of them fails: use a superuser as "
-            "`user`, or say `roles: false`."
+            f"{user} may not read the roles' password verifiers, and the backup of them fails: GRANT "
+            f"pg_read_all_data TO {user}, use a superuser as `user`, or say `roles: false`."
         )
     return f"{user} reads every table and sequence of {len(seen.databases)} databases."
 

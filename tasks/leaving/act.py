@@ -63,16 +63,18 @@ def start_again(world: World) -> None:
                 log.warning("%s", error)
 
 
-def check_reliable(config: Config, plan: DownPlan, backups: Mapping[str, str]) -> None:
+def check_reliable(config: Config, world: World, plan: DownPlan, backups: Mapping[str, str]) -> None:
     """Raise Refused where a volume is to go and the backup of its target is quarantined, or leaves something out."""
-    if not any(each.fate == "goes once proven" for each in plan.volumes):
-        return
+    going = {each.name for each in plan.volumes if each.fate == "goes once proven"}
+    losing = {target for each in world.holdings if each.name in going for target in each.targets}
     for target, backup in backups.items():
+        if target not in losing:
+            continue
         mine = [stored_of(each) for each in shelves(config, target).backups if each.manifest.id == backup]
         if not mine or not counts(mine[0]):
             raise Refused(
-                f"No volume of {plan.project} is removed, and nothing was touched: backup {backup} of {target} is "
-                f"quarantined, or leaves databases or roles out (see rollcall backups {target})."
+                f"Nothing is brought down: backup {backup} of {target} is quarantined, or leaves databases or roles "
+                f"out, and is nothing to remove a volume by. See: rollcall verify {target}"
             )
 
 

@@ -84,10 +84,11 @@ class Concerned(Model):
 
 
 class World(Model):
-    """The project as it was found."""
+    """The project as it was found. orphans: its containers of no service in its files, which a down leaves."""
 
     project: Project
     boxes: list[Box]
+    orphans: list[str] = []
     holdings: list[Holding]
     targets: list[Concerned]
 

@@ -15,8 +15,8 @@ from tasks.checks.look import look_at_cluster, look_at_container
 from tasks.checks.shelves import shelves
 from tasks.config import Config
 from tasks.containers.clusters import ClusterVolume, clusters_in
-from tasks.containers.compose_project import Project, read_project
-from tasks.containers.compose_service import FOLDER, PROJECT, VERSION
+from tasks.containers.compose_project import Project, first_file, read_project
+from tasks.containers.compose_service import FOLDER, PROJECT, SERVICE, VERSION
 from tasks.containers.contents import is_empty
 from tasks.containers.engine import engine, inspect_container
 from tasks.containers.images import LocalImages
@@ -39,9 +39,11 @@ def look_at_project(config: Config, folder: str, files: Sequence[str] = (), name
 
     Raise ComposeFileError, EngineError, EngineUnreachable.
     """
+    first_file(Path(folder), files)  # Bad input is told before the engine is asked anything.
     with engine() as client:
         project = read_project(Path(folder), files, name, _version(client, Path(folder)))
-        found = _inspected(client, project)
+        everyone = _inspected(client, project)
+        found = [each for each in everyone if _is_of_a_service(each, project)]
         volumes = {each.name: each for each in list_volumes(client)}
         clusters = _clusters(client, config, _names(project, found, volumes), volumes)
         boxes = [_box(client, each) for each in found]
@@ -53,8 +55,16 @@ def look_at_project(config: Config, folder: str, files: Sequence[str] = (), name
         holdings = [_unless_empty(client, each, config) for each in holdings]
         concerned = _concerned(config, boxes, holdings)
     return World(
-        project=project, boxes=boxes, holdings=holdings, targets=[_target(config, *each) for each in concerned]
+        project=project,
+        boxes=boxes,
+        orphans=[str(each["Name"]).lstrip("/") for each in everyone if each not in found],
+        holdings=holdings,
+        targets=[_target(config, *each) for each in concerned],
     )
+
+
+def _is_of_a_service(found: dict[str, Any], project: Project) -> bool:
+    return found["Config"]["Labels"].get(SERVICE) in project.services
 
 
 def _version(client: docker.DockerClient, folder: Path) -> str:

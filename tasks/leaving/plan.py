@@ -199,6 +199,8 @@ def _how_to_serve(target: Concerned) -> str:
 def _notes(world: World) -> Iterator[str]:
     if world.project.unset:
         yield f"Variables that the compose files use are not set here: {', '.join(world.project.unset)}."
+    for orphan in world.orphans:
+        yield f"The container {orphan} is of the project and of no service in its files: it goes on as it is."
     for each in world.targets:
         if each.box is None:
             yield f"The container of {each.name} is not of this project: it goes on as it is."

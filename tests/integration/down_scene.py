@@ -35,7 +35,7 @@ services:
   db:
     image: {images.tag(17)}
     container_name: CONTAINER
-    command: ["-c", "fsync=off"]
+    command: ["-c", "fsync=off", "-c", "autovacuum=off"]  # its ANALYZE writes, whenever it likes
     environment: {{POSTGRES_USER: {USER}, POSTGRES_PASSWORD: {PASSWORD}, POSTGRES_DB: knowledge_os}}
     labels: BED_LABELS
     volumes: [data:{DATA}]
@@ -44,6 +44,7 @@ services:
     image: {images.tag(17)}
     entrypoint: ["sleep", "600"]
     stop_signal: SIGKILL
+    tmpfs: ["{DATA}"]  # in the place of the image's anonymous volume, which a down leaves
     labels: BED_LABELS
     volumes: [cache:/cache]
     network_mode: bridge

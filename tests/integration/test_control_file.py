@@ -16,7 +16,7 @@ set -e
 install -d -o postgres -m 700 /tmp/data
 as() { setpriv --reuid=postgres --regid=postgres --init-groups env HOME=/tmp "$@"; }
 as initdb -D /tmp/data > /dev/null 2>&1
-as pg_resetwal -D /tmp/data -l 00000007000000AB000000CD > /dev/null
+as pg_resetwal -D /tmp/data -l 00000007000000AB000000CD -e 3 > /dev/null
 if [ "$1" = killed ]; then
     second=$(date +%s); while [ "$(date +%s)" = "$second" ]; do :; done
     as pg_ctl -D /tmp/data -o "-c listen_addresses=''" -w -l /tmp/log start > /dev/null
@@ -42,6 +42,12 @@ def when(text: str) -> datetime:
     return datetime.strptime(text, "%a %b %d %H:%M:%S %Y").replace(tzinfo=UTC)
 
 
+def whole(text: str) -> int:
+    """A transaction id with its epoch, as pg_controldata writes it: `epoch:id`."""
+    epoch, xid = text.split(":")
+    return (int(epoch) << 32) + int(xid)
+
+
 @pytest.mark.parametrize("how", ["shut down", "killed"])
 @pytest.mark.parametrize("version", images.VERSIONS)
 def test_every_field_is_what_pg_controldata_says(bed: Bed, version: int, how: str) -> None:
@@ -57,7 +63,10 @@ def test_every_field_is_what_pg_controldata_says(bed: Bed, version: int, how: st
         changed_at=when(said["pg_control last modified"]),
         checkpoint_at=when(said["Time of latest checkpoint"]),
         sound=True,
+        next_xid=whole(said["Latest checkpoint's NextXID"]),
     )
     assert found.timeline == 7
+    assert found.next_xid is not None
+    assert found.next_xid >> 32 == 3
     assert found.clean == (how == "shut down")
     assert (found.changed_at > found.checkpoint_at) == (how == "killed")  # type: ignore[operator]

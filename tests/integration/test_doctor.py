@@ -140,12 +140,14 @@ def test_rights_are_told_with_the_statement_that_gives_them(
 
     try:
         assert not rights().well
-        assert f"cannot read all of experts in {server.database}" in rights().words
+        assert f"cannot read all of public.experts in {server.database}" in rights().words
         assert f"GRANT pg_read_all_data TO {role}" in rights().words
-        server.execute(f"GRANT pg_read_all_data TO {role}")
+        server.execute(f"GRANT SELECT ON experts TO {role}")
         assert rights().well, rights().words
         target_for(server, tmp_path, user=role, databases=[], roles=True)
         assert "password verifiers" in rights().words
+        server.execute(f"GRANT pg_read_all_data TO {role}")
+        assert rights().well, rights().words
     finally:
         server.execute(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 

@@ -132,3 +132,25 @@ def test_template1_counts_once_somebody_put_something_into_it(postgres18: Postgr
         finally:
             template.execute(dropped)
         assert "template1" not in databases(connection)
+
+
+def test_the_next_transaction_id_is_settled_only_while_nobody_is_writing(postgres: PostgresServers) -> None:
+    server = postgres(version=17, command=["-c", "fsync=off", "-c", "autovacuum=off"])
+    server.execute("CREATE UNLOGGED TABLE t (id int)")
+
+    def settled() -> int | None:
+        with connect(login_to(server)) as connection:
+            return read_identity(connection).settled_xid
+
+    first = settled()
+    assert first is not None
+    assert server.value("SELECT count(*) FROM t") == 0
+    assert settled() == first, "reading moves nothing"
+    with server.connect() as writing, server.connect() as waiting:
+        writing.execute("INSERT INTO t VALUES (1)")
+        waiting.execute("INSERT INTO t VALUES (2)")
+        waiting.commit()
+        assert settled() is None
+    assert settled() == first + 2
+    server.execute("INSERT INTO t VALUES (3)")
+    assert settled() == first + 3

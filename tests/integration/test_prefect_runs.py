@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tasks.doctor.diagnosis import Diagnosis
+from tasks.doctor.schedules import schedule_diagnoses
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.progress import ROOT, wait_until
 from tests.bed.target import NAME, Target, target_for
@@ -315,3 +317,15 @@ def test_what_may_pass_is_tried_again_with_growing_waits_and_what_may_not_is_not
     if gaps:
         assert 0.25 < found["gaps"][0] < found["gaps"][1] + 0.3  # 0.4 s, then 0.8 s, both with jitter
         assert sum(found["gaps"]) > 0.7
+
+
+def test_the_doctor_sees_what_is_scheduled_and_what_is_not(deployed: Prefect) -> None:
+    environment = {"PREFECT_API_URL": deployed.api}
+
+    def told(target: str) -> Diagnosis:
+        return schedule_diagnoses([target], environment)[0]
+
+    wait_until(lambda: told("knowledge_os").well, SCHEDULE_SECONDS, "runs that are scheduled")
+    assert told("nobody").words.startswith("Backup has no deployment and verify has no deployment")
+    assert not schedule_diagnoses(["knowledge_os"], {"PREFECT_API_URL": "http://127.0.0.1:9/api"})[0].well
+    assert schedule_diagnoses(["knowledge_os"], {}) == []

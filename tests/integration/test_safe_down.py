@@ -190,6 +190,8 @@ def test_clusters_of_nobody_of_others_and_without_a_name_are_precious(
         scene.down(DELETE, volumes=True)
     stranger.remove(v=True)
 
+    # Compose 1 would mount the old container's volume again.
+    scene.project.compose("rm", "-s", "-f", "db")
     scene.project.write(text(scene.container).replace(f"volumes: [data:{DATA}]", "tty: false"))
     scene.project.up("db")
     scene.ask("SELECT 1")
@@ -197,6 +199,7 @@ def test_clusters_of_nobody_of_others_and_without_a_name_are_precious(
         scene.down(how="given")
     assert "db" in scene.runs()
 
+    scene.project.compose("rm", "-s", "-f", "-v", "db")
     scene.project.write(
         text(scene.container)
         .replace(f"volumes: [data:{DATA}]", "volumes: []")

@@ -23,7 +23,7 @@ storages:
 targets:
   shop: {container: pg, volume: data, database: shop, storages: [local]}
 """
-COMMANDS = ("backup", "verify", "backups", "history", "accept", "doctor")
+COMMANDS = ("backup", "verify", "backups", "history", "accept", "doctor", "down")
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,13 @@ def test_a_misused_command_is_one_line_on_stderr_and_exit_1(
             "There is no configuration at {folder}/deployments/targets.yaml. Name one with --config or "
             "ROLLCALL_CONFIG, or copy deployments/targets.example.yaml there.",
         ),
+        (["down", "nowhere", *GIVEN], "There is no folder {folder}/nowhere; name the one that holds the compose file."),
+        (
+            ["down", ".", *GIVEN],
+            "{folder} holds no compose file (compose.yaml, compose.yml, docker-compose.yml, docker-compose.yaml); name "
+            "it with --file.",
+        ),
+        (["down", ".", *GIVEN, "--file", "x.yml"], "There is no compose file {folder}/x.yml."),
         (["doctor", "--config", "broken.yaml"], "{folder}/broken.yaml, line 1: the key storages is missing."),
     ],
 )

@@ -18,7 +18,10 @@ def content(version: int = 1700, state: int = 1, identifier: int = IDENTIFIER, c
     when = int(CHANGED.timestamp()) if changed is None else changed
     head = struct.pack("<QIIi4xqQ", identifier, version, 202406281, state, when, (0x16 << 32) + 0xB374D848)
     copy = struct.pack("<QII", 0, 3, 2)
-    body = (head + copy).ljust(104, b"\0") + struct.pack("<q", int(CHECKPOINTED.timestamp()))
+    following = struct.pack("<Q", (3 << 32) + 800)
+    body = ((head + copy).ljust(64, b"\0") + following).ljust(104, b"\0") + struct.pack(
+        "<q", int(CHECKPOINTED.timestamp())
+    )
     return body.ljust(BYTES, b"\0")
 
 
@@ -33,7 +36,15 @@ def test_everything_is_read_from_its_place() -> None:
         changed_at=CHANGED,
         checkpoint_at=CHECKPOINTED,
         sound=False,
+        next_xid=(3 << 32) + 800,
     )
+
+
+def test_the_next_transaction_id_is_put_together_in_11_and_left_out_where_its_place_is_another() -> None:
+    eleven = bytearray(content(version=1100))
+    eleven[60:68] = struct.pack("<II", 2, 900)
+    assert parse(bytes(eleven)).next_xid == (2 << 32) + 900
+    assert [parse(content(version=version)).next_xid for version in (942, 1002, 1900)] == [None, None, None]
 
 
 @pytest.mark.parametrize("state", range(len(STATES)))

@@ -96,7 +96,9 @@ def plan(
     *holdings: Holding, targets: list[Concerned] | None = None, boxes: list[Box] | None = None, remove: bool = True
 ) -> DownPlan:
     declared = [DeclaredVolume(key=each.key, name=each.name, external=each.external) for each in holdings if each.key]
-    project = Project(name="atra", folder=Path("/srv/atra"), command=["docker-compose"], options=[], volumes=declared)
+    project = Project(
+        name="atra", folder=Path("/srv/atra"), command=["docker-compose"], options=[], services=["db"], volumes=declared
+    )
     known = [concerned()] if targets is None else targets
     return make_plan(World(project=project, boxes=boxes or [], holdings=list(holdings), targets=known), remove)
 

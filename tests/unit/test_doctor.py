@@ -1,0 +1,70 @@
+"""The doctor's pure parts: where a volume belongs, clocks, room, who claims a name."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tasks.config import Target
+from tasks.containers.compose_service import Service
+from tasks.containers.observe import Container, Mount
+from tasks.doctor.compose import claimants, compose_diagnoses, misplaced, wanted_place
+from tasks.doctor.server import off_by
+
+NOON = datetime(2026, 2, 1, 12, tzinfo=UTC)
+HOME = "/var/lib/postgresql"
+
+
+@pytest.mark.parametrize(
+    ("pgdata", "place"),
+    [
+        (f"{HOME}/data", f"{HOME}/data"),
+        (f"{HOME}/18/docker", HOME),
+        (f"{HOME}/data/pgdata", f"{HOME}/data/pgdata"),
+        ("/elsewhere/18/x", "/elsewhere/18/x"),
+    ],
+)
+def test_the_volume_belongs_where_the_image_keeps_its_data(pgdata: str, place: str) -> None:
+    assert wanted_place(pgdata) == place
+
+
+@pytest.mark.parametrize(("seconds", "apart"), [(0, 0), (2, 0), (62, 60), (-60, 60)])
+def test_a_clock_is_judged_by_what_the_asking_cannot_explain(seconds: int, apart: int) -> None:
+    told = NOON + timedelta(seconds=seconds)
+    assert off_by(told, NOON, NOON + timedelta(seconds=2)) == timedelta(seconds=apart)
+
+
+def container(pgdata: str, *places: str) -> Container:
+    mounts = [Mount(destination=each, source="", kind="volume", volume=f"v{n}") for n, each in enumerate(places)]
+    return Container(
+        id="1", name="pg", image_id="i", pgdata=pgdata, port=5432, mounts=mounts, addresses=[], published=[]
+    )  # fmt: skip
+
+
+def test_a_mount_that_was_meant_for_the_data_is_told_from_the_one_that_has_it() -> None:
+    found = misplaced(container(f"{HOME}/18/docker", f"{HOME}/data", HOME))
+    assert found is not None
+    assert found.destination == f"{HOME}/data"
+    assert misplaced(container(f"{HOME}/data", f"{HOME}/data", "/backups")) is None
+
+
+def test_a_file_that_cannot_be_read_claims_nothing(tmp_path: Path) -> None:
+    good, bad = tmp_path / "a.yml", tmp_path / "b.yml"
+    good.write_text("services: {db: {container_name: pg}, web: {container_name: other}, none: {image: x}}\n")
+    bad.write_text("{")
+    service = Service(project="p", service="web", folder=tmp_path, files=[bad, good, tmp_path / "gone.yml"])
+    assert list(claimants(service, "pg")) == [(str(good), "db")]
+
+
+def test_data_in_the_container_itself_is_told_with_a_line_for_docker_run() -> None:
+    found = {
+        "Id": "1", "Name": "/pg", "Image": "i", "Mounts": [], "NetworkSettings": {"Networks": {}, "Ports": {}},
+        "HostConfig": {"NetworkMode": "bridge"}, "Config": {"Env": [f"PGDATA={HOME}/data"], "Labels": {}},
+    }  # fmt: skip
+    rules = Target(container="pg", volume="v", database="d", storages=["s"])
+    (told,) = compose_diagnoses("t", rules, found, f"{HOME}/data", [], serves=True)
+    assert not told.well
+    assert "in the container pg itself, in no volume" in told.words
+    assert told.lines == [f"docker run … --volume t_data:{HOME}/data"]
