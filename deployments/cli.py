@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deployments import restore_commands, show, tracking
+from deployments import deploy_command, restore_commands, serve_command, show, tracking
 from deployments.app import ConfigOption, JsonOption, PrefectOption, TargetArgument, app, known, who
 from tasks.config import load
 from tasks.errors import Refused, RollcallError, RolledBack
@@ -29,6 +29,8 @@ FAILED = 1
 CODES: dict[type[RollcallError], int] = {Refused: 3, RolledBack: 4}
 
 restore_commands.register(app)
+serve_command.register(app)
+deploy_command.register(app)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from ruamel.yaml.comments import CommentedMap
 
+from tasks.cron import checked_cron, checked_timezone
 from tasks.errors import ConfigError
 from tasks.secrets import BlockReference, EnvReference, FileReference, SecretReference
 from tasks.yaml_file import keys_in_document, line_of, read
@@ -147,6 +148,28 @@ class Retention(Section):
     quarantined_days: Days = 90
 
 
+Cron = Annotated[str, AfterValidator(checked_cron)]
+
+
+class Schedules(Section):
+    """When the flows run by themselves: cron lines, read in `timezone` (an IANA name); `never` for not at all."""
+
+    backup: Cron = "0 2 * * *"
+    verify: Cron = "*/15 * * * *"
+    drill: Cron = "0 4 * * 0"
+    timezone: Annotated[str, AfterValidator(checked_timezone)] = "UTC"
+
+
+class Serve(Section):
+    """`rollcall serve`: where its own Prefect server listens (port left out: the last one, 4200, or a free one), and
+    for how many seconds a stop waits for runs before it ends them; at_once: the most runs at a time."""
+
+    host: Text = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    grace: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    at_once: Annotated[int, Field(ge=1, le=1000)] = 10
+
+
 class Target(Section):
     """A protected database: container, pinned volume, database.
 
@@ -157,7 +180,7 @@ class Target(Section):
     max_age_hours: after how long without a good backup `verify` warns.
     prove_every_days: after how long without a drill's proof `verify` warns; 0 never.
     keep_days: for how long a restore's kept volume stays at least. start_wait: seconds until a started container must
-    answer and be healthy.
+    answer and be healthy. schedules: what is given here wins over the file's own `schedules`.
     """
 
     container: Text
@@ -181,6 +204,7 @@ class Target(Section):
     prove_every_days: Annotated[int, Field(ge=0, le=36_500)] = 30
     keep_days: Days = 30
     start_wait: Annotated[float, Field(gt=0, le=86_400)] = 300.0
+    schedules: Schedules = Schedules()
 
     @field_validator("tables", mode="before")
     @classmethod
@@ -199,6 +223,8 @@ class Config(Section):
     storages: dict[Name, StorageSection]
     notify: list[NotifySection] = Field(default_factory=list)
     remind_every_hours: Hours = 1.0
+    schedules: Schedules = Schedules()
+    serve: Serve = Serve()
     targets: Annotated[dict[Name, Target], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -222,6 +248,11 @@ class Config(Section):
         if name not in self.targets:
             raise ConfigError(f"There is no target {name!r} in the configuration; it has: {', '.join(self.targets)}.")
         return self.targets[name]
+
+    def schedules_of(self, target: str) -> Schedules:
+        """When the target's flows run: the file's schedules, and over them what the target says itself."""
+        own = self.target(target).schedules
+        return self.schedules.model_copy(update=own.model_dump(exclude_unset=True))
 
     def owner(self, target: str) -> str:
         """What helper containers of this target are labelled with: of this state folder's target, for the lock that
@@ -306,9 +337,10 @@ def _with_paths_from(folder: Path, value: Any) -> Any:
         case Path():
             return folder / value.expanduser()
         case BaseModel():
-            return value.model_copy(
-                update={name: _with_paths_from(folder, getattr(value, name)) for name in type(value).model_fields}
-            )
+            parts = {name: getattr(value, name) for name in type(value).model_fields}
+            anchored = {name: _with_paths_from(folder, part) for name, part in parts.items()}
+            # Only what changed: what the file does not say must go on being known as not said.
+            return value.model_copy(update={name: part for name, part in anchored.items() if part is not parts[name]})
         case dict():
             return {key: _with_paths_from(folder, each) for key, each in value.items()}
         case list():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -67,10 +68,23 @@ def flow(*, name: str, run_name: str) -> Callable[[Callable[P, R]], Callable[P, 
             return fn
         import prefect
 
+        if "PREFECT__FLOW_RUN_ID" in os.environ:  # as Prefect's runner and workers start a run's own process
+            _outlive_whoever_reads()
         wrapped = prefect.flow(name=name, flow_run_name=run_name, persist_result=False, validate_parameters=True)(fn)
         return cast("Callable[P, R]", wrapped)
 
     return decorate
+
+
+def _outlive_whoever_reads() -> None:
+    """Let this process go on when nobody reads its output any more, because the worker or `serve` was killed.
+
+    Prefect's console handler would end it at its next line: a backup, or a restore, half-way.
+    """
+    loggers = [logging.getLogger(), *map(logging.getLogger, logging.Logger.manager.loggerDict)]
+    for handler in {handler for logger in loggers for handler in logger.handlers}:
+        if hasattr(handler, "console"):
+            handler.console.on_broken_pipe = lambda: None
 
 
 def task(fn: Callable[P, R], *, name: str, retry: Retry = NEVER) -> Callable[P, R]:

@@ -109,7 +109,7 @@ def deployed(prefect_server: Prefect, tmp_path_factory: pytest.TempPathFactory) 
     return prefect_server
 
 
-def test_one_command_deploys_both_flows_with_help_for_their_forms(deployed: Prefect) -> None:
+def test_one_command_deploys_all_flows_with_help_for_their_forms(deployed: Prefect) -> None:
     found = {each["name"]: each for each in deployed.ask("deployments/filter")}
 
     assert {name: each["entrypoint"] for name, each in found.items()} == {
@@ -117,8 +117,9 @@ def test_one_command_deploys_both_flows_with_help_for_their_forms(deployed: Pref
         "verify": "flows/verify.py:verify",
         "drill": "flows/drill.py:drill",
         "restore-volume": "flows/restore_volume.py:restore_volume",
+        "recover": "flows/recover.py:recover",
     }
-    assert found["restore-volume"]["schedules"] == []
+    assert found["restore-volume"]["schedules"] == found["recover"]["schedules"] == []
     assert found["restore-volume"]["parameters"]["dry_run"] is True, "the form is safe as it comes"
     for each in found.values():
         assert each["parameters"]["target"] == "knowledge_os"

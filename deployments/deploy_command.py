@@ -1,0 +1,50 @@
+"""`rollcall deploy`: every target's deployments for a Prefect worker, on the server that is configured."""
+
+from __future__ import annotations
+
+import json as json_module
+from typing import Annotated
+
+import typer
+
+from deployments.app import ConfigOption, JsonOption
+from deployments.serving.wanted import wanted
+from deployments.tracking import answers, configured_api
+from tasks.config import config_path, load
+from tasks.errors import RollcallError
+
+
+def deploy(
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    work_pool: Annotated[
+        str,
+        typer.Option("--work-pool", help="The pool that a worker on the Docker host serves; made if it is missing."),
+    ] = "rollcall",
+) -> None:
+    """Deployments of every target for a Prefect worker, on the server of PREFECT_API_URL. `serve` does without."""
+    settings, file = load(config), config_path(config)
+    api = configured_api()
+    if not api or not answers(api):
+        raise RollcallError(
+            "No Prefect API answers. Name a server in PREFECT_API_URL, or use rollcall serve, which brings its own."
+        )
+    from deployments.serving import applied
+
+    asked = wanted(settings, file)
+    applied.have_work_pool(work_pool)
+    removed = applied.remove_stale(asked, file)
+    offered = {target: applied.backups_of(settings, target) for target in settings.targets}
+    for each in asked:
+        applied.apply(applied.deployment_of(each, offered[each.target], work_pool))
+    names = [each.name for each in asked]
+    if json:
+        print(json_module.dumps({"work_pool": work_pool, "deployed": names, "removed": removed}))
+        return
+    typer.echo("\n".join([*names, *(f"removed {name}" for name in removed)]))
+    typer.echo(f"Start a worker on the Docker host: prefect worker start --pool {work_pool}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(deploy)

@@ -1,0 +1,224 @@
+"""Deployments made and kept in Prefect: created or updated, forms refreshed, what a former serve left settled."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    DeploymentFilterTags,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.runner.storage import LocalStorage
+from prefect.schedules import Cron
+from prefect.states import Cancelled, Crashed
+from prefect.utilities.callables import ParameterSchema, parameter_schema_from_entrypoint
+
+from deployments.serving.forms import Choice, choices, shaped
+from deployments.serving.left_over import UNFINISHED, Decision, Run
+from deployments.serving.wanted import ROOT, TAG, Wanted
+from tasks.checks.shelves import shelves
+from tasks.config import Config
+from tasks.errors import RollcallError
+
+log = logging.getLogger("rollcall")
+
+PAGE = 200  # as many as Prefect's API gives at once
+
+
+def backups_of(config: Config, target: str) -> list[Choice]:
+    """The backups a form offers; none where no storage answers, which must not keep deployments from being made."""
+    try:
+        return choices(shelves(config, target))
+    except RollcallError as error:
+        log.warning("The restore form of %s offers no backups: %s", target, error)
+        return []
+
+
+def deployment_of(each: Wanted, backups: Sequence[Choice], work_pool: str | None = None) -> RunnerDeployment:
+    """The deployment as Prefect takes it, not yet applied; without a work pool, one that `serve` runs itself."""
+    made = cast("Any", RunnerDeployment.from_storage)(
+        storage=LocalStorage(str(ROOT)),
+        entrypoint=each.entrypoint,
+        name=each.target,
+        schedules=[Cron(each.cron, timezone=each.timezone, slug=TAG)] if each.cron else [],
+        concurrency_limit=_limit(each.limit),
+        parameters=each.parameters,
+        description=each.description,
+        tags=each.tags,
+        # What a former stop, or Prefect's own `serve`, paused goes on. `never` in the configuration is what stops it.
+        paused=False,
+    )
+    # Said even where it is none: the same deployment may have been a worker's before.
+    made.work_pool_name = work_pool
+    made.work_queue_name = None
+    made._parameter_openapi_schema = _form(each, backups)  # Prefect has no public way to a form of one's own.
+    return cast("RunnerDeployment", made)
+
+
+def _form(each: Wanted, backups: Sequence[Choice]) -> ParameterSchema:
+    plain = parameter_schema_from_entrypoint(str(ROOT / each.entrypoint)).model_dump(exclude_unset=True)
+    return ParameterSchema(**shaped(plain, each.target, backups if each.offers_backups else None))
+
+
+def _limit(limit: int | None) -> ConcurrencyLimitConfig | None:
+    if limit is None:
+        return None
+    return ConcurrencyLimitConfig(limit=limit, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+
+
+def have_work_pool(name: str) -> None:
+    """Make the process work pool `name` where there is none. One of another type is left as it is."""
+    with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+
+
+def apply(deployment: RunnerDeployment) -> UUID:
+    """Create the deployment in Prefect, or bring it up to date."""
+    return cast("UUID", cast("Any", deployment).apply())
+
+
+def schedules_before(deployments: Sequence[Wanted]) -> dict[str, datetime]:
+    """Since when Prefect has had each deployment with just the schedule that is wanted; those alone."""
+    wanted = {each.name: each for each in deployments}
+    found: dict[str, datetime] = {}
+    with get_client(sync_client=True) as client:
+        for name, known in _ours(client):
+            each = wanted.get(name)
+            schedules = [
+                (cast("Any", one.schedule).cron, cast("Any", one.schedule).timezone) for one in known.schedules
+            ]
+            if each and each.cron and schedules == [(each.cron, each.timezone)]:
+                found[name] = max(one.updated or known.created for one in known.schedules)
+    return found
+
+
+def remove_stale(deployments: Sequence[Wanted], file: Path) -> list[str]:
+    """Remove deployments that this configuration once asked for and no longer does; their runs stay. Return names."""
+    wanted = {each.name for each in deployments}
+    with get_client(sync_client=True) as client:
+        stale = [
+            (name, known.id)
+            for name, known in _ours(client)
+            if name not in wanted and known.parameters.get("config") == str(file.absolute())
+        ]
+        for _, identity in stale:
+            client.delete_deployment(identity)
+    return [name for name, _ in stale]
+
+
+def _ours(client: SyncPrefectClient) -> Iterator[tuple[str, Any]]:
+    """(full name, deployment) of everything that carries our tag."""
+    tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+    flows = {flow.id: flow.name for flow in client.read_flows()}
+    offset = 0
+    while page := client.read_deployments(deployment_filter=tagged, limit=PAGE, offset=offset):
+        yield from ((f"{flows.get(each.flow_id)}/{each.name}", each) for each in page)
+        offset += PAGE
+
+
+def refresh_forms(config: Config, deployed: Mapping[UUID, Wanted], known: dict[str, list[Choice]]) -> None:
+    """Offer in the restore forms what the storages hold now; `known` is what they offer, and is brought up to date."""
+    for identity, each in deployed.items():
+        if not each.offers_backups:
+            continue
+        backups = backups_of(config, each.target)
+        if backups == known.get(each.target):
+            continue
+        with get_client(sync_client=True) as client:
+            change = DeploymentUpdate(parameter_openapi_schema=cast("Any", _form(each, backups)), tags=each.tags)
+            client.update_deployment(identity, change)
+        known[each.target] = backups
+
+
+def runs_due(deployed: Mapping[UUID, Wanted], now: datetime) -> list[Run]:
+    """The runs that came due and are not over, and the last one that came due of each deployment."""
+    before = FlowRunFilterExpectedStartTime(before_=cast("Any", now))
+    open_states = FlowRunFilterState(
+        type=FlowRunFilterStateType(any_=[StateType.SCHEDULED, *(StateType(each) for each in UNFINISHED)])
+    )
+    found: dict[UUID, FlowRun] = {}
+    with get_client(sync_client=True) as client:
+        for identity in deployed:
+            this = DeploymentFilter(id=DeploymentFilterId(any_=[identity]))
+            for wanted, limit in (
+                (FlowRunFilter(expected_start_time=before, state=open_states), PAGE),
+                (FlowRunFilter(expected_start_time=before), 1),
+            ):
+                page = client.read_flow_runs(
+                    flow_run_filter=wanted,
+                    deployment_filter=this,
+                    sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+                    limit=limit,
+                )
+                found |= {run.id: run for run in page}
+    return [_run(run, deployed[cast("UUID", run.deployment_id)]) for run in found.values()]
+
+
+def _run(run: FlowRun, each: Wanted) -> Run:
+    state = cast("Any", run.state)
+    return Run(
+        id=str(run.id),
+        flow=each.flow,
+        target=each.target,
+        state=state.type.value,
+        due=cast("datetime", run.expected_start_time),
+        scheduled=run.auto_scheduled,
+        message=state.message or "",
+    )
+
+
+def carry_out(decision: Decision, deployed: Mapping[UUID, Wanted]) -> None:
+    """Do what was decided of one run; waiting is done by who asks again later."""
+    run = decision.run
+    with get_client(sync_client=True) as client:
+        match decision.what:
+            case "skip":
+                client.set_flow_run_state(UUID(run.id), Cancelled(name="Skipped", message=decision.why), force=True)
+            case "dead":
+                client.set_flow_run_state(UUID(run.id), Crashed(message=decision.why), force=True)
+            case "again":
+                identity = next(identity for identity, each in deployed.items() if each.name == run.name)
+                start_now(identity, f"again-{run.id}")
+
+
+def start_now(identity: UUID, key: str) -> None:
+    """Let a deployment run now, once for each `key`, whoever asks and however often."""
+    with get_client(sync_client=True) as client:
+        client.create_flow_run_from_deployment(identity, idempotency_key=key)
+
+
+def next_runs(deployed: Mapping[UUID, Wanted]) -> dict[str, datetime]:
+    """When each deployment's next planned run is due, by full name; those alone that have one."""
+    after = FlowRunFilterExpectedStartTime(after_=cast("Any", datetime.now(UTC)))
+    planned = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
+    found: dict[str, datetime] = {}
+    with get_client(sync_client=True) as client:
+        for identity, each in deployed.items():
+            if not each.cron:
+                continue
+            runs = client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(expected_start_time=after, state=planned),
+                deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[identity])),
+                sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+                limit=1,
+            )
+            if runs and runs[0].expected_start_time:
+                found[each.name] = runs[0].expected_start_time
+    return found

@@ -1,0 +1,202 @@
+"""`rollcall serve` stopped, killed and started again, with runs at work: nothing is lost, nothing runs twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bed.postgres import PostgresServer
+from tests.bed.progress import wait_until
+from tests.bed.serving import Served, ask, free_port, served
+from tests.bed.target import NAME, Target, target_for
+
+pytestmark = pytest.mark.slow
+
+SECONDS = 120
+SHOP = ("CREATE TABLE orders AS SELECT n AS id FROM generate_series(1, 42) n",)
+
+
+@pytest.fixture
+def shop(postgres15: PostgresServer, fresh_database: Callable[[PostgresServer], PostgresServer]) -> PostgresServer:
+    server = fresh_database(postgres15)
+    server.execute(*SHOP)
+    return server
+
+
+def target_with(shop: PostgresServer, folder: Path, grace: float = 30, **schedules: str) -> Target:
+    """A target whose runs wait for a locked table, and a configuration with a port of its own."""
+    rules: dict[str, Any] = {"lock_wait": 300, "databases": [shop.database], "roles": False}
+    target = target_for(shop, folder, **rules)
+    document = json.loads(target.file.read_text())
+    never = dict.fromkeys(("backup", "verify", "drill"), "never")
+    document |= {"serve": {"port": free_port(), "grace": grace}, "schedules": never | schedules}
+    target.file.write_text(json.dumps(document, indent=1))
+    return target
+
+
+@contextmanager
+def orders_locked(shop: PostgresServer) -> Iterator[None]:
+    """Nobody can read the table for as long as the block lasts: a run that wants to stays at work."""
+    with shop.connect() as connection:
+        connection.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+def begun(here: Served, flow: str) -> str:
+    """A run that was started through the API, once it is at work."""
+    made = here.ask(f"deployments/{here.deployment(flow, NAME)['id']}/create_flow_run")
+    wait_until(lambda: state_of(here, made["id"]) == "RUNNING", SECONDS, "the begin of a run", here.log.read_text)
+    return str(made["id"])
+
+
+def state_of(here: Served, run: str) -> str:
+    return str(here.ask(f"flow_runs/{run}")["state"]["type"])
+
+
+def manifests(target: Target) -> list[Path]:
+    return sorted(target.store.rglob("manifest.json"))
+
+
+def gone(api: str) -> bool:
+    try:
+        ask(api, "health")
+    except OSError:
+        return True
+    return False
+
+
+def in_cron(moment: datetime) -> str:
+    return f"{moment.minute} {moment.hour} * * *"
+
+
+def test_a_run_that_outlives_a_killed_serve_is_waited_for_and_nothing_comes_between(
+    shop: PostgresServer, tmp_path: Path
+) -> None:
+    target = target_with(shop, tmp_path)
+    with ExitStack() as lock:
+        lock.enter_context(orders_locked(shop))
+        with served(target.file) as first:
+            run = begun(first, "backup")
+            first.process.kill()
+            first.process.wait()
+            wait_until(lambda: gone(first.said["api"]), 30, "the end of the killed serve's server")
+        with served(target.file) as second:
+            assert state_of(second, run) == "RUNNING"
+            other = second.run("backup", NAME)
+            assert other["state"]["type"] == "FAILED"
+            assert "Another run is at work" in other["state"]["message"]
+            assert state_of(second, run) == "RUNNING" and manifests(target) == []
+
+            lock.close()
+            ended = second.end_of(run)
+            assert ended["state"]["type"] in {"COMPLETED", "CRASHED"}, ended["state"]
+            assert len(manifests(target)) == 1
+            again = second.run("backup", NAME)
+            assert again["state"]["type"] == "COMPLETED", again["state"]
+            assert len(manifests(target)) == 2
+
+
+def test_a_run_goes_on_while_the_server_is_away(shop: PostgresServer, tmp_path: Path) -> None:
+    target = target_with(shop, tmp_path)
+    with served(target.file) as here:
+        with orders_locked(shop):
+            run = begun(here, "backup")
+            (server,) = children_of(here.process.pid, "leashed_server")
+            os.kill(server, signal.SIGSTOP)
+            time.sleep(45)  # longer than Prefect's own runner would bear
+            os.kill(server, signal.SIGKILL)
+            wait_until(lambda: "starting it again" in here.log.read_text(), 30, "the word that it starts again")
+            wait_until(lambda: not gone(here.said["api"]), SECONDS, "the server's return", here.log.read_text)
+        assert here.end_of(run)["state"]["type"] == "COMPLETED"
+        assert len(manifests(target)) == 1
+        assert here.run("verify", NAME)["state"]["type"] == "COMPLETED"
+        assert here.stop() == 0
+
+
+def children_of(parent: int, word: str) -> list[int]:
+    """The processes that `parent` started and whose command line has `word` in it."""
+    listed = subprocess.run(
+        ["ps", "--ppid", str(parent), "-o", "pid=,args="], capture_output=True, text=True, check=True
+    )
+    return [int(line.split()[0]) for line in listed.stdout.splitlines() if word in line]
+
+
+def test_a_second_check_of_a_target_is_cancelled(shop: PostgresServer, tmp_path: Path) -> None:
+    target = target_with(shop, tmp_path)
+    with served(target.file) as here:
+        with orders_locked(shop):
+            first = begun(here, "verify")
+            second = here.run("verify", NAME)
+            assert second["state"]["type"] == "CANCELLED"
+            assert "concurrency limit" in second["state"]["message"]
+        assert here.end_of(first)["state"]["type"] == "COMPLETED"
+        assert here.run("verify", NAME)["state"]["type"] == "COMPLETED", "the limit is free again"
+
+
+def test_a_stop_lets_a_run_finish(shop: PostgresServer, tmp_path: Path) -> None:
+    target = target_with(shop, tmp_path, grace=90)
+    with served(target.file) as here:
+        with orders_locked(shop):
+            run = begun(here, "backup")
+            here.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: "run(s) at work" in here.log.read_text(), SECONDS, "the word that it waits")
+            time.sleep(2)
+            assert here.process.poll() is None
+        assert here.process.wait(SECONDS) == 0
+        assert len(manifests(target)) == 1
+    with served(target.file) as here:
+        assert state_of(here, run) == "COMPLETED"
+
+
+def test_a_scheduled_backup_that_a_stop_cut_off_is_started_again_once(shop: PostgresServer, tmp_path: Path) -> None:
+    due = datetime.now(UTC) + timedelta(seconds=90)
+    target = target_with(shop, tmp_path, grace=1, backup=in_cron(due))
+    with orders_locked(shop):
+        with served(target.file) as here:
+            wait_until(lambda: states(here) == ["RUNNING"], 180, "the scheduled backup", here.log.read_text)
+            assert here.stop() == 0
+            assert "Traceback" not in here.log.read_text()
+        assert manifests(target) == []
+    with served(target.file) as here:
+        wait_until(lambda: states(here) == ["CANCELLED", "COMPLETED"], SECONDS, "a second try", here.log.read_text)
+        here.stop()
+    with served(target.file) as here:
+        assert states(here) == ["CANCELLED", "COMPLETED"]
+    assert len(manifests(target)) == 1
+
+
+def test_what_was_missed_is_caught_up_once(shop: PostgresServer, tmp_path: Path) -> None:
+    due = datetime.now(UTC) + timedelta(minutes=3)
+    target = target_with(shop, tmp_path, verify="* * * * *", backup=in_cron(due))
+    with served(target.file) as here:
+        assert here.stop() == 0
+    stopped = datetime.now(UTC)
+    assert stopped < due.replace(second=0), "started too slowly for this test"
+    wait_until(lambda: datetime.now(UTC) > due + timedelta(minutes=1), 300, "the time at which the backup was due")
+    with served(target.file) as here:
+        wait_until(lambda: states(here) == ["COMPLETED"], SECONDS, "the missed backup", here.log.read_text)
+        missed = [run for run in here.runs("verify", NAME) if _due(run) < datetime.now(UTC) - timedelta(seconds=90)]
+        skipped = [run for run in missed if run["state"]["name"] == "Skipped"]
+        assert len(skipped) >= 2, "the checks that came due while it was stopped, but for the last"
+        assert len([run for run in missed if run["state"]["type"] == "COMPLETED" and _due(run) > stopped]) <= 1
+    assert len(manifests(target)) == 1
+
+
+def states(here: Served) -> list[str]:
+    """Of the backups that have come due, the oldest first."""
+    found = [run for run in here.runs("backup", NAME) if _due(run) < datetime.now(UTC)]
+    return [run["state"]["type"] for run in found if run["state"]["type"] != "SCHEDULED"]
+
+
+def _due(run: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(run["expected_start_time"])
