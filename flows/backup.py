@@ -104,10 +104,11 @@ def _finish(settings: Config, manifest: Manifest, judgement: Judgement, ledger: 
     rotation = menu.rotate(settings, target, critical=manifest.quarantined, occasion=manifest.occasion)
     menu.discard(settings, target, ledger.id, ledger.unlisted)
     found = menu.look_at_backups(settings, target)
+    menu.remember_backups(settings, target, found)
     failed = {name: why for name, why in (ledger.failed | rotation.failed).items() if name not in found.unreachable}
     judgement = judgement.with_findings([*storage_findings(failed), *freshness_findings(settings, target, found)])
     told = menu.tell(settings, target, judgement, manifest.identity, manifest.tally.counts, rotation.newest_good)
     judgement = judgement.with_findings(told)
     manifest = manifest.model_copy(update={"findings": judgement.findings, "verdict": judgement.verdict})
-    menu.report_backup(manifest, judgement.expected, rotation)
+    menu.report_backup(settings, manifest, judgement.expected, rotation)
     return manifest

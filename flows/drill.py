@@ -32,7 +32,7 @@ def drill(target: str, config: str | None = None, backup: str = "latest") -> Dri
     except RollcallError as error:
         menu.tell_failure(settings, target, "drill", error)
         raise
-    menu.report_drill(result)
+    menu.report_drill(settings, result)
     if not result.proven:
         menu.tell_failure(settings, target, "drill", NotEqual(result.reason or "It is not proven."), recorded=True)
     return result

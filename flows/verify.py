@@ -31,6 +31,7 @@ def verify(target: str, config: str | None = None) -> CheckResult:
         lost = menu.restore_history(settings, target)
         judgement, tally, identity = _look_and_judge(settings, target, now)
         shelves = menu.look_at_backups(settings, target)
+        menu.remember_backups(settings, target, shelves)
         backups = freshness_findings(settings, target, shelves)
         volume = menu.look_for_volume(settings.target(target))
         interrupted = menu.look_for_interruption(settings, target)
@@ -79,5 +80,5 @@ def _finish(
         identity=identity,
         expected=judgement.expected,
     )
-    menu.report_check(result, judgement.expected)
+    menu.report_check(settings, result)
     return result

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -25,6 +24,7 @@ from ruamel.yaml.comments import CommentedMap
 from tasks.cron import checked_cron, checked_timezone
 from tasks.errors import ConfigError
 from tasks.secrets import BlockReference, EnvReference, FileReference, SecretReference
+from tasks.sections import Api, Hours, Section
 from tasks.yaml_file import keys_in_document, line_of, read
 
 DEFAULT_PATH = Path("deployments/targets.yaml")
@@ -35,7 +35,6 @@ Name = Annotated[str, Field(pattern=NAME)]
 Text = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Days = Annotated[int, Field(ge=1, le=36_500)]
-Hours = Annotated[float, Field(gt=0, le=876_000)]
 
 
 def _each_once(names: list[str]) -> list[str]:
@@ -45,12 +44,6 @@ def _each_once(names: list[str]) -> list[str]:
 
 
 Names = Annotated[list[Text], AfterValidator(_each_once)]
-
-
-class Section(BaseModel):
-    """A part of the file: unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class LocalStorage(Section):
@@ -225,6 +218,7 @@ class Config(Section):
     remind_every_hours: Hours = 1.0
     schedules: Schedules = Schedules()
     serve: Serve = Serve()
+    api: Api = Api()
     targets: Annotated[dict[Name, Target], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -25,6 +25,7 @@ look_at_container = task(look.look_at_container, name="look at container", retry
 look_at_cluster = task(look.look_at_cluster, name="look at cluster", retry=QUICK)
 look_for_volume = task(look.volume_findings, name="look for pinned volume", retry=QUICK)
 look_at_backups = task(shelves.shelves, name="look at backups", retry=QUICK)
+remember_backups = task(shelves.remember_backups, name="remember backups", retry=NEVER)
 take_tally = task(look.take_tally, name="take tally", retry=QUICK)
 
 # Judging
@@ -64,7 +65,7 @@ look_for_interruption = task(recovery.interruption_findings, name="look for an i
 
 # Telling
 tell = task(telling.tell, name="tell", retry=NEVER)
-tell_failure = task(telling.tell_failure, name="tell of failure", retry=NEVER)
+tell_failure = task(reports.report_failure, name="tell of failure", retry=NEVER)
 report_backup = task(reports.report_backup, name="report backup", retry=NEVER)
 tell_restored = task(restored.tell_restored, name="tell of restore", retry=NEVER)
 report_drill = task(reports.report_drill, name="report drill", retry=NEVER)

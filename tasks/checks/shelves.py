@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 from tasks.config import Config
 from tasks.errors import StorageError
+from tasks.history.backups import remember_stored
+from tasks.history.records import StoredBackup
 from tasks.history.store import open_history
 from tasks.models import Finding
 from tasks.storage import Storage, open_all, open_storage
-from tasks.storage.catalogue import Catalogue, catalogue
+from tasks.storage.catalogue import Catalogue, Entry, catalogue
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 
@@ -26,6 +28,30 @@ def shelves(config: Config, target: str) -> Catalogue:
     storages, closed = open_all(config.storages, config.target(target).storages)
     found = catalogue(storages, target)
     return replace(found, unreachable={**found.unreachable, **{name: str(error) for name, error in closed.items()}})
+
+
+def remember_backups(config: Config, target: str, found: Catalogue) -> None:
+    """Keep in the history which backups the storages hold, for the status API, which asks none. Raise HistoryError."""
+    with open_history(config.history) as history:
+        remember_stored(history, target, [_stored(each) for each in found.backups], complete=not found.unreachable)
+
+
+def _stored(entry: Entry) -> StoredBackup:
+    manifest = entry.manifest
+    sizes = {
+        name: sum(each.bytes for each in manifest.objects if each.storage == name) for name in sorted(entry.storages)
+    }
+    first = next(iter(entry.storages), "")
+    return StoredBackup(
+        target=manifest.target,
+        id=manifest.id,
+        created_at=manifest.created_at,
+        quarantined=manifest.quarantined,
+        stored=sizes,
+        raw_bytes=sum(each.raw_bytes for each in manifest.objects if each.storage == first),
+        seconds=round(sum(manifest.timings.values()), 3),
+        proven_at=entry.proven_at,
+    )
 
 
 def restore_history(config: Config, target: str) -> list[Finding]:

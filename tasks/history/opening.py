@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, make_url, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, make_url, select, update
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
@@ -185,18 +185,25 @@ def _set_up(engine: Engine) -> None:
     """Create what is missing, once, whoever comes first; refuse what a newer Rollcall wrote."""
     with engine.connect() as connection:
         known = _version(connection)
-    if known is None:
+    if known is None or known < SCHEMA_VERSION:
         with engine.execution_options(writes=True).begin() as connection:
-            metadata.create_all(connection)
-            known = _version(connection)
-            if known is None:
-                connection.execute(insert(version).values(version=SCHEMA_VERSION))
-                known = SCHEMA_VERSION
+            known = _upgrade(connection)
     if known > SCHEMA_VERSION:
         raise HistoryError(
             f"The history at {told(engine.url)} was written by a newer Rollcall (schema {known}, this one "
             f"knows {SCHEMA_VERSION}); upgrade Rollcall."
         )
+
+
+def _upgrade(connection: Connection) -> int:
+    """Create the tables that are not there: so far, no version has changed one. Return the version it is then."""
+    metadata.create_all(connection)
+    known = _version(connection)
+    if known is None:
+        connection.execute(insert(version).values(version=SCHEMA_VERSION))
+    elif known < SCHEMA_VERSION:
+        connection.execute(update(version).values(version=SCHEMA_VERSION))
+    return max(known or 0, SCHEMA_VERSION)
 
 
 def _version(connection: Connection) -> int | None:

@@ -83,6 +83,23 @@ class Run(Model):
     message: str = ""
 
 
+class StoredBackup(Model):
+    """A backup as the storages held it when they were looked at last.
+
+    stored: bytes by storage, for each that holds it whole. raw_bytes: of its dumps before compression. seconds: from
+    the first look at the container until all was read back. proven_at: when a drill or a restore last proved it.
+    """
+
+    target: str
+    id: str
+    created_at: Moment
+    quarantined: bool
+    stored: dict[str, int]
+    raw_bytes: int
+    seconds: float
+    proven_at: Moment | None = None
+
+
 class Tallied(NamedTuple):
     """The part of an accepted observation that the baseline is made of."""
 

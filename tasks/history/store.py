@@ -72,7 +72,7 @@ class History:
     def record(self, observation: Observation) -> None:
         """Keep an observation; one whose id is already there is left alone, so a repeated call does no
         harm."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             _insert_observation(connection, observation)
 
     def observations(self, target: str, since: datetime | None = None) -> list[Observation]:
@@ -95,7 +95,7 @@ class History:
 
     def last_identity(self, target: str) -> Identity | None:
         """The identity that was accepted last: by an observation, or by a person (for `judge_identity`)."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             accepted = _observations(target).where(
                 tables.observations.c.accepted, tables.observations.c.identity.is_not(None)
             )
@@ -157,7 +157,7 @@ class History:
             reason=reason,
             accepted_by=by,
         )
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(insert(tables.acceptances).values(acceptance.model_dump(mode="python")))
             if acceptance.identity is not None:
                 _put_pin(connection, _pin_of(target, acceptance.identity, acceptance.at, reason))
@@ -175,7 +175,7 @@ class History:
 
     def set_pin(self, pin: Pin) -> None:
         """Replace the target's pin."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             _put_pin(connection, pin)
 
     def last_alert(self, target: str) -> Alert | None:
@@ -187,12 +187,12 @@ class History:
 
     def record_alert(self, alert: Alert) -> None:
         """Keep that an alert was sent, or could not be."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(insert(tables.alerts).values(alert.model_dump()))
 
     def record_run(self, run: Run) -> None:
         """Keep how a run went."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(insert(tables.runs).values(run.model_dump()))
 
     def runs(self, target: str, kind: str | None = None) -> list[Run]:
@@ -226,7 +226,7 @@ class History:
         good = sorted(mine, key=lambda each: each.created_at)
         if not good:
             return 0
-        with self._writing() as connection:
+        with self.writing() as connection:
             taught = [each for manifest in good for each in observations_of(manifest)]
             added = sum([_add(connection, each) for each in taught])
             newest = good[-1]
@@ -238,13 +238,15 @@ class History:
                 _put_pin(connection, pin)
         return added
 
-    def frame(self, target: str) -> pd.DataFrame:
-        """The rows of every table (columns, sorted) at every observation (index `checked_at`, UTC); <NA>
-        where a table was not there."""
+    def frame(self, target: str, since: datetime | None = None) -> pd.DataFrame:
+        """The rows of every table (columns, sorted) at every observation from `since` on (index `checked_at`,
+        UTC); <NA> where a table was not there."""
         import pandas as pd
 
         found = tables.observations.c
         query = select(found.checked_at, found.counts).where(found.target == target)
+        if since is not None:
+            query = query.where(found.checked_at >= since)
         rows = self._all(query.order_by(*_OLDEST_FIRST))
         index = pd.DatetimeIndex([row.checked_at for row in rows], name="checked_at", tz="UTC")
         columns = sorted({table for row in rows for table in row.counts})
@@ -259,22 +261,24 @@ class History:
         return known
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that only reads."""
         with speaking_plainly(self._engine.url), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that writes; others wait for its end."""
         engine = self._engine.execution_options(writes=True)
         with speaking_plainly(self._engine.url), engine.begin() as connection:
             yield connection
 
     def _all(self, query: Any) -> Sequence[Row[Any]]:
-        with self._reading() as connection:
+        with self.reading() as connection:
             return connection.execute(query).all()
 
     def _first(self, query: Select[Any]) -> Row[Any] | None:
-        with self._reading() as connection:
+        with self.reading() as connection:
             return connection.execute(query.limit(1)).first()
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -21,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: backups
 
 
 class Utc(TypeDecorator[datetime]):
@@ -121,4 +123,18 @@ runs = Table(
     Column("ended_at", Utc),
     Column("outcome", String(40), nullable=False),
     Column("message", Text, nullable=False),
+)
+
+# What the storages held when they were looked at last: the catalogue itself is always read from them.
+backups = Table(
+    "backups",
+    metadata,
+    Column("target", String(100), primary_key=True),
+    Column("id", String(200), primary_key=True),
+    Column("created_at", Utc, nullable=False),
+    Column("quarantined", Boolean, nullable=False),
+    Column("stored", JSON, nullable=False),
+    Column("raw_bytes", BigInteger, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("proven_at", Utc),
 )

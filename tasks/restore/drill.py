@@ -27,6 +27,7 @@ from tasks.containers.volumes import (
 )
 from tasks.databases.load import major_of
 from tasks.errors import ContainerMissing, DoesNotRestore, EngineError, NotEqual, ObjectDamaged
+from tasks.history.backups import remember_proof
 from tasks.history.records import Run
 from tasks.history.store import open_history
 from tasks.models import Manifest, Model
@@ -138,6 +139,8 @@ def remember_drill(config: Config, result: DrillResult, started_at: datetime) ->
     )
     with open_history(config.history) as history:
         history.record_run(run)
+        if result.proven_at is not None:
+            remember_proof(history, result.target, result.backup, result.proven_at)
 
 
 @contextlib.contextmanager

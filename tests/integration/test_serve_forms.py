@@ -129,5 +129,6 @@ def test_deploy_without_a_server_is_one_sentence(tmp_path: Path) -> None:
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "rollcall: No Prefect API answers. Name a server in PREFECT_API_URL, or use rollcall serve, which brings its own.\n"
+        "rollcall: No Prefect API answers. Name a server in PREFECT_API_URL, or use rollcall serve, "
+        "which brings its own.\n"
     )

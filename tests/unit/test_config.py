@@ -169,6 +169,18 @@ WRONG += [
     ),
     ("a database named twice", GOOD + "    databases: [a, b, a]\n", 9, "targets.shop.databases: names 'a' twice."),
     (
+        "a token of the status API in plain text",
+        GOOD + "api: {token: hunter2}\n",
+        9,
+        f"api.token {SECRET}",
+    ),
+    (
+        "a port of the status API that is none",
+        GOOD + "api: {port: 0}\n",
+        9,
+        "api.port must be greater than or equal to 1.",
+    ),
+    (
         "an alias that is a password",
         GOOD + "    password: *hunter2\n",
         9,

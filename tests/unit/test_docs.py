@@ -10,7 +10,7 @@ import typer
 from pydantic import BaseModel
 
 from deployments.cli import app
-from tasks import config
+from tasks import config, sections
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -44,7 +44,15 @@ def keys_of(model: type[BaseModel]) -> set[str]:
 
 def test_the_configuration_page_explains_every_key() -> None:
     page = (ROOT / "docs/configuration.md").read_text()
-    models = [config.Config, config.LocalStorage, config.S3Storage, config.Target, config.Retention, config.Thresholds]
+    models = [
+        config.Config,
+        sections.Api,
+        config.LocalStorage,
+        config.S3Storage,
+        config.Target,
+        config.Retention,
+        config.Thresholds,
+    ]
     keys = {key for model in models for key in keys_of(model)}
     assert {key for key in keys if f"`{key}`" not in page} == set()
 

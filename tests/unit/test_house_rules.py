@@ -19,6 +19,7 @@ SUBJECTS = (  # inside tasks/: each imports from those before it; the first ones
     "secrets",
     "yaml_file",
     "cron",
+    "sections",
     "config",
     "models",
     "containers",
