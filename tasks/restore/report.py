@@ -14,8 +14,8 @@ class RestoreReport(Model):
     """What came of a restore; `restore-volume --json` prints exactly this.
 
     outcome: `planned` where nothing was to be done but to show the plan. downtime_seconds: from the stop of the
-    container to its first answer. counts: rows by database and table after the cut-over; rebuilt: the same of what was
-    proven aside before it, empty where nothing was rebuilt. timings: seconds by step.
+    container to its first answer. database: the target's own. counts: rows by database and table after the cut-over;
+    rebuilt: the same of what was proven aside before it, empty where nothing was rebuilt. timings: seconds by step.
     """
 
     target: str
@@ -26,6 +26,7 @@ class RestoreReport(Model):
     safety_backup: str | None = None
     staging: str | None = None
     old_container: str | None = None
+    database: str | None = None
     counts: dict[str, dict[str, int]] = {}
     rebuilt: dict[str, dict[str, int]] = {}
     system_identifier: str | None = None
@@ -48,6 +49,7 @@ def report_of(hands: Hands, safety_backup: str | None) -> RestoreReport:
         safety_backup=safety_backup,
         staging=journal.header.staging if plan.rebuilds else None,
         old_container=hands.names[1] if plan.reattaches else None,
+        database=hands.config.target(plan.target).database,
         counts=facts["counts_found"],
         rebuilt=facts.get("rebuilt", {}).get("counts", {}),
         system_identifier=facts["identity"]["system_identifier"],
