@@ -199,19 +199,35 @@ def _identity_row(field: str, found: str, pinned: str | None) -> list[str]:
 
 
 def _copies(objects: Sequence[StoredObject]) -> str:
-    rows = [
-        [
-            escape(each.storage),
-            escape(each.key),
-            each.role + (f" of {escape(each.database)}" if each.database else ""),
-            size(each.bytes),
-            size(each.raw_bytes) if each.raw_bytes else "",
-            each.sha256[:12],
-        ]
-        for each in objects
+    """What each storage holds, and each object once: they are the same everywhere, to the byte."""
+    if not objects:
+        return "Nothing was stored."
+    by_storage: dict[str, list[StoredObject]] = {}
+    for each in objects:
+        by_storage.setdefault(each.storage, []).append(each)
+    copies = [
+        [escape(name), f"{len(held):,}", size(sum(each.bytes for each in held)), escape(_folder(held[0].key))]
+        for name, held in by_storage.items()
     ]
-    heads = ("storage", "object", "what", "stored", "before compression", "SHA-256 begins")
-    return table(heads, rows, numbers=(3, 4)) if rows else "Nothing was stored."
+    once = {each.key: each for each in objects}
+    parts = [_object_row(each) for each in sorted(once.values(), key=lambda each: (-each.bytes, each.key))]
+    heads = ("object", "what", "stored", "before", "SHA-256")
+    return table(("storage", "objects", "stored", "in"), copies, (1, 2)) + "\n\n" + table(heads, parts, (2, 3))
+
+
+def _folder(key: str) -> str:
+    """TARGET/ID of TARGET/ID/NAME."""
+    return "/".join(key.split("/")[:2])
+
+
+def _object_row(each: StoredObject) -> list[str]:
+    return [
+        escape(each.key.removeprefix(f"{_folder(each.key)}/")),
+        each.role + (f" of {escape(each.database)}" if each.database else ""),
+        size(each.bytes),
+        size(each.raw_bytes) if each.raw_bytes else "",
+        f"{each.sha256[:8]}…",
+    ]
 
 
 def _speed(manifest: Manifest) -> str:

@@ -109,11 +109,12 @@ def _figure(frame: pd.DataFrame, target: str, floors: Mapping[str, int], most: i
     down = math.ceil(len(tables) / across)
     figure = Figure(figsize=(4.6 * across + 0.4, 1.9 * down + 0.9), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.09, h_pad=0.07)  # type: ignore[union-attr, call-arg]
-    panels = figure.subplots(down, across, squeeze=False, sharex=True).flat
+    panels = list(figure.subplots(down, across, squeeze=False, sharex=True).flat)
     for panel, table in zip(panels, tables, strict=False):
         _draw(panel, frame[table], table, floors.get(table))
-    for panel in list(panels)[len(tables) :]:
-        panel.set_visible(False)
+    for place in range(len(tables), len(panels)):
+        panels[place].set_visible(False)
+        panels[place - across].tick_params(labelbottom=True)  # the dates, which stand at the bottom panel alone
     hidden = len(frame.columns) - len(tables)
     more = f" (+ {hidden:,} more tables)" if hidden > 0 else ""
     figure.suptitle(f"{target}: rows by table{more}", color=_INK, fontsize=12, x=0.012, ha="left")

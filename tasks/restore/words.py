@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tasks.alerts.artifacts import escape, table
 from tasks.restore.drill import DrillResult
 from tasks.restore.facts import Source
-from tasks.restore.plan import Plan, Step
+from tasks.restore.plan import Plan
 from tasks.restore.report import RestoreReport
 
 HEADLINES = {
@@ -127,14 +127,13 @@ def _markdown(plan: Plan) -> Iterator[str]:
         yield "**In the way, so that nothing is begun**\n"
         yield from (f"- ✗ {escape(each)}" for each in plan.blockers)
         yield ""
-    facts = [
-        ["container", escape(plan.container)],
-        ["mounts now", escape(plan.mounted or "no volume")],
-        ["pinned", escape(plan.pinned) + ("" if plan.pinned_exists else " (does not exist)")],
-        *([["source", escape(described(plan.source))]] if plan.source else []),
-        ["plan", plan.hash],
-    ]
-    yield table(("", ""), facts)
+    # Lists, which break where a line is full: the form's window is narrow, and cuts off what is wider in a table.
+    yield f"- container: **{escape(plan.container)}**"
+    yield f"- mounts now: **{escape(plan.mounted or 'no volume')}**"
+    yield f"- pinned: **{escape(plan.pinned)}**{'' if plan.pinned_exists else ' (does not exist)'}"
+    if plan.source is not None:
+        yield f"- source: **{escape(described(plan.source))}**"
+    yield f"- plan: {plan.hash}"
     if rows := rows_table(plan):
         yield "\n### Rows\n"
         yield table(
@@ -142,17 +141,14 @@ def _markdown(plan: Plan) -> Iterator[str]:
         )
     if plan.steps:
         yield "\n### Steps\n"
-        yield f"{'First ' + SAFETY + '. ' if plan.safety_backup else ''}↓ marks what the database is down for.\n"
-        yield table(("", "", "step", "how it is undone"), [_step_row(*each) for each in enumerate(plan.steps, 1)])
+        yield f"{'First ' + SAFETY + '. ' if plan.safety_backup else ''}↓ the database is down; ↩ how a step is undone.\n"
+        yield from (
+            f"{number}. {'↓ ' if step.downtime else ''}{step.does}{f' ↩ {step.undo}' if step.undo else ''}"
+            for number, step in enumerate(plan.steps, 1)
+        )
     for title, lines in _after(plan):
         yield f"\n### {title.rstrip(':')}\n"
         yield from (f"- {escape(line.strip())}" for line in lines)
-
-
-def _step_row(number: int, step: Step) -> list[str]:
-    # Our own words, with `code` in them; only a bar would end the cell.
-    does, undo = (text.replace("|", "\\|") for text in (step.does, step.undo))
-    return [str(number), "↓" if step.downtime else "", does, undo]
 
 
 def restore_markdown(report: RestoreReport) -> str:

@@ -58,8 +58,8 @@ class Scene:
 @contextmanager
 def ui_scene(folder: Path, bed: Bed, servers: PostgresServers) -> Iterator[Scene]:
     """Start it all; ended with the block. What the restore keeps is removed with the bed's own volumes."""
-    name = bed.name("x").removeprefix("x-")
-    container, volume = f"knowledge-postgres-{name}", f"knowledge-data-{name}"
+    name = bed.name("x")[-6:]
+    container, volume = f"knowledge-{name}", f"knowledge-data-{name}"
     server = servers(version=17, container=container, volume=volume, command=["-c", "fsync=off"])
     server.execute(*GOOD)
     file = _configure(folder, server)
@@ -91,6 +91,7 @@ def _configure(folder: Path, server: PostgresServer) -> Path:
         "targets": {TARGET: target},
         "schedules": never,
         "serve": {"port": free_port(), "grace": 30},
+        "api": {"port": free_port()},
     }
     file = folder / "targets.yaml"
     file.write_text(json.dumps(document, indent=1))

@@ -13,7 +13,6 @@ from tests.bed.serving import ask, end_of
 SEEN_MS = 60_000
 PAUSED_SECONDS = 180
 SETTLED_MS = 1200  # what fades in has done so; only pictures wait for it
-KEY_OF = {"verify": "verify", "backup": "backup", "restore-volume": "restore"}
 
 
 class Tour:
@@ -43,8 +42,8 @@ class Tour:
         """Run a flow as it is deployed; return the run once it is over."""
         before = self._ids(flow)
         self.start(flow, "Quick run")
-        dialog = self.page.get_by_role("dialog")
-        dialog.get_by_role("button", name="Run", exact=True).click()
+        self.page.get_by_text("Run Deployment").wait_for()
+        self.page.get_by_role("button", name="Run", exact=True).last.click()
         return end_of(self.api, self._new(flow, before), self.log)
 
     def fill_in_restore(self) -> None:
@@ -52,15 +51,13 @@ class Tour:
         self.start("restore-volume", "Custom run")
         field = self._field("backup")
         field.click()
-        self.page.get_by_text("latest", exact=True).last.click()
+        self.page.locator(".p-select-option", has_text="latest").first.click()
         self._field("dry_run").click()
 
     def _field(self, name: str) -> Locator:
         """What is to be clicked of a field of the form."""
-        label = self.page.locator("label", has_text=name).first
-        return label.locator("xpath=ancestor::div[.//button][1]").locator(
-            "button[role=switch], input[type=checkbox], .p-select-button, [role=combobox]"
-        ).first
+        field = self.page.locator(".schema-form-property").filter(has_text=f"{name} (Optional)")
+        return field.locator(".p-select-button__control, [role=switch]").first
 
     def submit_restore(self) -> str:
         """Send the form; return the run's id once it waits for somebody to approve it."""
@@ -84,11 +81,16 @@ class Tour:
 
     def answer(self, run: str, typed: str, by: str) -> dict[str, Any]:
         """Fill in the form below the plan and send it; return the run once it is over."""
-        fields = self.page.get_by_role("dialog").get_by_role("textbox")
+        fields = self.page.locator("textarea")
         fields.nth(0).fill(typed)
         fields.nth(1).fill(by)
         self.page.get_by_role("button", name="Submit", exact=True).last.click()
         return end_of(self.api, run, self.log)
+
+    def open_run(self, run: str, seen: str) -> None:
+        """Open the run's own page, and wait for `seen` on it."""
+        self.page.goto(f"{self.ui}/runs/flow-run/{run}")
+        self.page.get_by_text(seen).first.wait_for()
 
     def open_report(self, key: str, seen: str) -> str:
         """Open the newest report under a key; return its text once it shows `seen`."""
