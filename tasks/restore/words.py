@@ -141,7 +141,8 @@ def _markdown(plan: Plan) -> Iterator[str]:
         )
     if plan.steps:
         yield "\n### Steps\n"
-        yield f"{'First ' + SAFETY + '. ' if plan.safety_backup else ''}↓ the database is down; ↩ how a step is undone.\n"
+        first = f"First {SAFETY}. " if plan.safety_backup else ""
+        yield f"{first}↓ the database is down; ↩ how a step is undone.\n"
         yield from (
             f"{number}. {'↓ ' if step.downtime else ''}{step.does}{f' ↩ {step.undo}' if step.undo else ''}"
             for number, step in enumerate(plan.steps, 1)

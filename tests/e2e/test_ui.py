@@ -1,4 +1,4 @@
-"""A newcomer's way through Prefect's UI, in a real browser against `rollcall serve`; its pictures are those of the docs.
+"""A newcomer's way through Prefect's UI, in a real browser against `rollcall serve`; its pictures are the docs' own.
 
 `python -m docs.pictures.ui` runs just this and keeps the pictures.
 """
