@@ -110,5 +110,5 @@ def _finish(settings: Config, manifest: Manifest, judgement: Judgement, ledger: 
     told = menu.tell(settings, target, judgement, manifest.identity, manifest.tally.counts, rotation.newest_good)
     judgement = judgement.with_findings(told)
     manifest = manifest.model_copy(update={"findings": judgement.findings, "verdict": judgement.verdict})
-    menu.report_backup(manifest, judgement.expected, rotation)
+    menu.report_backup(settings, manifest, judgement.expected, rotation)
     return manifest

@@ -40,5 +40,5 @@ def prove(settings: Config, target: str, backup: str) -> DrillResult:
         menu.sweep_drill(settings, target)
         result = menu.drill_backup(settings, target, backup)
         menu.remember_drill(settings, result, started_at)
-    menu.report_drill(result)
+    menu.report_drill(settings, result)
     return result

@@ -76,7 +76,7 @@ def _restore(settings: Config, plan: Plan, approved_by: str) -> RestoreReport:
     menu.note_proof(settings, plan)
     report = report_of(hands, safety)
     menu.tell_restored(settings, report, datetime.now(UTC))
-    menu.report_restore(report)
+    menu.report_restore(settings, report)
     return report
 
 

@@ -80,5 +80,5 @@ def _finish(
         identity=identity,
         expected=judgement.expected,
     )
-    menu.report_check(result, judgement.expected)
+    menu.report_check(settings, result)
     return result

@@ -77,7 +77,7 @@ remove_volumes = task(leaving.remove_volumes, name="remove volumes", retry=NEVER
 
 # Telling
 tell = task(telling.tell, name="tell", retry=NEVER)
-tell_failure = task(telling.tell_failure, name="tell of failure", retry=NEVER)
+tell_failure = task(reports.report_failure, name="tell of failure", retry=NEVER)
 report_backup = task(reports.report_backup, name="report backup", retry=NEVER)
 tell_restored = task(restored.tell_restored, name="tell of restore", retry=NEVER)
 report_drill = task(reports.report_drill, name="report drill", retry=NEVER)

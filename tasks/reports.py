@@ -1,19 +1,57 @@
-"""What a run leaves to be looked at in Prefect: artifacts and events. Without Prefect both are nothing."""
+"""What a run leaves to be looked at in Prefect: artifacts and events. Without Prefect both are nothing.
+
+A report is not what a run is for: whatever making one meets is logged, and the run goes on.
+"""
 
 from __future__ import annotations
 
+import functools
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import ParamSpec
 
 from tasks import orchestration
+from tasks.alerts.all_targets import targets_report
 from tasks.alerts.artifacts import backup_report, verify_report
 from tasks.alerts.events import backup_event, verify_event
+from tasks.alerts.tell import tell_failure
 from tasks.backups.file import Rotation
+from tasks.config import Config
+from tasks.errors import RollcallError
+from tasks.history.chart import embedded
+from tasks.history.standing import standings
+from tasks.history.store import open_history
 from tasks.models import CheckResult, Manifest
 from tasks.restore.drill import DrillResult
 from tasks.restore.plan import Plan
 from tasks.restore.report import RestoreReport
 from tasks.restore.words import drill_markdown, plan_markdown, restore_markdown
+
+P = ParamSpec("P")
+
+log = logging.getLogger("rollcall")
+
+TARGETS_KEY = "rollcall-targets"
+CHART_DAYS = 30
+LARGEST = 100_000
+"""Bytes of an artifact: Prefect keeps each in its database, and the UI loads it whole."""
+
+
+def _costing_no_run(report: Callable[P, None]) -> Callable[P, None]:
+    """`report`, which does nothing where no run is tracked, and only logs what it meets."""
+
+    @functools.wraps(report)
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
+        if not orchestration.tracked():
+            return
+        try:
+            report(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - the run has done its work; its report can be missed
+            log.warning("A report for Prefect's UI could not be made (%s: %s).", type(error).__name__, error)
+
+    return call
 
 
 def _key(kind: str, target: str) -> str:
@@ -21,41 +59,89 @@ def _key(kind: str, target: str) -> str:
     return f"{kind}-{re.sub('[^a-z0-9]+', '-', target.lower()).strip('-')}"
 
 
-def report_check(result: CheckResult, expected: Mapping[str, int]) -> None:
-    """Findings, counts against baseline, identity."""
-    orchestration.publish(
-        _key("verify", result.target), verify_report(result, expected), f"{result.target}: {result.verdict}"
-    )
+@_costing_no_run
+def report_check(config: Config, result: CheckResult) -> None:
+    """Findings, counts against baseline, the history as a picture, identity; and the state of all targets."""
+    report = verify_report(result, result.expected, _charts(config, result.target), _pin(config, result.target))
+    if len(report.encode()) > LARGEST:
+        report = verify_report(result, result.expected, {}, _pin(config, result.target))
+    orchestration.publish(_key("verify", result.target), report, f"{result.target}: {result.verdict}")
     event = verify_event(result)
     orchestration.emit(event.name, event.resource, event.payload)
+    report_targets(config)
 
 
-def report_backup(manifest: Manifest, expected: Mapping[str, int], rotation: Rotation) -> None:
-    """Sizes, rates, timings, where the copies are, counts, rotation."""
+def _charts(config: Config, target: str) -> dict[str, str]:
+    """The rows of the last days as a picture, by its caption."""
+    since = datetime.now(UTC) - timedelta(days=CHART_DAYS)
+    floors = {name: rule.min for name, rule in config.target(target).tables.items() if rule.min is not None}
+    with open_history(config.history) as history:
+        drawn = embedded(history.frame(target, since), target, floors)
+    return {f"Rows by table over {CHART_DAYS} days": drawn} if drawn else {}
+
+
+def _pin(config: Config, target: str) -> dict[str, str]:
+    """What the target's identity must be."""
+    rules = config.target(target)
+    with open_history(config.history) as history:
+        pin = history.pin(target)
+    cluster = {"system_identifier": pin.system_identifier} if pin else {}
+    return {"container": rules.container, "volume": rules.volume, **cluster}
+
+
+@_costing_no_run
+def report_backup(config: Config, manifest: Manifest, expected: dict[str, int], rotation: Rotation) -> None:
+    """Sizes, rates, timings, where the copies are, counts, rotation; and the state of all targets."""
     report = backup_report(manifest, expected, rotation.deleted, rotation.frozen)
     orchestration.publish(_key("backup", manifest.target), report, f"{manifest.id}: {manifest.verdict}")
     event = backup_event(manifest)
     orchestration.emit(event.name, event.resource, event.payload)
+    report_targets(config)
 
 
+@_costing_no_run
 def report_plan(plan: Plan) -> None:
     """What a restore would do, to be read before anybody approves it."""
     orchestration.publish(_key("restore-plan", plan.target), plan_markdown(plan), f"{plan.target}: plan {plan.hash}")
 
 
-def report_restore(report: RestoreReport) -> None:
-    """The plan, then what came of it."""
+@_costing_no_run
+def report_restore(config: Config, report: RestoreReport) -> None:
+    """The proof, then the plan that was followed; and the state of all targets."""
     words = f"{report.target}: {report.outcome}"
     orchestration.publish(_key("restore", report.target), restore_markdown(report), words)
     resource = {"prefect.resource.id": f"rollcall.target.{report.target}", "prefect.resource.name": report.target}
     payload = report.model_dump(mode="json", include={"outcome", "run", "approved_by", "downtime_seconds", "staging"})
     orchestration.emit("rollcall.restore.done", resource, payload)
+    report_targets(config)
 
 
-def report_drill(result: DrillResult) -> None:
-    """Whether the backup came back, and how long that took."""
+@_costing_no_run
+def report_drill(config: Config, result: DrillResult) -> None:
+    """Whether the backup came back, and how long that took; and the state of all targets."""
     words = f"{result.backup}: {'proven' if result.proven else 'NOT proven'}"
     orchestration.publish(_key("drill", result.target), drill_markdown(result), words)
     resource = {"prefect.resource.id": f"rollcall.target.{result.target}", "prefect.resource.name": result.target}
     name = "rollcall.drill.proven" if result.proven else "rollcall.drill.not-proven"
     orchestration.emit(name, resource, result.model_dump(mode="json", include={"backup", "rto_seconds", "reason"}))
+    report_targets(config)
+
+
+def report_failure(
+    config: Config, target: str, what: str, error: RollcallError, *, recorded: bool = False
+) -> list[str]:
+    """Tell whom it concerns, as `tell_failure` does; and the state of all targets."""
+    undelivered = tell_failure(config, target, what, error, recorded=recorded)
+    report_targets(config)
+    return undelivered
+
+
+@_costing_no_run
+def report_targets(config: Config) -> None:
+    """The state of all targets, under a key of its own: its newest version is how things are."""
+    now = datetime.now(UTC)
+    with open_history(config.history) as history:
+        found = standings(history, sorted(config.targets), now, timedelta(hours=config.api.stale_after_hours))
+    wrong = [name for name, standing in found.items() if not standing.healthy]
+    words = f"not healthy: {', '.join(wrong)}" if wrong else "all healthy"
+    orchestration.publish(TARGETS_KEY, targets_report(list(found.values()), now), words)

@@ -51,10 +51,10 @@ def counts_table(counts: Mapping[str, int], expected: Mapping[str, int], finding
     if not names:
         return "No tables were counted."
     rows = [_count_row(name, counts.get(name), rows_of(name, expected), worst.get(name)) for name in names]
-    shown = _table(_COUNT_HEAD, rows[:_SHOWN], numbers=(2, 3, 4, 5))
+    shown = table(_COUNT_HEAD, rows[:_SHOWN], numbers=(2, 3, 4, 5))
     if len(rows) <= _SHOWN:
         return shown
-    folded = _table(_COUNT_HEAD, rows[_SHOWN:_FOLDED], numbers=(2, 3, 4, 5))
+    folded = table(_COUNT_HEAD, rows[_SHOWN:_FOLDED], numbers=(2, 3, 4, 5))
     more = f"\n\nand {len(rows) - _FOLDED:,} more tables." if len(rows) > _FOLDED else ""
     return f"{shown}\n\n{_fold(f'{len(rows) - _SHOWN:,} more tables', folded + more)}"
 
@@ -73,7 +73,7 @@ def identity_table(identity: Identity | None, pin: Mapping[str, str] | None = No
         return "The server's identity could not be read."
     pins = pin or {}
     rows = [_identity_row(field, str(getattr(identity, field) or "none"), pins.get(field)) for field in _IDENTITY]
-    return _table(("", "", "found", "pinned"), rows)
+    return table(("", "", "found", "pinned"), rows)
 
 
 def verify_report(
@@ -85,7 +85,7 @@ def verify_report(
     """The report of a check. `charts` are data: URIs of pictures by caption."""
     parts = [
         f"# {_MARK[result.verdict]}: {escape(result.target)}",
-        f"Checked {_time(result.checked_at)}.",
+        f"Checked {moment(result.checked_at)}.",
         "## Findings\n\n" + findings_list(result.findings),
         "## Rows\n\n" + counts_table(result.counts, expected, result.findings),
         *(f"![{escape(caption)}]({uri})" for caption, uri in (charts or {}).items()),
@@ -101,7 +101,7 @@ def backup_report(
     state = "⚠ QUARANTINED" if manifest.quarantined else "✔ stored"
     parts = [
         f"# {state}: {escape(manifest.target)}, backup {escape(manifest.id)}",
-        f"Taken {_time(manifest.created_at)} by {escape(manifest.method)} from PostgreSQL "
+        f"Taken {moment(manifest.created_at)} by {escape(manifest.method)} from PostgreSQL "
         f"{escape(manifest.server_version)}; verdict {manifest.verdict}. {_speed(manifest)}",
         "## Findings\n\n" + findings_list(manifest.findings),
         "## Where the copies are\n\n" + _copies(manifest.objects),
@@ -199,19 +199,35 @@ def _identity_row(field: str, found: str, pinned: str | None) -> list[str]:
 
 
 def _copies(objects: Sequence[StoredObject]) -> str:
-    rows = [
-        [
-            escape(each.storage),
-            escape(each.key),
-            each.role + (f" of {escape(each.database)}" if each.database else ""),
-            size(each.bytes),
-            size(each.raw_bytes) if each.raw_bytes else "",
-            each.sha256[:12],
-        ]
-        for each in objects
+    """What each storage holds, and each object once: they are the same everywhere, to the byte."""
+    if not objects:
+        return "Nothing was stored."
+    by_storage: dict[str, list[StoredObject]] = {}
+    for each in objects:
+        by_storage.setdefault(each.storage, []).append(each)
+    copies = [
+        [escape(name), f"{len(held):,}", size(sum(each.bytes for each in held)), escape(_folder(held[0].key))]
+        for name, held in by_storage.items()
     ]
-    heads = ("storage", "object", "what", "stored", "before compression", "SHA-256 begins")
-    return _table(heads, rows, numbers=(3, 4)) if rows else "Nothing was stored."
+    once = {each.key: each for each in objects}
+    parts = [_object_row(each) for each in sorted(once.values(), key=lambda each: (-each.bytes, each.key))]
+    heads = ("object", "what", "stored", "before", "SHA-256")
+    return table(("storage", "objects", "stored", "in"), copies, (1, 2)) + "\n\n" + table(heads, parts, (2, 3))
+
+
+def _folder(key: str) -> str:
+    """TARGET/ID of TARGET/ID/NAME."""
+    return "/".join(key.split("/")[:2])
+
+
+def _object_row(each: StoredObject) -> list[str]:
+    return [
+        escape(each.key.removeprefix(f"{_folder(each.key)}/")),
+        each.role + (f" of {escape(each.database)}" if each.database else ""),
+        size(each.bytes),
+        size(each.raw_bytes) if each.raw_bytes else "",
+        f"{each.sha256[:8]}…",
+    ]
 
 
 def _speed(manifest: Manifest) -> str:
@@ -232,7 +248,7 @@ def _total(timings: Mapping[str, float]) -> float:
 
 def _timings(timings: Mapping[str, float]) -> str:
     rows = [[escape(step), f"{seconds:.2f}"] for step, seconds in timings.items()]
-    return _table(("step", "seconds"), rows, numbers=(1,)) if rows else "No times were taken."
+    return table(("step", "seconds"), rows, numbers=(1,)) if rows else "No times were taken."
 
 
 def _rotation(deleted: Sequence[str], frozen: str | None) -> str:
@@ -255,10 +271,12 @@ def _fold(summary: str, inside: str) -> str:
     return f"<details><summary>{summary}</summary>\n\n{inside}\n\n</details>"
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
+    """A Markdown table of cells that are Markdown themselves; the columns `numbers` are set to the right."""
     rule = ["---:" if place in numbers else "---" for place in range(len(heads))]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, rule, *rows))
 
 
-def _time(when: datetime) -> str:
+def moment(when: datetime) -> str:
+    """A time for people: `2026-02-01 02:05:00 UTC`."""
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _MOST_PANELS = 12
+_MOST_EMBEDDED = 6
+_LARGEST_EMBEDDED = 60_000  # bytes of PNG; a third more as a data: URI, which leaves room below 100 kB
 
 # An opaque light card: readable in a dark interface and in a light one.
 _CARD, _INK, _FAINT, _LINE, _ALARM = "#fbfbf9", "#24292f", "#6e7781", "#0b62a4", "#c4341f"
@@ -76,26 +80,41 @@ def picture(frame: pd.DataFrame, target: str, path: Path, floors: Mapping[str, i
         raise HistoryError(f"The picture {path} cannot be written: {reason}.") from error
 
 
+def embedded(frame: pd.DataFrame, target: str, floors: Mapping[str, int]) -> str | None:
+    """The same as a data: URI of a PNG for a report, of the six most important tables, or of as few as make it small
+    enough. None where there is nothing to draw: a line needs two points."""
+    if len(frame) < 2 or not len(frame.columns):
+        return None
+    qualified = _qualified(floors, frame)
+    for most in range(_MOST_EMBEDDED, 0, -1):
+        written = io.BytesIO()
+        _figure(frame, target, qualified, most).savefig(written, format="png", facecolor=_CARD, dpi=110)
+        if len(written.getvalue()) <= _LARGEST_EMBEDDED:
+            return "data:image/png;base64," + base64.b64encode(written.getvalue()).decode("ascii")
+    return None
+
+
 def _qualified(floors: Mapping[str, int], frame: pd.DataFrame) -> dict[str, int]:
     """The floors by the names of the frame's columns."""
     resolved = {resolve_table(name, list(frame.columns)): floor for name, floor in floors.items()}
     return {table: floor for table, floor in resolved.items() if table is not None}
 
 
-def _figure(frame: pd.DataFrame, target: str, floors: Mapping[str, int]) -> Any:
+def _figure(frame: pd.DataFrame, target: str, floors: Mapping[str, int], most: int = _MOST_PANELS) -> Any:
     """The whole picture. A Figure of its own, without pyplot: nothing global, so safe in threads."""
     from matplotlib.figure import Figure
 
-    tables = most_important(frame, floors)
+    tables = most_important(frame, floors, most)
     across = 1 if len(tables) == 1 else 2 if len(tables) <= 6 else 3
     down = math.ceil(len(tables) / across)
     figure = Figure(figsize=(4.6 * across + 0.4, 1.9 * down + 0.9), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.09, h_pad=0.07)  # type: ignore[union-attr, call-arg]
-    panels = figure.subplots(down, across, squeeze=False, sharex=True).flat
+    panels = list(figure.subplots(down, across, squeeze=False, sharex=True).flat)
     for panel, table in zip(panels, tables, strict=False):
         _draw(panel, frame[table], table, floors.get(table))
-    for panel in list(panels)[len(tables) :]:
-        panel.set_visible(False)
+    for place in range(len(tables), len(panels)):
+        panels[place].set_visible(False)
+        panels[place - across].tick_params(labelbottom=True)  # the dates, which stand at the bottom panel alone
     hidden = len(frame.columns) - len(tables)
     more = f" (+ {hidden:,} more tables)" if hidden > 0 else ""
     figure.suptitle(f"{target}: rows by table{more}", color=_INK, fontsize=12, x=0.012, ha="left")

@@ -238,13 +238,15 @@ class History:
                 _put_pin(connection, pin)
         return added
 
-    def frame(self, target: str) -> pd.DataFrame:
-        """The rows of every table (columns, sorted) at every observation (index `checked_at`, UTC); <NA>
-        where a table was not there."""
+    def frame(self, target: str, since: datetime | None = None) -> pd.DataFrame:
+        """The rows of every table (columns, sorted) at every observation from `since` on (index `checked_at`,
+        UTC); <NA> where a table was not there."""
         import pandas as pd
 
         found = tables.observations.c
         query = select(found.checked_at, found.counts).where(found.target == target)
+        if since is not None:
+            query = query.where(found.checked_at >= since)
         rows = self._all(query.order_by(*_OLDEST_FIRST))
         index = pd.DatetimeIndex([row.checked_at for row in rows], name="checked_at", tz="UTC")
         columns = sorted({table for row in rows for table in row.counts})

@@ -14,7 +14,8 @@ class RestoreReport(Model):
     """What came of a restore; `restore-volume --json` prints exactly this.
 
     outcome: `planned` where nothing was to be done but to show the plan. downtime_seconds: from the stop of the
-    container to its first answer. counts: rows by database and table after the cut-over. timings: seconds by step.
+    container to its first answer. database: the target's own. counts: rows by database and table after the cut-over;
+    rebuilt: the same of what was proven aside before it, empty where nothing was rebuilt. timings: seconds by step.
     """
 
     target: str
@@ -25,7 +26,9 @@ class RestoreReport(Model):
     safety_backup: str | None = None
     staging: str | None = None
     old_container: str | None = None
+    database: str | None = None
     counts: dict[str, dict[str, int]] = {}
+    rebuilt: dict[str, dict[str, int]] = {}
     system_identifier: str | None = None
     downtime_seconds: float | None = None
     total_seconds: float | None = None
@@ -46,7 +49,9 @@ def report_of(hands: Hands, safety_backup: str | None) -> RestoreReport:
         safety_backup=safety_backup,
         staging=journal.header.staging if plan.rebuilds else None,
         old_container=hands.names[1] if plan.reattaches else None,
+        database=hands.config.target(plan.target).database,
         counts=facts["counts_found"],
+        rebuilt=facts.get("rebuilt", {}).get("counts", {}),
         system_identifier=facts["identity"]["system_identifier"],
         downtime_seconds=_seconds(facts["stopped_at"], facts["answered_at"]),
         total_seconds=round((ended - journal.header.begun_at).total_seconds(), 3),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tasks.alerts.artifacts import escape, table
 from tasks.restore.drill import DrillResult
 from tasks.restore.facts import Source
 from tasks.restore.plan import Plan
@@ -16,6 +17,8 @@ HEADLINES = {
     "both": "RESTORE AND REATTACH: the container mounts another volume, and the pinned one does not hold the data.",
 }
 MOST_TABLES = 25
+MOST_PROVEN = 500
+SAFETY = "a backup of what is there now; nothing is touched if that fails"
 
 
 def headline(plan: Plan) -> str:
@@ -52,7 +55,7 @@ def _lists(plan: Plan) -> Iterator[tuple[str, list[str]]]:
     if plan.blockers:
         yield "In the way, so that nothing is begun:", [f"  ✗ {each}" for each in plan.blockers]
     if plan.safety_backup and plan.steps:
-        yield "First:", ["  a backup of what is there now; nothing is touched if that fails"]
+        yield "First:", [f"  {SAFETY}"]
     if plan.steps:
         yield (
             "Steps (↓ the database is down; ↩ how each is undone):",
@@ -61,6 +64,11 @@ def _lists(plan: Plan) -> Iterator[tuple[str, list[str]]]:
                 for number, step in enumerate(plan.steps, 1)
             ],
         )
+    yield from _after(plan)
+
+
+def _after(plan: Plan) -> Iterator[tuple[str, list[str]]]:
+    """What follows the steps."""
     if plan.mending is not None:
         yield "Compose file:", [f"  {plan.mending.path}", *(f"  {each}" for each in mending_lines(plan))]
     if plan.kept:
@@ -113,36 +121,79 @@ def plan_markdown(plan: Plan) -> str:
 
 
 def _markdown(plan: Plan) -> Iterator[str]:
-    yield f"## Restore plan for {plan.target}"
+    yield f"## Restore plan for {escape(plan.target)}\n"
     yield f"**{headline(plan)}**\n"
-    yield "| | |\n|---|---|"
-    yield f"| container | `{plan.container}` |"
-    yield f"| mounts now | `{plan.mounted or 'no volume'}` |"
-    yield f"| pinned | `{plan.pinned}`{'' if plan.pinned_exists else ' (does not exist)'} |"
+    if plan.blockers:
+        yield "**In the way, so that nothing is begun**\n"
+        yield from (f"- ✗ {escape(each)}" for each in plan.blockers)
+        yield ""
+    # Lists, which break where a line is full: the form's window is narrow, and cuts off what is wider in a table.
+    yield f"- container: **{escape(plan.container)}**"
+    yield f"- mounts now: **{escape(plan.mounted or 'no volume')}**"
+    yield f"- pinned: **{escape(plan.pinned)}**{'' if plan.pinned_exists else ' (does not exist)'}"
     if plan.source is not None:
-        yield f"| source | {described(plan.source)} |"
-    yield f"| plan | `{plan.hash}` |"
+        yield f"- source: **{escape(described(plan.source))}**"
+    yield f"- plan: {plan.hash}"
     if rows := rows_table(plan):
-        yield "\n| table | rows now | rows after |\n|---|---:|---:|"
-        yield from (f"| `{name}` | {now} | {after} |" for name, now, after in rows)
-    for title, lines in _lists(plan):
-        yield f"\n**{title}**\n"
-        yield from (f"- {line.strip()}" for line in lines)
+        yield "\n### Rows\n"
+        yield table(
+            ("table", "rows now", "rows after"), [[escape(name), now, after] for name, now, after in rows], (1, 2)
+        )
+    if plan.steps:
+        yield "\n### Steps\n"
+        first = f"First {SAFETY}. " if plan.safety_backup else ""
+        yield f"{first}↓ the database is down; ↩ how a step is undone.\n"
+        yield from (
+            f"{number}. {'↓ ' if step.downtime else ''}{step.does}{f' ↩ {step.undo}' if step.undo else ''}"
+            for number, step in enumerate(plan.steps, 1)
+        )
+    for title, lines in _after(plan):
+        yield f"\n### {title.rstrip(':')}\n"
+        yield from (f"- {escape(line.strip())}" for line in lines)
 
 
 def restore_markdown(report: RestoreReport) -> str:
     """What came of a restore, for Prefect's UI: the proof first, then the plan that was followed."""
-    lines = [f"## {report.target} is restored", *(f"- {each}" for each in restored_lines(report))]
-    lines += ["\n| table | planned | now |\n|---|---:|---:|"]
-    for database, tables in report.counts.items():
-        for name, rows in tables.items():
-            planned = report.plan.counts_after.get(name)
-            lines.append(f"| `{database}: {name}` | {'' if planned is None else f'{planned:,}'} | {rows:,} |")
-    lines += [
-        "\n| step | seconds |\n|---|---:|",
-        *(f"| {name} | {each:.1f} |" for name, each in report.timings.items()),
+    parts = [
+        f"# ✔ {escape(report.target)} is restored",
+        "\n".join(f"- {escape(each)}" for each in restored_lines(report)),
+        "## Proof: rows by table",
+        _proof(report),
+        "## Time",
+        timings_table(report.timings),
+        plan_markdown(report.plan),
     ]
-    return "\n".join([*lines, "", plan_markdown(report.plan)])
+    return "\n\n".join(parts) + "\n"
+
+
+def _proof(report: RestoreReport) -> str:
+    """Each table in what was to come back, in what was rebuilt aside, and in what runs now; unequal ones first."""
+    several = len(report.counts) > 1
+    rows = []
+    for database, found in report.counts.items():
+        rebuilt = report.rebuilt.get(database, {})
+        # The plan counts the target's own database alone.
+        planned = report.plan.counts_after if database == report.database else {}
+        for name in sorted({*found, *rebuilt, *planned}):
+            numbers = [each.get(name) for each in (planned, rebuilt, found)]
+            equal = len({each for each in numbers if each is not None}) == 1 and name in found
+            shown = ["" if each is None else f"{each:,}" for each in numbers]
+            rows.append(["✔" if equal else "⚠", escape(f"{database}: {name}" if several else name), *shown])
+    rows.sort(key=lambda row: row[0] == "✔")
+    more = f"\n\nand {len(rows) - MOST_PROVEN:,} more tables." if len(rows) > MOST_PROVEN else ""
+    heads = ("", "table", _source_head(report.plan), "rebuilt aside", "running now")
+    return table(heads, rows[:MOST_PROVEN], (2, 3, 4)) + more
+
+
+def _source_head(plan: Plan) -> str:
+    return "manifest" if plan.source and plan.source.kind == "backup" else "planned"
+
+
+def timings_table(timings: dict[str, float]) -> str:
+    """Seconds by step."""
+    if not timings:
+        return "No times were taken."
+    return table(("step", "seconds"), [[escape(name), f"{each:.1f}"] for name, each in timings.items()], (1,))
 
 
 def restored_lines(report: RestoreReport) -> list[str]:
@@ -181,11 +232,15 @@ def drill_lines(result: DrillResult) -> list[str]:
 
 def drill_markdown(result: DrillResult) -> str:
     """The drill for Prefect's UI."""
-    lines = [f"## Drill of {result.target}: {'proven' if result.proven else 'NOT PROVEN'}"]
-    lines += [f"- {each}" for each in drill_lines(result)]
+    parts = [
+        f"# {'✔ proven' if result.proven else '⚠ NOT PROVEN'}: {escape(result.target)}, backup {escape(result.backup)}",
+        "\n".join(f"- {escape(each)}" for each in drill_lines(result)),
+    ]
+    if result.differences:
+        parts += ["## Differences", "\n".join(f"- {escape(each)}" for each in result.differences[:MOST_PROVEN])]
+    if result.rows:
+        rows = [[escape(name), f"{number:,}"] for name, number in result.rows.items()]
+        parts += ["## What came back", table(("database", "rows"), rows, (1,))]
     if result.timings:
-        lines += [
-            "\n| step | seconds |\n|---|---:|",
-            *(f"| {name} | {each:.1f} |" for name, each in result.timings.items()),
-        ]
-    return "\n".join(lines)
+        parts += ["## Time", timings_table(result.timings)]
+    return "\n\n".join(parts) + "\n"

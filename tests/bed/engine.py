@@ -22,6 +22,7 @@ PACKAGES = {
     "iptables": "iptables",
     "debootstrap": "debootstrap",
     "ip": "iproute2",
+    "chromium": "chromium",
     "update-ca-certificates": "ca-certificates",
 }
 

@@ -186,7 +186,8 @@ def test_the_report_of_a_backup_says_where_how_much_and_how_fast() -> None:
     report = backup_report(manifest(databases=other), {"public.experts": 85}, deleted=["a1", "a2"])
     assert report.startswith("# ✔ stored: knowledge_os, backup b1\n")
     assert "One copy is 856 MB of 2.2 GB; 44.0 s in all at 50.0 MB/s." in report
-    assert "| local | k/b1.dump.zst | dump of knowledge_os | 856 MB | 2.2 GB | abababababab |" in report
+    assert "| local | 1 | 856 MB | k/b1.dump.zst |" in report
+    assert "dump of knowledge_os | 856 MB | 2.2 GB | abababab… |" in report
     assert "| read_back | 11.00 |" in report
     assert "Deleted 2: a1, a2" in report
     assert "Database other: 4 rows in 1 table</summary>" in report
