@@ -22,9 +22,10 @@ PACKAGES = {
     "iptables": "iptables",
     "debootstrap": "debootstrap",
     "ip": "iproute2",
-    "chromium": "chromium",
     "update-ca-certificates": "ca-certificates",
 }
+
+ON_DEMAND = {"chromium": "chromium"}  # large, and asked for by few tests
 
 
 def connect(timeout: int = 60) -> docker.DockerClient:
@@ -75,8 +76,9 @@ def down() -> None:
 def require_tool(tool: str) -> None:
     """Install the Debian package that brings `tool`, if it is missing; raise BedError if that fails."""
     if shutil.which(tool) is None:
-        with step(f"installing {PACKAGES[tool]}"):
-            _install([PACKAGES[tool]])
+        package = (PACKAGES | ON_DEMAND)[tool]
+        with step(f"installing {package}"):
+            _install([package])
 
 
 def _endpoint() -> str:
