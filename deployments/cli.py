@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deployments import restore_commands, show, tracking
+from deployments import automations_command, restore_commands, show, tracking
 from deployments.app import ConfigOption, JsonOption, PrefectOption, TargetArgument, app, known, who
 from tasks.config import load
 from tasks.errors import Refused, RollcallError, RolledBack
@@ -29,6 +29,7 @@ FAILED = 1
 CODES: dict[type[RollcallError], int] = {Refused: 3, RolledBack: 4}
 
 restore_commands.register(app)
+automations_command.register(app)
 
 
 @app.command()

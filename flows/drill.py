@@ -22,6 +22,7 @@ def drill(target: str, config: str | None = None, backup: str = "latest") -> Dri
     """
     settings = load(config)
     settings.target(target)
+    menu.ping_start(settings, target, "drill")
     started_at = datetime.now(UTC)
     try:
         # A lock of its own: a drill may take hours, touches nothing of the target, and must not hold up a backup.
@@ -33,6 +34,8 @@ def drill(target: str, config: str | None = None, backup: str = "latest") -> Dri
         menu.tell_failure(settings, target, "drill", error)
         raise
     menu.report_drill(result)
-    if not result.proven:
+    if result.proven:
+        menu.ping_done(settings, target, "drill")
+    else:
         menu.tell_failure(settings, target, "drill", NotEqual(result.reason or "It is not proven."), recorded=True)
     return result

@@ -147,6 +147,26 @@ class Retention(Section):
     quarantined_days: Days = 90
 
 
+class Ping(Section):
+    """A watcher outside that is told when a run begins and ends, and calls when it hears nothing: a URL in the manner
+    of healthchecks.io, which lets anybody call, so it is named, never written.
+
+    url: for the flows that have none of their own here.
+    """
+
+    url: SecretReference | None = None
+    backup: SecretReference | None = None
+    verify: SecretReference | None = None
+    drill: SecretReference | None = None
+
+    @model_validator(mode="after")
+    def names_a_url(self) -> Ping:
+        """An empty section looks like a watcher, and is none."""
+        if not self.model_fields_set or None in (getattr(self, each) for each in self.model_fields_set):
+            raise ValueError("names no URL; it takes url for all flows, or backup, verify and drill")
+        return self
+
+
 class Target(Section):
     """A protected database: container, pinned volume, database.
 
@@ -157,7 +177,8 @@ class Target(Section):
     max_age_hours: after how long without a good backup `verify` warns.
     prove_every_days: after how long without a drill's proof `verify` warns; 0 never.
     keep_days: for how long a restore's kept volume stays at least. start_wait: seconds until a started container must
-    answer and be healthy.
+    answer and be healthy. ping: a watcher outside.
+    max_silence_minutes: after how long without a verify the Prefect automation fires.
     """
 
     container: Text
@@ -181,6 +202,8 @@ class Target(Section):
     prove_every_days: Annotated[int, Field(ge=0, le=36_500)] = 30
     keep_days: Days = 30
     start_wait: Annotated[float, Field(gt=0, le=86_400)] = 300.0
+    ping: Ping | None = None
+    max_silence_minutes: Annotated[float, Field(gt=0, le=525_600)] = 60.0
 
     @field_validator("tables", mode="before")
     @classmethod
@@ -189,6 +212,13 @@ class Target(Section):
         if isinstance(tables, Mapping):
             return {name: {} if rule is None else rule for name, rule in tables.items()}
         return tables
+
+    def ping_of(self, flow: str) -> SecretReference | None:
+        """Where the URL is that hears of this flow's runs; None where nobody outside waits for them."""
+        if self.ping is None or flow not in {"backup", "verify", "drill"}:
+            return None
+        own: SecretReference | None = getattr(self.ping, flow)
+        return own or self.ping.url
 
 
 class Config(Section):

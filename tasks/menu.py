@@ -6,6 +6,7 @@ Flows order from here and from nowhere else. What the tasks are made of is Prefe
 from __future__ import annotations
 
 from tasks import reports
+from tasks.alerts import ping
 from tasks.alerts import tell as telling
 from tasks.backups import file, proof, take
 from tasks.checks import judgement, look, shelves
@@ -63,6 +64,8 @@ remember_drill = task(drill.remember_drill, name="remember the drill", retry=NEV
 look_for_interruption = task(recovery.interruption_findings, name="look for an interrupted restore", retry=NEVER)
 
 # Telling
+ping_start = task(ping.ping_start, name="tell outside that it begins", retry=NEVER)
+ping_done = task(ping.ping_done, name="tell outside how it ended", retry=NEVER)
 tell = task(telling.tell, name="tell", retry=NEVER)
 tell_failure = task(telling.tell_failure, name="tell of failure", retry=NEVER)
 report_backup = task(reports.report_backup, name="report backup", retry=NEVER)
