@@ -107,7 +107,7 @@ def test_a_verify_calls_at_both_its_ends_and_a_critical_verdict_is_a_failure(
 def test_a_backup_that_fails_calls_with_its_reason(
     watcher: HttpRecorder, postgres17: PostgresServer, tmp_path: Path
 ) -> None:
-    target = target_for(postgres17, tmp_path, container="gone", ping={"backup": {"env": URL.env}})
+    target = target_for(postgres17, tmp_path, container="gone", volume="gone", ping={"backup": {"env": URL.env}})
     with pytest.raises(Exception, match="gone"):
         target.backup()
     assert watcher.paths == [f"/{SECRET}/start", f"/{SECRET}/fail"]
