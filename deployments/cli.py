@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from deployments import (
+    automations_command,
     deploy_command,
     doctor_command,
     down_command,
@@ -42,6 +43,7 @@ deploy_command.register(app)
 watch_command.register(app)
 down_command.register(app)
 doctor_command.register(app)
+automations_command.register(app)
 
 
 @app.command()

@@ -26,13 +26,16 @@ def backup(target: str, config: str | None = None) -> Manifest:
     """
     settings = load(config)
     settings.target(target)
+    menu.ping_start(settings, target, "backup")
     try:
         with only_run(settings.state, target):
             menu.recover_first(settings, target)
-            return back_up(settings, target)
+            manifest = back_up(settings, target)
     except RollcallError as error:
         menu.tell_failure(settings, target, "backup", error)
         raise
+    menu.ping_done(settings, target, "backup", manifest.verdict, manifest.findings)
+    return manifest
 
 
 def back_up(settings: Config, target: str, occasion: str = "") -> Manifest:

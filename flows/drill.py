@@ -22,12 +22,15 @@ def drill(target: str, config: str | None = None, backup: str = "latest") -> Dri
     """
     settings = load(config)
     settings.target(target)
+    menu.ping_start(settings, target, "drill")
     try:
         result = prove(settings, target, backup)
     except RollcallError as error:
         menu.tell_failure(settings, target, "drill", error)
         raise
-    if not result.proven:
+    if result.proven:
+        menu.ping_done(settings, target, "drill")
+    else:
         menu.tell_failure(settings, target, "drill", NotEqual(result.reason or "It is not proven."), recorded=True)
     return result
 

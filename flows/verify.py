@@ -26,6 +26,7 @@ def verify(target: str, config: str | None = None) -> CheckResult:
     """
     settings = load(config)
     settings.target(target)
+    menu.ping_start(settings, target, "verify")
     now = datetime.now(UTC)
     try:
         lost = menu.restore_history(settings, target)
@@ -37,10 +38,12 @@ def verify(target: str, config: str | None = None) -> CheckResult:
         interrupted = menu.look_for_interruption(settings, target)
         judgement = judgement.with_findings([*lost, *volume, *interrupted, *backups])
         menu.remember(settings, target, "verify", now, judgement, tally, identity)
-        return _finish(settings, target, now, judgement, tally, identity, shelves.newest_good)
+        result = _finish(settings, target, now, judgement, tally, identity, shelves.newest_good)
     except RollcallError as error:
         menu.tell_failure(settings, target, "verify", error)
         raise
+    menu.ping_done(settings, target, "verify", result.verdict, result.findings)
+    return result
 
 
 def _look_and_judge(settings: Config, target: str, now: datetime) -> tuple[Judgement, Tally, Identity | None]:

@@ -21,10 +21,9 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from ruamel.yaml.comments import CommentedMap
 
-from tasks.cron import checked_cron, checked_timezone
 from tasks.errors import ConfigError
 from tasks.secrets import BlockReference, EnvReference, FileReference, SecretReference
-from tasks.sections import Api, Hours, Section
+from tasks.sections import Api, Hours, Ping, Schedules, Section, Serve, Text
 from tasks.yaml_file import keys_in_document, line_of, read
 
 DEFAULT_PATH = Path("deployments/targets.yaml")
@@ -32,7 +31,6 @@ DEFAULT_PATH = Path("deployments/targets.yaml")
 # A name becomes a folder, a key prefix and a lock file: nothing in it may need quoting anywhere.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 Name = Annotated[str, Field(pattern=NAME)]
-Text = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Days = Annotated[int, Field(ge=1, le=36_500)]
 
@@ -141,28 +139,6 @@ class Retention(Section):
     quarantined_days: Days = 90
 
 
-Cron = Annotated[str, AfterValidator(checked_cron)]
-
-
-class Schedules(Section):
-    """When the flows run by themselves: cron lines, read in `timezone` (an IANA name); `never` for not at all."""
-
-    backup: Cron = "0 2 * * *"
-    verify: Cron = "*/15 * * * *"
-    drill: Cron = "0 4 * * 0"
-    timezone: Annotated[str, AfterValidator(checked_timezone)] = "UTC"
-
-
-class Serve(Section):
-    """`rollcall serve`: where its own Prefect server listens (port left out: the last one, 4200, or a free one), and
-    for how many seconds a stop waits for runs before it ends them; at_once: the most runs at a time."""
-
-    host: Text = "127.0.0.1"
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    grace: Annotated[float, Field(ge=0, le=86_400)] = 30.0
-    at_once: Annotated[int, Field(ge=1, le=1000)] = 10
-
-
 class Target(Section):
     """A protected database: container, pinned volume, database.
 
@@ -173,7 +149,8 @@ class Target(Section):
     max_age_hours: after how long without a good backup `verify` warns.
     prove_every_days: after how long without a drill's proof `verify` warns; 0 never.
     keep_days: for how long a restore's kept volume stays at least. start_wait: seconds until a started container must
-    answer and be healthy. schedules: what is given here wins over the file's own `schedules`.
+    answer and be healthy. schedules: what is given here wins over the file's own `schedules`. ping: a watcher outside.
+    max_silence_minutes: after how long without a verify the Prefect automation fires.
     """
 
     container: Text
@@ -198,6 +175,8 @@ class Target(Section):
     keep_days: Days = 30
     start_wait: Annotated[float, Field(gt=0, le=86_400)] = 300.0
     schedules: Schedules = Schedules()
+    ping: Ping | None = None
+    max_silence_minutes: Annotated[float, Field(gt=0, le=525_600)] = 60.0
 
     @field_validator("tables", mode="before")
     @classmethod
@@ -206,6 +185,13 @@ class Target(Section):
         if isinstance(tables, Mapping):
             return {name: {} if rule is None else rule for name, rule in tables.items()}
         return tables
+
+    def ping_of(self, flow: str) -> SecretReference | None:
+        """Where the URL is that hears of this flow's runs; None where nobody outside waits for them."""
+        if self.ping is None or flow not in {"backup", "verify", "drill"}:
+            return None
+        own: SecretReference | None = getattr(self.ping, flow)
+        return own or self.ping.url
 
 
 class Config(Section):

@@ -6,6 +6,7 @@ Flows order from here and from nowhere else. What the tasks are made of is Prefe
 from __future__ import annotations
 
 from tasks import reports
+from tasks.alerts import ping
 from tasks.alerts import tell as telling
 from tasks.backups import file, proof, take
 from tasks.checks import judgement, look, shelves
@@ -76,6 +77,8 @@ bring_down = task(leaving.bring_down, name="compose down", retry=NEVER)
 remove_volumes = task(leaving.remove_volumes, name="remove volumes", retry=NEVER)
 
 # Telling
+ping_start = task(ping.ping_start, name="tell outside that it begins", retry=NEVER)
+ping_done = task(ping.ping_done, name="tell outside how it ended", retry=NEVER)
 tell = task(telling.tell, name="tell", retry=NEVER)
 tell_failure = task(reports.report_failure, name="tell of failure", retry=NEVER)
 report_backup = task(reports.report_backup, name="report backup", retry=NEVER)

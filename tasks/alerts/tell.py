@@ -11,6 +11,7 @@ from tasks.alerts.decide import LastAlert, decide, fingerprint
 from tasks.alerts.events import alert_event, failed_event
 from tasks.alerts.message import Message, compose, compose_failure, compose_recovery
 from tasks.alerts.notify import notify, undelivered_finding
+from tasks.alerts.ping import ping_failure
 from tasks.checks.judgement import Judgement
 from tasks.config import Config
 from tasks.errors import HistoryError, RollcallError
@@ -84,8 +85,9 @@ def tell_failure(config: Config, target: str, what: str, error: RollcallError, *
     """Say that a run of `what` did not come to its end; the same failure again only after the cool-down.
 
     recorded: the run has put its end into the history itself. It is told even where the history cannot be used: that
-    may be the very failure.
+    may be the very failure. Who waits outside hears of every one.
     """
+    ping_failure(config, target, what, error)
     event = failed_event(target, what, error)
     orchestration.emit(event.name, event.resource, event.payload)
     now = datetime.now(UTC)

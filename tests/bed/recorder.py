@@ -15,10 +15,11 @@ OK = 200
 @dataclass
 class HttpRecorder:
     """Answers POSTs on a loopback port. `messages` are their bodies in order of arrival, refused ones too; `arrived` is
-    when (time.time()) each of them came."""
+    when (time.time()) each of them came, `paths` where it was sent."""
 
     messages: list[Any] = field(default_factory=list)
     arrived: list[float] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     status: int = OK
     _flowing: threading.Event = field(default_factory=threading.Event)
     _server: "_Server" = field(init=False)
@@ -89,6 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.recorder.paths.append(self.path)
         self.send_response(self.server.recorder.take(body))
         self.send_header("Content-Length", "0")
         self.end_headers()

@@ -57,6 +57,19 @@ WRONG = [
         2,
         f"the key storages.local.bucket {UNKNOWN}",
     ),
+    ("a watcher's URL written down", GOOD + "    ping: {url: https://x.y/z}\n", 9, f"targets.shop.ping.url {SECRET}"),
+    (
+        "a watcher without a URL",
+        GOOD + "    ping: {}\n",
+        9,
+        "targets.shop.ping: names no URL; it takes url for all flows, or backup, verify and drill.",
+    ),
+    (
+        "an unknown key of a watcher",
+        GOOD + "    ping: {restore: {env: A}}\n",
+        9,
+        f"the key targets.shop.ping.restore {UNKNOWN}",
+    ),
     ("no targets", GOOD.partition("targets:")[0], 1, "the key targets is missing."),
     (
         "a target without container",

@@ -39,6 +39,7 @@ SUBJECTS = (  # inside tasks/: each imports from those before it; the first ones
 MAY_IMPORT_PREFECT = (
     "tasks/orchestration.py",
     "deployments/tracking.py",
+    "deployments/prefect_server.py",
     "deployments/serving/applied.py",
     "deployments/serving/runner.py",
 )

@@ -1,0 +1,128 @@
+"""The commands that set up a Prefect server for a configuration: automations, blocks. cli.py registers them."""
+
+from __future__ import annotations
+
+import getpass
+import json as json_text
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import typer
+from pydantic import BaseModel
+
+from deployments import prefect_server
+from deployments.app import ConfigOption, JsonOption
+from deployments.automations import mark_of, steps, wanted_automations
+from tasks.config import Config, NotifyUrl, load
+from tasks.errors import ConfigError, RollcallError
+from tasks.secrets import BlockReference, reveal
+
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")]
+ApplyArgument = Annotated[Literal["apply"], typer.Argument(help="apply: make the server hold what is configured.")]
+
+
+def automations(
+    action: ApplyArgument, config: ConfigOption = None, json: JsonOption = False, dry_run: DryRunOption = False
+) -> None:
+    """Alarms for what does not happen, on the configured Prefect server: missed, crashed and dead runs. Exit 0; 1."""
+    settings = load(config)
+    if not settings.notify:
+        raise ConfigError("The key notify is missing or empty: nobody would be told. Add where alarms go.")
+    with prefect_server.server() as client:
+        blocks = [_delivering(client, settings, position) for position in range(len(settings.notify))]
+        mark = mark_of(settings)
+        planned = steps(wanted_automations(settings, blocks), prefect_server.automations(client), mark)
+        if not dry_run:
+            prefect_server.carry_out(client, planned)
+    _show([(each.change, each.name) for each in planned], "automations", dry_run, json)
+
+
+def blocks(
+    action: ApplyArgument, config: ConfigOption = None, json: JsonOption = False, dry_run: DryRunOption = False
+) -> None:
+    """The Prefect blocks that the configuration needs: for notifications, and the secrets it names. Exit 0; 1."""
+    settings = load(config)
+    shown: list[tuple[str, str]] = []
+    with prefect_server.server() as client:
+        for position, entry in enumerate(settings.notify):
+            name = _block_name(settings, position)
+            there = prefect_server.block_id(client, name) is not None
+            if not isinstance(entry, NotifyUrl):
+                if not there:
+                    raise ConfigError(f"There is no Prefect block {name!r}; make it in Prefect's UI, or mend its name.")
+                shown.append(("keep", name))
+                continue
+            if not dry_run:
+                prefect_server.save_notification_block(name.partition("/")[2], reveal(entry.url).strip())
+            shown.append(("update" if there else "create", name))
+        for secret in sorted(set(_secret_blocks(settings))):
+            there = prefect_server.block_id(client, f"secret/{secret}") is not None
+            if not there and not dry_run:
+                prefect_server.save_secret_block(secret, _asked(secret))
+            shown.append(("keep" if there else "create", f"secret/{secret}"))
+    _show(shown, "blocks", dry_run, json)
+
+
+def _delivering(client: Any, config: Config, position: int) -> str:
+    """The id of the block that the automation of `notify[position]` sends through."""
+    name = _block_name(config, position)
+    found = prefect_server.block_id(client, name)
+    if found is None:
+        raise ConfigError(f"There is no Prefect block {name!r} on the server yet; run: rollcall blocks apply")
+    return found
+
+
+def _block_name(config: Config, position: int) -> str:
+    """The block of the configuration itself, or the one that `blocks apply` makes of an Apprise URL."""
+    entry = config.notify[position]
+    if not isinstance(entry, NotifyUrl):
+        return entry.block
+    return f"slack-webhook/rollcall-{mark_of(config)[-13:-1]}-{position}"
+
+
+def _secret_blocks(value: Any) -> Iterator[str]:
+    """The names of all Secret blocks in the configuration, however deep."""
+    match value:
+        case BlockReference(block=name):
+            yield name
+        case BaseModel():
+            for field in type(value).model_fields:
+                yield from _secret_blocks(getattr(value, field))
+        case dict():
+            for each in value.values():
+                yield from _secret_blocks(each)
+        case list():
+            for each in value:
+                yield from _secret_blocks(each)
+
+
+def _asked(name: str) -> str:
+    """The value for a Secret block, from the terminal without echo: never an argument, which others could read."""
+    if not sys.stdin.isatty():
+        raise RollcallError(
+            f"There is no Prefect Secret block {name!r}, and no terminal to ask for its value; run this on a terminal."
+        )
+    value = getpass.getpass(f"Value for the Prefect Secret block {name}: ")
+    if not value:
+        raise RollcallError(f"Nothing was typed for the Secret block {name!r}; it was not made.")
+    return value
+
+
+WORDS = {"create": "made", "update": "changed", "keep": "as it should be", "remove": "removed"}
+PLANS = {"create": "would be made", "update": "would be changed", "keep": "as it should be", "remove": "would go"}
+
+
+def _show(done: list[tuple[str, str]], subject: str, dry_run: bool, json: bool) -> None:
+    if json:
+        listed = [{"name": name, "change": change} for change, name in done]
+        typer.echo(json_text.dumps({subject: listed, "dry_run": dry_run}, indent=2))
+        return
+    for change, name in done:
+        typer.echo(f"{name}: {(PLANS if dry_run else WORDS)[change]}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for command in (automations, blocks):
+        app.command()(command)

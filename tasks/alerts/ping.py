@@ -1,0 +1,116 @@
+"""Tell a watcher outside (healthchecks.io, or anything that answers like it) that a run began and how it ended.
+
+A machine that is off, a schedule that was never made, a run that was killed: none of them can tell anybody. Somebody
+outside who waits for a call can. A call never costs a run, and its URL, which lets anybody call, is never shown.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from time import sleep as wait
+from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+from tasks.config import Config
+from tasks.errors import ConfigError, NotificationFailed, RollcallError
+from tasks.models import Finding, Verdict
+from tasks.secrets import SecretReference, reveal
+
+log = logging.getLogger("rollcall")
+
+Signal = Literal["start", "success", "fail"]
+SUFFIX: dict[Signal, str] = {"start": "/start", "success": "", "fail": "/fail"}
+TIMEOUT = 5.0
+TRIES = 3
+LONGEST = 1000
+
+
+def ping_start(config: Config, target: str, what: str) -> None:
+    """Say that a run of `what` (backup, verify, drill) begins."""
+    _ping(config, target, what, "start", f"The {what} of {target} begins.")
+
+
+def ping_done(
+    config: Config, target: str, what: str, verdict: Verdict = "healthy", findings: Sequence[Finding] = ()
+) -> None:
+    """Say that a run came to its end; a critical verdict is a failure, for it is somebody's to look at."""
+    said = f"The {what} of {target} came to its end: {verdict}."
+    if findings:
+        said = f"{said} {findings[0].message}"
+    _ping(config, target, what, "fail" if verdict == "critical" else "success", said)
+
+
+def ping_failure(config: Config, target: str, what: str, error: RollcallError) -> None:
+    """Say that a run failed, and why: our own errors hold no secret."""
+    _ping(config, target, what, "fail", f"The {what} of {target} failed: {error}")
+
+
+def _ping(config: Config, target: str, what: str, signal: Signal, said: str) -> None:
+    reference = config.target(target).ping_of(what)
+    if reference is None:
+        return
+    try:
+        call(reference, signal, said)
+    except RollcallError as error:
+        log.warning("The watcher outside could not be told of the %s (%s): %s", what, signal, error)
+
+
+def call(
+    reference: SecretReference,
+    signal: Signal,
+    said: str,
+    *,
+    timeout: float = TIMEOUT,
+    sleep: Callable[[float], None] = wait,
+) -> None:
+    """POST one sentence to the URL; again where that may help, so within TRIES * timeout + 3 seconds.
+
+    timeout: seconds for one try. Raise SecretError, ConfigError (no URL of the web) or NotificationFailed; none of
+    them quotes the URL.
+    """
+    request = urllib.request.Request(  # noqa: S310 - _address lets http and https through alone
+        _address(reveal(reference), signal),
+        data=said[:LONGEST].encode(),
+        headers={"Content-Type": "text/plain; charset=utf-8", "User-Agent": "rollcall"},
+    )
+    retrying = Retrying(
+        stop=stop_after_attempt(TRIES),
+        wait=wait_exponential(multiplier=1, max=2),
+        retry=retry_if_exception(lambda error: isinstance(error, NotificationFailed) and error.transient),
+        sleep=sleep,
+        reraise=True,
+    )
+    retrying(_post, request, timeout)
+
+
+def _address(url: str, signal: Signal) -> str:
+    """The URL for this signal. Raise ConfigError where the secret holds something else."""
+    try:
+        parts = urlsplit(url.strip())
+        usable = parts.scheme in {"http", "https"} and parts.hostname
+    except ValueError:
+        usable = None
+    if not usable:
+        raise ConfigError("what the key ping names holds no URL that begins with https:// or http://.")
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/") + SUFFIX[signal], fragment=""))
+
+
+def _post(request: urllib.request.Request, timeout: float) -> None:
+    try:
+        with urllib.request.urlopen(request, timeout=timeout):  # noqa: S310 - see call
+            return
+    except urllib.error.HTTPError as error:
+        error.close()
+        failed = NotificationFailed(f"it answered {error.code}.")
+        failed.transient = error.code >= 500 or error.code == 429
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        # Its text may quote the address.
+        reason = getattr(error, "reason", error)
+        failed = NotificationFailed(f"it could not be reached ({type(reason).__name__}).")
+    raise failed

@@ -1,0 +1,143 @@
+"""The watcher outside is really called: when a run begins, when it ends, and with what words; and it costs no run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.alerts.ping import call
+from tasks.errors import ConfigError, NotificationFailed
+from tasks.secrets import EnvReference
+from tests.bed.postgres import PostgresServer
+from tests.bed.progress import ROOT
+from tests.bed.recorder import HttpRecorder
+from tests.bed.target import NAME, target_for
+
+SECRET = "5f0c-hunter2"
+URL = EnvReference(env="PING_URL")
+
+
+@pytest.fixture
+def watcher(monkeypatch: pytest.MonkeyPatch, http_recorder: HttpRecorder) -> HttpRecorder:
+    """The recorder, behind a URL whose path is a secret."""
+    monkeypatch.setenv(URL.env, f"{http_recorder.url}{SECRET}")
+    return http_recorder
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """However chatty the logging, the URL is in no log and on no stream after any test here."""
+    caplog.set_level(1)
+    yield
+    captured = capfd.readouterr()
+    logged = [record.getMessage() for record in caplog.get_records("call")]
+    assert [line for line in (*logged, caplog.text, captured.out, captured.err) if SECRET in line] == []
+
+
+def no_wait(_seconds: float) -> None:
+    """Between tries."""
+
+
+def test_a_start_a_success_and_a_failure_go_to_their_own_addresses_with_a_sentence(watcher: HttpRecorder) -> None:
+    call(URL, "start", "It begins.")
+    call(URL, "success", "It is done.")
+    call(URL, "fail", "It is not.")
+
+    assert watcher.paths == [f"/{SECRET}/start", f"/{SECRET}", f"/{SECRET}/fail"]
+    assert watcher.messages == ["It begins.", "It is done.", "It is not."]
+
+
+def test_what_follows_a_question_mark_stays_behind_the_path(
+    watcher: HttpRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URL.env, f"{watcher.url}{SECRET}/?create=1\n")
+    call(URL, "fail", "no")
+    assert watcher.paths == [f"/{SECRET}/fail?create=1"]
+
+
+def test_a_server_in_trouble_is_tried_again_and_a_refusal_is_not(watcher: HttpRecorder) -> None:
+    watcher.answer_with(503)
+    with pytest.raises(NotificationFailed, match="answered 503"):
+        call(URL, "success", "done", sleep=no_wait)
+    assert len(watcher.paths) == 3
+
+    watcher.answer_with(404)
+    with pytest.raises(NotificationFailed, match="answered 404"):
+        call(URL, "success", "done", sleep=no_wait)
+    assert len(watcher.paths) == 4
+
+
+def test_a_server_that_never_answers_is_given_up(watcher: HttpRecorder) -> None:
+    watcher.stall()
+    with pytest.raises(NotificationFailed, match="could not be reached"):
+        call(URL, "success", "done", timeout=0.2, sleep=no_wait)
+    assert len(watcher.paths) == 3
+
+
+@pytest.mark.parametrize("url", [f"file:///etc/{SECRET}", SECRET, f"https:///{SECRET}", f"http://[{SECRET}/"])
+def test_what_is_no_address_of_the_web_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(URL.env, url)
+    with pytest.raises(ConfigError, match="holds no URL"):
+        call(URL, "start", "It begins.")
+
+
+def test_a_verify_calls_at_both_its_ends_and_a_critical_verdict_is_a_failure(
+    watcher: HttpRecorder,
+    postgres17: PostgresServer,
+    fresh_database: Callable[[PostgresServer], PostgresServer],
+    tmp_path: Path,
+) -> None:
+    target = target_for(fresh_database(postgres17), tmp_path, ping={"verify": {"env": URL.env}})
+    good = target.verify()
+    assert watcher.paths == [f"/{SECRET}/start", f"/{SECRET}"]
+    assert watcher.messages[-1].startswith(f"The verify of {NAME} came to its end: {good.verdict}.")
+
+    gone = target_for(postgres17, tmp_path, volume="another", ping={"url": {"env": URL.env}}).verify()
+    assert gone.verdict == "critical"
+    assert watcher.paths[2:] == [f"/{SECRET}/start", f"/{SECRET}/fail"]
+    assert gone.findings[0].message in watcher.messages[-1]
+
+
+def test_a_backup_that_fails_calls_with_its_reason(
+    watcher: HttpRecorder, postgres17: PostgresServer, tmp_path: Path
+) -> None:
+    target = target_for(postgres17, tmp_path, container="gone", volume="gone", ping={"backup": {"env": URL.env}})
+    with pytest.raises(Exception, match="gone"):
+        target.backup()
+    assert watcher.paths == [f"/{SECRET}/start", f"/{SECRET}/fail"]
+    assert "gone" in watcher.messages[-1]
+
+
+def test_a_watcher_that_refuses_costs_no_run_and_is_told_of(
+    watcher: HttpRecorder, postgres17: PostgresServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    watcher.answer_with(404)
+    result = target_for(postgres17, tmp_path, volume="another", ping={"url": {"env": URL.env}}).verify()
+    assert result.verdict == "critical"
+    warned = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert "The watcher outside could not be told of the verify (fail): it answered 404." in warned
+
+
+def test_a_killed_run_calls_no_more_after_its_start(
+    watcher: HttpRecorder, postgres17: PostgresServer, tmp_path: Path
+) -> None:
+    target = target_for(postgres17, tmp_path, ping={"verify": {"env": URL.env}})
+    watcher.stall()  # so that it is killed for certain while it runs
+    run = subprocess.Popen(
+        [sys.executable, "-m", "deployments", "verify", NAME, "--config", str(target.file)],
+        cwd=ROOT,
+        env=os.environ | {"PREFECT_API_URL": ""},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    watcher.wait_for(1, seconds=60)
+    run.kill()
+    run.wait(30)
+    watcher.resume()
+    assert watcher.paths == [f"/{SECRET}/start"]
