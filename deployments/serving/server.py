@@ -13,8 +13,8 @@ from pathlib import Path
 
 from deployments.serving.wanted import ROOT
 from deployments.tracking import answers
-from tasks.config import Serve
 from tasks.errors import RollcallError
+from tasks.sections import Serve
 
 USUAL_PORT = 4200
 START_SECONDS = 180.0

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.config import Config, Schedules
+from tasks.config import Config
 from tasks.cron import NEVER
+from tasks.sections import Schedules
 
 ROOT = Path(__file__).parents[2]
 """The folder that holds flows/, tasks/ and deployments/, in a checkout as where it is installed."""

@@ -47,6 +47,9 @@ def test_the_configuration_page_explains_every_key() -> None:
     models = [
         config.Config,
         sections.Api,
+        sections.Ping,
+        sections.Schedules,
+        sections.Serve,
         config.LocalStorage,
         config.S3Storage,
         config.Target,
