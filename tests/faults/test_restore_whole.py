@@ -7,7 +7,15 @@ import pytest
 from tests.faults.restore_scene import Scenes, Situation
 
 
-@pytest.mark.parametrize(("situation", "version"), [("restore", 17), ("reattach", 15), ("both", 18)])
+@pytest.mark.parametrize(
+    ("situation", "version"),
+    [
+        ("restore", 17),
+        # The demo, which is told in the quick tests, reattaches too.
+        pytest.param("reattach", 15, marks=pytest.mark.slow),
+        pytest.param("both", 18, marks=pytest.mark.slow),
+    ],
+)
 def test_the_right_data_ends_under_the_pinned_name_and_nothing_is_lost(
     scenes: Scenes, situation: Situation, version: int
 ) -> None:
