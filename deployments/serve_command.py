@@ -14,6 +14,7 @@ import typer
 
 from deployments.app import ConfigOption, JsonOption
 from deployments.serving.service import Service
+from deployments.tracking import shown
 from tasks.config import config_path, load
 
 log = logging.getLogger("rollcall")
@@ -76,8 +77,8 @@ def _say(service: Service, json: bool) -> None:
     if json:
         print(json_module.dumps(_document(service)), flush=True)
         return
-    ui = service.server.ui if service.server else service.api.removesuffix("/api")
-    lines = [f"Prefect UI    {ui}", f"Prefect API   {service.api}"]
+    ui = shown(service.server.ui if service.server else service.api.removesuffix("/api"))
+    lines = [f"Prefect UI    {ui}", f"Prefect API   {shown(service.api)}"]
     if service.status_api:
         lines.append(f"status API    {service.status_api.url}/api/system-metrics")
     for target in service.config.targets:
@@ -104,8 +105,8 @@ def _document(service: Service) -> dict[str, object]:
         if due:
             runs[each.target][each.flow] = due.astimezone(UTC).isoformat()
     return {
-        "ui": service.server.ui if service.server else service.api.removesuffix("/api"),
-        "api": service.api,
+        "ui": shown(service.server.ui if service.server else service.api.removesuffix("/api")),
+        "api": shown(service.api),
         "status_api": service.status_api.url if service.status_api else None,
         "next_runs": runs,
     }

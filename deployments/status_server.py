@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
 import threading
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ import uvicorn
 
 from deployments.status_api import application
 from tasks.config import Config
-from tasks.errors import ConfigError, RollcallError
+from tasks.errors import ConfigError, RollcallError, SecretError
 from tasks.sections import Api
+
+log = logging.getLogger("rollcall")
 
 STOP_SECONDS = 5
 
@@ -53,6 +56,17 @@ def serve_api(settings: Config) -> ServedApi:
     thread = threading.Thread(target=server.run, args=([listener],), name="status-api", daemon=True)
     thread.start()
     return ServedApi(_url(listener), server, thread)
+
+
+def serve_if_free(settings: Config) -> ServedApi | None:
+    """The same; None, and a warning, where its port is taken: backups do not wait for a dashboard."""
+    try:
+        return serve_api(settings)
+    except (ConfigError, SecretError):
+        raise
+    except RollcallError as error:
+        log.warning("Without the status API: %s", error)
+        return None
 
 
 def listen(api: Api) -> socket.socket:

@@ -31,7 +31,7 @@ def run(module: str, name: str, target: str, config: str | None, prefect: bool, 
     """
     api = configured_api()
     if api and not answers(api):
-        _untracked(f"The Prefect API at {_shown(api)} does not answer", prefect)
+        _untracked(f"The Prefect API at {shown(api)} does not answer", prefect)
     elif prefect or api:
         begun: list[Future[Any]] = []
         try:
@@ -101,7 +101,7 @@ def _noting(body: Callable[..., Any], begun: list[Future[Any]]) -> Callable[...,
     return noting
 
 
-def _shown(api: str) -> str:
+def shown(api: str) -> str:
     """The address without the user and password that it may have."""
     return re.sub(r"//[^/@]*@", "//", api)
 

@@ -49,7 +49,8 @@ def _costing_no_run(report: Callable[P, None]) -> Callable[P, None]:
         try:
             report(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - the run has done its work; its report can be missed
-            log.warning("A report for Prefect's UI could not be made (%s: %s).", type(error).__name__, error)
+            # The class alone: what Prefect's own errors say may quote an address with a key in it.
+            log.warning("A report for Prefect's UI could not be made (%s).", type(error).__name__)
 
     return call
 
@@ -62,12 +63,12 @@ def _key(kind: str, target: str) -> str:
 @_costing_no_run
 def report_check(config: Config, result: CheckResult) -> None:
     """Findings, counts against baseline, the history as a picture, identity; and the state of all targets."""
+    event = verify_event(result)  # Alarms hang on it: it does not wait for a picture.
+    orchestration.emit(event.name, event.resource, event.payload)
     report = verify_report(result, result.expected, _charts(config, result.target), _pin(config, result.target))
     if len(report.encode()) > LARGEST:
         report = verify_report(result, result.expected, {}, _pin(config, result.target))
     orchestration.publish(_key("verify", result.target), report, f"{result.target}: {result.verdict}")
-    event = verify_event(result)
-    orchestration.emit(event.name, event.resource, event.payload)
     report_targets(config)
 
 
@@ -92,10 +93,10 @@ def _pin(config: Config, target: str) -> dict[str, str]:
 @_costing_no_run
 def report_backup(config: Config, manifest: Manifest, expected: dict[str, int], rotation: Rotation) -> None:
     """Sizes, rates, timings, where the copies are, counts, rotation; and the state of all targets."""
-    report = backup_report(manifest, expected, rotation.deleted, rotation.frozen)
-    orchestration.publish(_key("backup", manifest.target), report, f"{manifest.id}: {manifest.verdict}")
     event = backup_event(manifest)
     orchestration.emit(event.name, event.resource, event.payload)
+    report = backup_report(manifest, expected, rotation.deleted, rotation.frozen)
+    orchestration.publish(_key("backup", manifest.target), report, f"{manifest.id}: {manifest.verdict}")
     report_targets(config)
 
 
@@ -120,10 +121,10 @@ def report_restore(config: Config, report: RestoreReport) -> None:
 def report_drill(config: Config, result: DrillResult) -> None:
     """Whether the backup came back, and how long that took; and the state of all targets."""
     words = f"{result.backup}: {'proven' if result.proven else 'NOT proven'}"
-    orchestration.publish(_key("drill", result.target), drill_markdown(result), words)
     resource = {"prefect.resource.id": f"rollcall.target.{result.target}", "prefect.resource.name": result.target}
     name = "rollcall.drill.proven" if result.proven else "rollcall.drill.not-proven"
     orchestration.emit(name, resource, result.model_dump(mode="json", include={"backup", "rto_seconds", "reason"}))
+    orchestration.publish(_key("drill", result.target), drill_markdown(result), words)
     report_targets(config)
 
 

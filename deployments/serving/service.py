@@ -20,7 +20,7 @@ import httpx
 from deployments.serving.left_over import Decision, decide, was_missed
 from deployments.serving.server import OwnServer
 from deployments.serving.wanted import ROOT, Wanted, wanted
-from deployments.status_server import ServedApi, serve_api
+from deployments.status_server import ServedApi, serve_if_free
 from deployments.tracking import answers, configured_api
 from deployments.watcher import watch
 from tasks.checks.lock import is_held
@@ -66,7 +66,7 @@ class Service:
     def __enter__(self) -> Service:
         try:
             self._held.enter_context(only_service(self.config.state))
-            self.status_api = serve_api(self.config)
+            self.status_api = serve_if_free(self.config)
             self._connect()
             _work_from_the_project()
             with _prefect_s_refusals_in_words():

@@ -13,8 +13,8 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import docker
 import requests.exceptions
@@ -97,6 +97,14 @@ class _CannotStart(Exception):
     """The engine refused the helper with these volumes, or it did not end."""
 
 
+class Looked(NamedTuple):
+    """clusters: those that were found; unclear: volumes that may hold more, for they could not be mounted, searched to
+    their end, or read."""
+
+    clusters: list[ClusterVolume]
+    unclear: set[str]
+
+
 def clusters_in(client: docker.DockerClient, image_id: str, names: Sequence[str], owner: str) -> list[ClusterVolume]:
     """Every cluster in the volumes called `names`, at their root or up to three levels below; mounted read-only.
 
@@ -104,12 +112,22 @@ def clusters_in(client: docker.DockerClient, image_id: str, names: Sequence[str]
     that vanished is left out; one that cannot be mounted or searched is left out with a warning in the log.
     Raise EngineError where no helper can be run at all.
     """
+    return look_into(client, image_id, names, owner).clusters
+
+
+def look_into(client: docker.DockerClient, image_id: str, names: Sequence[str], owner: str) -> Looked:
+    """The same, with what could not be looked into: where somebody must know that nothing is in a volume."""
     here = {volume.name: volume for volume in list_volumes(client)}
     wanted = [here[name] for name in dict.fromkeys(names) if name in here]
-    found: list[ClusterVolume] = []
-    for batch in _batches(wanted):
-        found += _search(client, image_id, batch, owner)
-    return sorted(found, key=lambda each: (each.volume.name, float(each.major), each.path))
+    found = _joined(_search(client, image_id, batch, owner) for batch in _batches(wanted))
+    return Looked(
+        sorted(found.clusters, key=lambda each: (each.volume.name, float(each.major), each.path)), found.unclear
+    )
+
+
+def _joined(parts: Iterable[Looked]) -> Looked:
+    every = list(parts)
+    return Looked([one for each in every for one in each.clusters], set().union(*(each.unclear for each in every)))
 
 
 def _batches(volumes: Sequence[Volume]) -> Iterator[list[Volume]]:
@@ -122,7 +140,7 @@ def _batches(volumes: Sequence[Volume]) -> Iterator[list[Volume]]:
             yield [each]
 
 
-def _search(client: docker.DockerClient, image_id: str, volumes: list[Volume], owner: str) -> list[ClusterVolume]:
+def _search(client: docker.DockerClient, image_id: str, volumes: list[Volume], owner: str) -> Looked:
     """The clusters in one batch; where the engine refuses it, in its halves, so that one bad volume costs itself."""
     try:
         return _read(_report(client, image_id, volumes, owner), volumes)
@@ -130,10 +148,10 @@ def _search(client: docker.DockerClient, image_id: str, volumes: list[Volume], o
         if len(volumes) > 1:
             half = len(volumes) // 2
             halves = (volumes[:half], volumes[half:])
-            return [each for part in halves for each in _search(client, image_id, part, owner)]
+            return _joined(_search(client, image_id, part, owner) for part in halves)
         _check_image(client, image_id, owner)
         log.warning("The volume %s cannot be looked into, for it cannot be mounted: %s", volumes[0].name, reason)
-        return []
+        return Looked([], {volumes[0].name})
 
 
 def _check_image(client: docker.DockerClient, image_id: str, owner: str) -> None:
@@ -262,18 +280,23 @@ def _remove_called_up(client: docker.DockerClient, token: str) -> None:
             client.api.remove_volume(each["Name"])
 
 
-def _read(lines: Sequence[str], volumes: Sequence[Volume]) -> list[ClusterVolume]:
+def _read(lines: Sequence[str], volumes: Sequence[Volume]) -> Looked:
     """The clusters that a helper's report names; what cannot be read is left out with a warning."""
     found: list[ClusterVolume] = []
+    unclear: set[str] = set()
     for line in lines:
         kind, _, rest = line.partition(" ")
         if kind == "cut":
+            unclear.add(volumes[int(rest)].name)
             log.warning("The volume %s is too big to be searched through; it may hold more.", volumes[int(rest)].name)
         elif kind == "cluster":
             number, *fields = rest.split(" ")
             cluster = read_cluster(fields, volumes[int(number)])
-            found += [cluster] if cluster else []
-    return found
+            if cluster is None:
+                unclear.add(volumes[int(number)].name)
+            else:
+                found.append(cluster)
+    return Looked(found, unclear)
 
 
 def read_cluster(fields: Sequence[str], volume: Volume) -> ClusterVolume | None:

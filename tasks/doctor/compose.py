@@ -37,7 +37,11 @@ def compose_diagnoses(
         *(_init_scripts(target, rules, container) if mending or not named else ()),
         *_claims(target, rules.container, service, others),
     ]
-    if not diagnoses:
+    if not diagnoses and container.volume != rules.volume:
+        kept_on = container.volume or "no volume"
+        words = f"{container.name} keeps its data on {kept_on}; {rules.volume} is pinned. See: rollcall verify {target}"
+        yield wrong(f"{target}: compose file", words)
+    elif not diagnoses:
         where = ", ".join(map(str, service.files)) if service else "it was not made by Compose"
         yield Diagnosis(subject=f"{target}: compose file", well=True, words=f"The volume is pinned ({where}).")
     yield from diagnoses

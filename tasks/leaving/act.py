@@ -10,12 +10,12 @@ import docker
 from tasks.checks.shelves import shelves
 from tasks.config import Config
 from tasks.containers import recreate
-from tasks.containers.clusters import clusters_in
+from tasks.containers.clusters import look_into
 from tasks.containers.compose_project import down
 from tasks.containers.engine import engine
 from tasks.containers.images import LocalImages
 from tasks.containers.volumes import find_volume, remove_unused
-from tasks.errors import ContainerMissing, EngineError, Refused
+from tasks.errors import ContainerMissing, EngineError, Refused, RollcallError
 from tasks.leaving.coverage import counts, covering, uncovered
 from tasks.leaving.facts import Box, Holding, Stored, World
 from tasks.leaving.look import OWNER, stored_of
@@ -89,31 +89,35 @@ def later_writes(config: Config, world: World, plan: DownPlan, backups: Mapping[
 
 
 def bring_down(world: World) -> None:
-    """Compose's own `down`, which never hears of --volumes. Raise ComposeFileError."""
-    down(world.project)
+    """Compose's own `down`, which never hears of --volumes. Raise ComposeFileError, with all started again that can."""
+    try:
+        down(world.project)
+    except BaseException:
+        start_again(world)
+        raise
 
 
 def remove_volumes(config: Config, world: World, plan: DownPlan, backups: Mapping[str, str]) -> list[str]:
     """Remove what the plan lets go, each looked into once more right before. Return their names.
 
-    Raise Refused with those that stay, and why.
+    Raise RollcallError with those that stay, why, and what is gone.
     """
     removed: list[str] = []
     stay: list[str] = []
     with engine() as client:
         for each in plan.going:
-            reason = _lost_with(client, config, world, each.name, backups)
             try:
+                reason = _lost_with(client, config, world, each.name, backups)
                 if reason is None:
                     remove_unused(client, each.name)
                     log.info("Removed the volume %s", each.name)
                     removed.append(each.name)
-            except EngineError as error:
-                reason = str(error)
+            except RollcallError as error:
+                reason = f"{each.name}: {error}"
             stay += [reason] if reason else []
     if stay:
         gone = f" Removed: {', '.join(removed)}." if removed else ""
-        raise Refused(f"The containers of {plan.project} are gone, and not every volume: {' '.join(stay)}{gone}")
+        raise RollcallError(f"The containers of {plan.project} are gone, and not every volume: {' '.join(stay)}{gone}")
     return removed
 
 
@@ -125,7 +129,10 @@ def _lost_with(
         return None
     holding = next(each for each in world.holdings if each.name == name)
     image = LocalImages(client, next(iter(config.targets.values())).container).to_look_with()
-    found = clusters_in(client, image, [name], OWNER)
+    looked = look_into(client, image, [name], OWNER)
+    if looked.unclear:
+        return f"The volume {name} stays: not all of it can be looked into."
+    found = looked.clusters
     if holding.precious and not found:
         return f"The volume {name} stays: no cluster in it can be read any more."
     for each in found:

@@ -27,7 +27,8 @@ class Holding(Model):
 
     clusters: None where nobody could look; empty: no file is in it. expects_data: some container keeps, or would keep,
     a cluster there. strangers: containers of no or another project that mount it; targets: by whom it is pinned, or
-    mounted as PGDATA.
+    mounted as PGDATA. beside_data: a database's container mounts it beside its data, for a tablespace or the log.
+    known_by: the project's containers that mount it.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Holding(Model):
     clusters: list[ClusterVolume] | None = None
     empty: bool = False
     expects_data: bool = False
+    beside_data: bool = False
+    known_by: list[str] = []
     strangers: list[str] = []
     targets: list[str] = []
 

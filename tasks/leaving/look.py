@@ -14,7 +14,7 @@ from docker.errors import APIError, NotFound
 from tasks.checks.look import look_at_cluster, look_at_container
 from tasks.checks.shelves import shelves
 from tasks.config import Config
-from tasks.containers.clusters import ClusterVolume, clusters_in
+from tasks.containers.clusters import ClusterVolume, look_into
 from tasks.containers.compose_project import Project, first_file, read_project
 from tasks.containers.compose_service import FOLDER, PROJECT, SERVICE, VERSION
 from tasks.containers.contents import is_empty
@@ -25,6 +25,7 @@ from tasks.containers.observe import read
 from tasks.containers.volumes import ALIVE, Volume, list_volumes
 from tasks.errors import ContainerMissing, EngineError, RollcallError
 from tasks.leaving.facts import Box, Concerned, Holding, Stored, World
+from tasks.models import Manifest
 from tasks.restore.only_copy import NARROWED
 from tasks.storage.catalogue import Entry
 
@@ -101,15 +102,15 @@ def _clusters(
         return {}
     container = next(iter(config.targets.values())).container
     try:
-        found = clusters_in(client, LocalImages(client, container).to_look_with(), there, OWNER)
+        looked = look_into(client, LocalImages(client, container).to_look_with(), there, OWNER)
     except EngineError as error:
         log.warning("The project's volumes cannot be looked into: %s", error)
         return dict.fromkeys(there)
     known: dict[str, list[ClusterVolume] | None] = {
-        name: [each for each in found if each.volume.name == name] for name in there
+        name: [each for each in looked.clusters if each.volume.name == name] for name in there
     }
     # Where a driver or a mount of its own may have failed, finding nothing says nothing.
-    odd = [name for name in there if volumes[name].driver != "local" or volumes[name].options]
+    odd = [name for name in there if volumes[name].driver != "local" or volumes[name].options or name in looked.unclear]
     return known | {name: None for name in odd if not known[name]}
 
 
@@ -153,6 +154,8 @@ def _holding(
         exists=volume is not None,
         clusters=clusters.get(name),
         expects_data=any(read(each).volume == name and _is_postgres(each) for each in found),
+        beside_data=any(_is_postgres(each) and _mounts(each, name) and read(each).volume != name for each in found),
+        known_by=[each["Name"].lstrip("/") for each in found if _mounts(each, name)],
         strangers=[each.container for each in volume.users if each.id not in own] if volume else [],
         targets=[target for target, names in kept_on.items() if name in names],
     )
@@ -164,6 +167,10 @@ def _unless_empty(client: docker.DockerClient, holding: Holding, config: Config)
         return holding
     image = LocalImages(client, next(iter(config.targets.values())).container).to_look_with()
     return holding.model_copy(update={"empty": is_empty(client, holding.name, image, OWNER)})
+
+
+def _mounts(found: dict[str, Any], name: str) -> bool:
+    return any(each.get("Name") == name for each in found["Mounts"] if each["Type"] == "volume")
 
 
 def _is_postgres(found: dict[str, Any]) -> bool:
@@ -215,6 +222,13 @@ def _target(config: Config, target: str, box: str | None) -> Concerned:
     )
 
 
+def _closed(manifest: Manifest) -> list[str]:
+    """Databases that allow no connections: nobody can dump them, so they are in no backup (pure)."""
+    taken = {manifest.database, *manifest.databases, "template0"}
+    known: dict[str, dict[str, Any]] = manifest.cluster.get("databases") or {}
+    return [name for name, each in known.items() if name not in taken and not each.get("allow_connections", True)]
+
+
 def stored_of(entry: Entry) -> Stored:
     """What is to be known of a backup (pure)."""
     manifest, identity = entry.manifest, entry.manifest.identity
@@ -222,7 +236,7 @@ def stored_of(entry: Entry) -> Stored:
         id=manifest.id,
         created_at=manifest.created_at,
         quarantined=manifest.quarantined,
-        whole=not any(each.startswith((NARROWED, ROLES)) for each in manifest.omitted),
+        whole=not (_closed(manifest) or any(each.startswith((NARROWED, ROLES)) for each in manifest.omitted)),
         proven_at=entry.proven_at,
         system_identifier=identity.system_identifier,
         timeline=identity.timeline,

@@ -77,22 +77,40 @@ def _cluster(found: ClusterVolume) -> str:
 
 
 def _volume(holding: Holding, world: World, remove: bool) -> VolumePlan:
-    fate, why = _fate(holding, world, remove)
+    fate, why = _fate(holding, remove)
     return VolumePlan(name=holding.name, holds=holds(holding), precious=holding.precious, fate=fate, why=why)
 
 
-def _fate(holding: Holding, world: World, remove: bool) -> tuple[Fate, str]:
-    if holding.external:
-        return "stays", "external in the compose file"
-    if holding.key is None and not holding.anonymous:
-        return "stays", "not declared in the compose file"
-    if not remove:
-        return "stays", "no volume is removed without --volumes"
-    if holding.strangers and not holding.precious:
-        return "stays", f"mounted by {', '.join(holding.strangers)}, which is not of this project"
+def _fate(holding: Holding, remove: bool) -> tuple[Fate, str]:
+    if why := _stays_because(holding, remove):
+        return "stays", why
     if holding.precious:
         return "goes once proven", "only if a backup that is proven now holds every row of it"
     return "goes", "--volumes"
+
+
+def _stays_because(holding: Holding, remove: bool) -> str:
+    """Why the volume stays, whatever is typed; empty where it does not."""
+    if holding.external:
+        return "external in the compose file"
+    if holding.key is None and not holding.anonymous:
+        return "not declared in the compose file"
+    if not remove:
+        return "no volume is removed without --volumes"
+    return "" if holding.precious else _may_be_needed(holding)
+
+
+def _may_be_needed(holding: Holding) -> str:
+    """Why a volume without a cluster may be of use to somebody all the same."""
+    if holding.strangers:
+        return f"mounted by {', '.join(holding.strangers)}, which is not of this project"
+    if holding.empty:
+        return ""
+    if holding.beside_data:
+        return "a database mounts it beside its data: a tablespace, or its log, may be in it"
+    if not holding.known_by:
+        return "no container is there to show what it is for; docker volume rm, if you know"
+    return ""
 
 
 def _backups(world: World, volumes: list[VolumePlan], without_backup: bool) -> dict[str, str | None]:
@@ -139,7 +157,7 @@ def _blockers(world: World, remove: bool, without_backup: bool) -> Iterator[str]
         if without_backup:
             yield "--without-backup and --volumes exclude each other: a database is removed only once it is proven."
         for each in world.holdings:
-            if _fate(each, world, remove)[0] == "goes once proven" and each.exists:
+            if _fate(each, remove)[0] == "goes once proven" and each.exists:
                 yield from _refusals(each, world)
 
 

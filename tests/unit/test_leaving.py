@@ -14,8 +14,11 @@ from tasks.containers.control_file import ControlFile
 from tasks.containers.volumes import Volume
 from tasks.leaving.coverage import covering, uncovered
 from tasks.leaving.facts import Box, Concerned, Holding, Stored, World
+from tasks.leaving.look import stored_of
 from tasks.leaving.plan import DownPlan, make_plan
 from tasks.leaving.words import plan_text
+from tasks.models import Manifest
+from tasks.storage.catalogue import Entry
 
 NOW = datetime(2026, 2, 1, 12, tzinfo=UTC)
 VOLUME = "atra_data"
@@ -116,9 +119,46 @@ def test_an_external_volume_stays_whatever_is_asked() -> None:
 
 
 def test_an_ordinary_volume_goes_and_an_undeclared_one_stays() -> None:
-    cache = holding(name="cache", clusters=[], targets=[])
-    old = holding(name="old", key=None, clusters=[], targets=[])
+    cache = holding(name="cache", clusters=[], targets=[], known_by=["app"])
+    old = holding(name="old", key=None, clusters=[], targets=[], known_by=["app"])
     assert [each.fate for each in plan(cache, old).volumes] == ["goes", "stays"]
+
+
+@pytest.mark.parametrize(
+    ("holding_is", "why"),
+    [
+        ({"known_by": ["pg"], "beside_data": True}, "a tablespace, or its log, may be in it"),
+        ({"known_by": []}, "no container is there to show what it is for"),
+        ({"known_by": ["app"], "strangers": ["other"]}, "mounted by other"),
+    ],
+)
+def test_a_volume_that_may_be_needed_stays(holding_is: dict[str, Any], why: str) -> None:
+    (found,) = plan(holding(name="more", clusters=[], targets=[], **holding_is), targets=[]).volumes
+    assert found.fate == "stays"
+    assert why in found.why
+
+
+def test_a_database_that_allows_no_connections_is_in_no_backup() -> None:
+    """So a backup of its cluster is nothing to remove a volume by."""
+    tally = {"counts": {}}
+    manifest = Manifest.model_validate(
+        {
+            "id": "b", "target": "k", "created_at": "2026-11-01T00:00:00Z", "verdict": "healthy", "quarantined": False,
+            "method": "dump", "server_version": "17", "database": "k", "objects": [], "tally": tally,
+            "databases": {"postgres": tally},
+            "identity": {
+                "container": "pg", "volume": VOLUME, "system_identifier": "1", "timeline": 1, "checkpoint_lsn": "0/1",
+                "server_version": "17",
+            },
+        }
+    )  # fmt: skip
+
+    def whole(**databases: bool) -> bool:
+        known = {name: {"allow_connections": allowed} for name, allowed in databases.items()}
+        return stored_of(Entry(manifest.model_copy(update={"cluster": {"databases": known}}), ["near"], None)).whole
+
+    assert whole(k=True, postgres=True, template0=False)
+    assert not whole(k=True, postgres=True, template0=False, archive=False)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +204,9 @@ def test_an_empty_volume_of_a_database_is_nothing_precious() -> None:
 
 
 def test_the_plan_names_every_volume_and_says_what_stays() -> None:
-    text = plan_text(plan(holding(external=True), holding(name="cache", key="cache", clusters=[], targets=[])))
+    text = plan_text(
+        plan(holding(external=True), holding(name="cache", key="cache", clusters=[], targets=[], known_by=["a"]))
+    )
     assert text.splitlines()[0] == "DOWN WITH VOLUMES of project atra in /srv/atra"
     assert "★ atra_data  stays: external in the compose file; a PostgreSQL 17 cluster, 47 MB, last written 2026" in text
     assert "remove the volume cache" in text
