@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tasks.config import Config, Target
+from tasks.cron import NEVER
+from tasks.sections import Schedules
 
 WATCH_BEGUN = "rollcall.watch.begun"
 SHORTEST = 10.0
@@ -52,7 +54,9 @@ def mark_of(config: Config) -> str:
 
 def wanted_automations(config: Config, blocks: Sequence[str]) -> list[Wanted]:
     """All that the configuration asks for; `blocks` are the ids of the notification blocks that deliver."""
-    found = [each for name, target in config.targets.items() for each in _of_target(name, target)]
+    found = [
+        each for name, target in config.targets.items() for each in _of_target(name, target, config.schedules_of(name))
+    ]
     return [
         Wanted(
             each.name,
@@ -101,14 +105,17 @@ def holds(there: Any, asked: Any) -> bool:
     return bool(there == asked)
 
 
-def _of_target(name: str, target: Target) -> list[Wanted]:
+def _of_target(name: str, target: Target, schedules: Schedules) -> list[Wanted]:
+    """None for a flow that never runs by itself."""
     hours, minutes, days = target.max_age_hours, target.max_silence_minutes, target.prove_every_days
     verified = ["rollcall.verify.healthy", "rollcall.verify.warning", "rollcall.verify.critical"]
-    found = [
-        _absent(name, "backup", f"no good backup for {hours:g} hours", ["rollcall.backup.stored"], hours * 3600),
-        _absent(name, "verify", f"nobody looked for {minutes:g} minutes", verified, minutes * 60),
-    ]
-    if days:
+    found = []
+    if schedules.backup != NEVER:
+        stored = ["rollcall.backup.stored"]
+        found.append(_absent(name, "backup", f"no good backup for {hours:g} hours", stored, hours * 3600))
+    if schedules.verify != NEVER:
+        found.append(_absent(name, "verify", f"nobody looked for {minutes:g} minutes", verified, minutes * 60))
+    if schedules.drill != NEVER and days:
         seconds = (days + DRILL_SLACK_DAYS) * 86_400.0
         found.append(_absent(name, "drill", f"no backup proven for {days} days", ["rollcall.drill.proven"], seconds))
     return found

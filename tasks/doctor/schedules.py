@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import urllib.error
@@ -31,7 +32,7 @@ def schedule_diagnoses(targets: Sequence[str], environ: Mapping[str, str] = os.e
             {**each, "flow": flows.get(each["flow_id"], "")} for each in _all(api, "deployments/filter", environ)
         ]
         return [_of_target(target, deployments, lambda each: _ahead(api, each, environ)) for target in targets]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
         met = f"{error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
         return [wrong("schedules", f"Prefect's API cannot be asked what is scheduled ({met}); start its server.")]
 
@@ -50,7 +51,7 @@ def _of_target(target: str, deployments: Sequence[Deployment], ahead: Callable[[
             paused = " (it is paused)" if all(each.get("paused") for each in mine) else ""
             lacking.append(f"no run of {flow} is scheduled{paused}")
     if lacking:
-        words = f"{' and '.join(lacking)}: deploy with prefect --no-prompt deploy --all, and see that a worker runs."
+        words = f"{' and '.join(lacking)}: use rollcall serve, or rollcall deploy and a worker."
         return wrong(subject, words[0].upper() + words[1:])
     return Diagnosis(subject=subject, well=True, words="Runs of backup and verify are scheduled in Prefect.")
 

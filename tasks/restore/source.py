@@ -75,10 +75,11 @@ def backup_called(config: Config, target: str, wanted: str | None) -> Source:
     Raise Refused where there is none.
     """
     found = shelves(config, target)
-    return source_of(config, _entry(found, target, wanted))
+    return source_of(config, entry_called(found, target, wanted))
 
 
-def _entry(found: Catalogue, target: str, wanted: str | None) -> Entry:
+def entry_called(found: Catalogue, target: str, wanted: str | None) -> Entry:
+    """The backup called `wanted`, as for `backup_called`. Raise Refused."""
     good = [
         each for each in found.backups if not each.manifest.quarantined and each.manifest.occasion != BEFORE_A_RESTORE
     ]

@@ -17,7 +17,7 @@ import pytest
 
 from tests.bed.postgres import PostgresServer
 from tests.bed.progress import wait_until
-from tests.bed.serving import Served, ask, free_port, served
+from tests.bed.serving import Served, ask, own_ports, served
 from tests.bed.target import NAME, Target, target_for
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ def target_with(shop: PostgresServer, folder: Path, grace: float = 30, **schedul
     target = target_for(shop, folder, **rules)
     document = json.loads(target.file.read_text())
     never = dict.fromkeys(("backup", "verify", "drill"), "never")
-    document |= {"serve": {"port": free_port(), "grace": grace}, "schedules": never | schedules}
+    document |= own_ports(grace=grace) | {"schedules": never | schedules}
     target.file.write_text(json.dumps(document, indent=1))
     return target
 
