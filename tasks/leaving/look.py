@@ -154,7 +154,10 @@ def _holding(
         exists=volume is not None,
         clusters=clusters.get(name),
         expects_data=any(read(each).volume == name and _is_postgres(each) for each in found),
-        beside_data=any(_is_postgres(each) and _mounts(each, name) and read(each).volume != name for each in found),
+        beside_data=any(
+            _mounts(each, name) and read(each).volume not in (None, name) and clusters.get(str(read(each).volume)) != []
+            for each in found
+        ),
         known_by=[each["Name"].lstrip("/") for each in found if _mounts(each, name)],
         strangers=[each.container for each in volume.users if each.id not in own] if volume else [],
         targets=[target for target, names in kept_on.items() if name in names],
