@@ -176,7 +176,7 @@ def test_a_volume_removed_between_listing_and_mounting_is_not_brought_back(
         name=bed.name("gone"), driver="local", labels={}, options={}, created_at="", mountpoint="", users=[]
     )  # fmt: skip
 
-    found = clusters._search(bed.client, IMAGE, [gone, there], owner)
+    found = clusters._search(bed.client, IMAGE, [gone, there], owner).clusters
 
     assert places(found) == [(postgres17.volume, "")]
     assert find_volume(bed.client, gone.name) is None
