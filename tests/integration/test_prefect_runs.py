@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +20,7 @@ from tasks.doctor.diagnosis import Diagnosis
 from tasks.doctor.schedules import schedule_diagnoses
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.progress import ROOT, wait_until
+from tests.bed.serving import ask, clean_environment
 from tests.bed.target import NAME, Target, target_for
 
 BIN = Path(sys.executable).parent
@@ -47,20 +46,13 @@ class Prefect:
 
     def ask(self, path: str, **body: Any) -> Any:
         """The answer of the server's API; a POST where the path is one of its filters."""
-        data = json.dumps(body).encode() if path.endswith("filter") else None
-        request = urllib.request.Request(f"{self.api}/{path}", data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+        return ask(self.api, path, **body)
 
     def answers(self) -> bool:
         try:
             return self.ask("health") is True
         except OSError:
             return False
-
-
-def clean_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "ROLLCALL_"))}
 
 
 def program(name: str, *arguments: str, env: dict[str, str], cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
