@@ -104,10 +104,14 @@ def _declared(root: Node, key: str, project: str) -> DeclaredVolume:
 
 def down(project: Project) -> None:
     """`down` without `--volumes`: containers and networks go, every volume stays. Raise ComposeFileError."""
-    done = compose(project.line("down"), project.folder, DOWN_SECONDS)
+    line = project.line("down")
+    done = compose(line, project.folder, DOWN_SECONDS)
     if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise ComposeFileError(f"Compose could not bring {project.name} down, and no volume was removed: {said}")
+        # Its own words may quote a value.
+        raise ComposeFileError(
+            f"Compose could not bring {project.name} down, and no volume was removed; see why by: "
+            f"cd {project.folder} && {shlex.join(line)}"
+        )
 
 
 def compose(line: Sequence[str], folder: Path, seconds: float) -> subprocess.CompletedProcess[str]:

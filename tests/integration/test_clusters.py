@@ -19,7 +19,7 @@ from tasks.containers.clusters import ClusterVolume, clusters_in
 from tasks.containers.engine import OUR_LABEL
 from tasks.containers.volumes import Volume, find_volume
 from tasks.errors import EngineError
-from tests.bed import images
+from tests.bed import engine, images
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServer
 
@@ -248,9 +248,8 @@ def test_an_image_that_is_not_there_is_one_clear_sentence(
 
 
 def test_busybox_does_as_well_as_coreutils(bed: Bed, owner: str, postgres18: PostgresServer) -> None:
-    busybox = shutil.which("busybox")
-    if busybox is None:
-        pytest.skip("no busybox on this machine")
+    engine.require_tool("busybox")
+    busybox = shutil.which("busybox") or ""
     image = f"rollcall-bed/busybox:{bed.run_id}"
     bed.client.api.import_image_from_data(_busybox_image(busybox), repository=image.partition(":")[0], tag=bed.run_id)
     try:
