@@ -21,7 +21,7 @@ def doctor(
     ] = False,
     notify: Annotated[bool, typer.Option("--notify", help="Really send a test message to every destination.")] = False,
 ) -> None:
-    """What would fail tonight: engine, rights, storages, room, clocks, compose files. Exit 2 if anything would."""
+    """Try every part that a run needs: what would fail tonight. Exit 0 nothing; 2 what it says."""
     from tasks.doctor.examine import examine
     from tasks.doctor.fix import fixed
 
