@@ -17,20 +17,32 @@ from tests.bed.serving import clean_environment
 TYPED_SECONDS = 300
 
 
-def commands(name: str) -> list[str]:
-    """What the numbered steps of docs/NAME, before its first section, say to type."""
-    steps = (ROOT / "docs" / name).read_text().partition("\n## ")[0]
+def commands(name: str, section: str = "") -> list[str]:
+    """What docs/NAME says to type, before its first section or in the one whose heading begins with `section`."""
+    first, *others = (ROOT / "docs" / name).read_text().split("\n## ")
+    steps = next(each for each in others if each.startswith(section)) if section else first
     return re.findall(r"^ *\$ (.+)$", steps, flags=re.MULTILINE)
 
 
+def sh_blocks(name: str) -> list[str]:
+    """The shell scripts of docs/NAME."""
+    return _blocks(name, "sh")
+
+
 def yaml_blocks(name: str) -> list[str]:
-    """The YAML blocks of docs/NAME, without the indentation that a numbered step gives them."""
-    found = re.findall(r"^( *)```yaml\n(.*?)^ *```", (ROOT / "docs" / name).read_text(), re.MULTILINE | re.DOTALL)
+    """The pieces of YAML of docs/NAME."""
+    return _blocks(name, "yaml")
+
+
+def _blocks(name: str, language: str) -> list[str]:
+    """Without the indentation that a numbered step gives them."""
+    text = (ROOT / "docs" / name).read_text()
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
     return [re.sub(f"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
 
 
 class Terminal:
-    """A shell that finds `rollcall` and goes on from line to line: folder and exported variables stay.
+    """A shell that finds `rollcall` and goes on from line to line: folder and variables stay.
 
     spelt: the names of a page, and what stands for them here.
     """
@@ -76,6 +88,6 @@ class Terminal:
                 process.wait()
 
     def _script(self, command: str) -> str:
-        before = f'. {self._exported}; cd "$(cat {self._folder})"'
+        before = f'set -a; . {self._exported}; cd "$(cat {self._folder})"'
         after = f"code=$?; export -p > {self._exported}; pwd > {self._folder}; exit $code"
         return f"{before}\n{self.spell(command)}\n{after}"

@@ -1,17 +1,23 @@
-"""docs/first-evening.md, followed to the letter by a newcomer with a database that nobody protects yet."""
+"""Pages that are followed line by line, followed to the letter: the first evening, a restore by hand, an upgrade."""
 
 from __future__ import annotations
 
 import json
 import stat
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import docker
 import pytest
 
-from tests.bed.pages import Terminal, commands, yaml_blocks
+from tests.bed import engine, images
+from tests.bed.labels import Bed
+from tests.bed.pages import Terminal, commands, sh_blocks, yaml_blocks
 from tests.bed.postgres import PASSWORD, PostgresServers
 from tests.bed.recorder import HttpRecorder
 from tests.bed.serving import START_SECONDS, own_ports
+from tests.bed.target import NAME, target_for
 
 pytestmark = pytest.mark.slow
 
@@ -68,3 +74,55 @@ def test_the_first_evening_ends_with_a_database_that_is_protected(
         pass
     assert "Nothing to do" in typed(plan)
     assert "RESTORE" in typed(plan_of_backup)
+
+
+@pytest.fixture
+def by_hand(bed: Bed) -> Iterator[str]:
+    """A name for the container and the volume that a page makes; nothing of them is left behind."""
+    name = bed.name("by-hand")
+    yield name
+    for remove in (
+        lambda: bed.client.containers.get(name).remove(force=True, v=False),
+        lambda: bed.client.volumes.get(name).remove(),
+    ):
+        try:
+            remove()
+        except docker.errors.NotFound:
+            continue
+
+
+@pytest.mark.parametrize(("before", "after"), [(17, 17), (15, 18)])
+def test_a_backup_comes_back_by_hand_also_into_a_newer_major_and_is_then_accepted(
+    before: int, after: int, postgres: PostgresServers, by_hand: str, tmp_path: Path
+) -> None:
+    engine.require_tool("zstd")
+    server = postgres(version=before, database="knowledge_os")
+    server.execute(
+        "CREATE TABLE experts (id serial PRIMARY KEY, name text)",
+        "INSERT INTO experts (name) SELECT 'expert ' || n FROM generate_series(1, 85) AS n",
+        "CREATE ROLE app LOGIN PASSWORD 'app'",
+    )
+    target = target_for(server, tmp_path, tables={"experts": {"min": 80}})
+    manifest = target.backup()
+    spelt = {
+        "backups/knowledge_os/20261122T020000Z-3f9a1c": str(target.path(f"{NAME}/{manifest.id}")),
+        "postgres:17": images.tag(after),
+        "restored_data:/var/lib/postgresql/data": f"{by_hand}:{images.RECIPES[after].volume}",
+        "restored_data": by_hand,
+        "restored": by_hand,
+    }
+    shell = Terminal(tmp_path, spelt)
+    for script in sh_blocks("restore-by-hand.md"):
+        ended = shell.type(script)
+        assert ended.returncode == 0, ended
+        assert "ERROR" not in ended.stderr.replace('ERROR:  role "admin" already exists', ""), ended
+    assert ended.stdout.split()[2] == "85"
+
+    target_for(replace(server, container=by_hand, volume=by_hand), tmp_path, tables={"experts": {"min": 80}})
+    found = target.verify()
+    assert {each.code for each in found.findings if each.severity != "notice"} == {"cluster.changed"}
+    assert found.counts == found.expected == {"public.experts": 85}
+    shell = Terminal(tmp_path, {"knowledge_os": NAME}, {"ROLLCALL_CONFIG": str(target.file)})
+    codes = [shell.type(each).returncode for each in commands("upgrade.md", "PostgreSQL, a major version")]
+    assert codes == [2, 0, 0, 0]
+    assert target.verify().verdict == "healthy"
