@@ -80,7 +80,8 @@ def _send(config: Config) -> str:
     said = send(config, Message("rollcall doctor: a test", "Nothing is wrong: somebody ran doctor --notify.", "info"))
     if said:
         raise NotificationFailed(" ".join(said))
-    return f"A test message was delivered to {len(config.notify)} destinations."
+    number = len(config.notify)
+    return f"A test message was delivered to {number} destination{'' if number == 1 else 's'}."
 
 
 def _storage(config: Config, name: str) -> str:

@@ -152,6 +152,22 @@ def test_rights_are_told_with_the_statement_that_gives_them(
         server.execute(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
+@pytest.mark.slow
+def test_a_pin_that_no_check_has_seen_may_be_a_slip_and_the_mounted_volume_is_named(
+    postgres17: PostgresServer, fresh_database: Callable[[PostgresServer], PostgresServer], tmp_path: Path
+) -> None:
+    server = fresh_database(postgres17)
+
+    def volume(name: str) -> str:
+        target = target_for(server, tmp_path, volume=name, databases=[])
+        return {each.subject: each for each in examine(target.config)}[f"{NAME}: volume"].words
+
+    advice = f"{server.container} keeps its data on {server.volume}: if that is right, write it as `volume`."
+    assert advice in volume("never-made")
+    target_for(server, tmp_path, databases=[]).verify()
+    assert advice not in volume("never-made"), "it was seen on the right volume: now it is a loss"
+
+
 def test_a_test_message_is_sent_only_when_asked_for(http_recorder: HttpRecorder, tmp_path: Path) -> None:
     (tmp_path / "url").touch(mode=0o600)
     (tmp_path / "url").write_text(http_recorder.apprise_url)
