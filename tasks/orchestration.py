@@ -172,7 +172,10 @@ def send_notification_block(name: str, subject: str, body: str) -> None:
     except ValueError:
         raise NotificationFailed(f"There is no Prefect block {name!r}.") from None
     except Exception as error:  # noqa: BLE001 - its text, and its cause's, may quote the block's URL
-        raise NotificationFailed(f"The Prefect block {name!r} cannot be loaded: {type(error).__name__}.") from None
+        raise NotificationFailed(
+            f"The Prefect block {name!r} cannot be loaded ({type(error).__name__}): set PREFECT_API_URL, and see that "
+            "the server there answers."
+        ) from None
     if not isinstance(block, NotificationBlock):
         raise NotificationFailed(f"The Prefect block {name!r} is no notification block.")
     try:
