@@ -21,7 +21,7 @@ demo: bed  ## the incident, replayed on real parts and caught (KEEP=1 leaves it 
 	KEEP=$(KEEP) $(BIN)/python -m deployments.demo
 
 test: bed  ## the tests, on real parts
-	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile
 
 test-slow: bed  ## those that take minutes: kills and faults, exactness under writers, memory
 	$(BIN)/python -m pytest -m slow

@@ -151,10 +151,10 @@ def test_another_compose_project_on_the_right_volume_is_healthy_with_a_notice(
     bed: Bed, postgres: PostgresServers, server: PostgresServer, target: Target
 ) -> None:
     target.verify()
-    again(bed, postgres, server, labels={"com.docker.compose.project": "knowledge_os"})
+    again(bed, postgres, server, labels={"com.docker.compose.project": "bed-project"})
     result = target.verify()
     assert told(result) == {"project.changed": "notice"}
-    assert "knowledge_os" in message(result, "project.changed")
+    assert "bed-project" in message(result, "project.changed")
 
 
 def test_wrong_volume_is_named_beside_the_right_one(
