@@ -38,8 +38,7 @@ class OwnServer:
     @property
     def api(self) -> str:
         """Where programs on this machine reach it."""
-        host = "127.0.0.1" if self._section.host in EVERYWHERE else self._section.host
-        return f"http://{_in_url(host)}:{self.port}/api"
+        return own_api(self._section, self.port)
 
     @property
     def ui(self) -> str:
@@ -134,6 +133,20 @@ class OwnServer:
                 self.stop()
                 raise RollcallError(f"The Prefect server gave no answer in {START_SECONDS:.0f} s; see {self.log}.")
             time.sleep(0.2)
+
+
+def running_api(folder: Path, section: Serve) -> str | None:
+    """The API of the server that a `rollcall serve` with this `folder` has running now; None where none runs."""
+    port = section.port or _last_port(folder)
+    if port is None or not (folder / "server.lock").exists() or not _is_locked(folder / "server.lock"):
+        return None
+    return own_api(section, port)
+
+
+def own_api(section: Serve, port: int) -> str:
+    """Where programs on this machine reach a server of our own."""
+    host = "127.0.0.1" if section.host in EVERYWHERE else section.host
+    return f"http://{_in_url(host)}:{port}/api"
 
 
 def chosen_port(section: Serve, last: int | None) -> int:
