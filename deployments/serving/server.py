@@ -118,7 +118,7 @@ class OwnServer:
     def _wait_for_former(self) -> None:
         """One whose parent was killed needs a moment to notice. Raise RollcallError if it does not."""
         deadline = time.monotonic() + STOP_SECONDS
-        while _is_locked(self._lock):
+        while is_locked(self._lock):
             if time.monotonic() > deadline:
                 raise RollcallError(f"A former Prefect server still uses {self.folder}; end it, then start again.")
             time.sleep(0.2)
@@ -138,7 +138,7 @@ class OwnServer:
 def running_api(folder: Path, section: Serve) -> str | None:
     """The API of the server that a `rollcall serve` with this `folder` has running now; None where none runs."""
     port = section.port or _last_port(folder)
-    if port is None or not (folder / "server.lock").exists() or not _is_locked(folder / "server.lock"):
+    if port is None or not (folder / "server.lock").exists() or not is_locked(folder / "server.lock"):
         return None
     return own_api(section, port)
 
@@ -197,7 +197,8 @@ def _last_port(folder: Path) -> int | None:
         return None
 
 
-def _is_locked(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
+    """Whether some process holds the file's lock; the file is made if it is not there."""
     with path.open("a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

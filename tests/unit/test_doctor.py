@@ -10,8 +10,8 @@ import pytest
 from tasks.config import Target
 from tasks.containers.compose_service import Service
 from tasks.containers.observe import Container, Mount
+from tasks.doctor.clocks import off_by
 from tasks.doctor.compose import claimants, compose_diagnoses, misplaced, wanted_place
-from tasks.doctor.server import off_by
 
 NOON = datetime(2026, 2, 1, 12, tzinfo=UTC)
 HOME = "/var/lib/postgresql"
