@@ -25,8 +25,8 @@ class Call:
 def state_of(calls: Sequence[Call], period: float, grace: float, now: float) -> State:
     """What healthchecks.io says of a check that expects a success every `period` seconds (pure).
 
-    new: never called. up: in time. late: the period is over, the grace time is not. down: that is over, too; or the last
-    word was a failure; or a run began, and neither end of it came within the grace time.
+    new: never called. up: in time. late: the period is over, the grace time is not. down: that is over, too; or the
+    last word was a failure; or a run began, and neither end of it came within the grace time.
     """
     past = [each for each in calls if each.at <= now]
     ends = [each for each in past if each.signal != "start"]

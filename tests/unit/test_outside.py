@@ -20,7 +20,7 @@ PERIOD, GRACE = 60.0, 30.0
         ([(0, "success")], 61, "late"),
         ([(0, "success")], 91, "down"),
         ([(0, "success"), (100, "success")], 101, "up"),
-        ([(0, "success"), (50, "start")], 80, "up"),
+        ([(0, "success"), (50, "start")], 80, "late"),
         ([(0, "success"), (50, "start")], 81, "down"),
         ([(0, "success"), (1, "fail")], 2, "down"),
         ([(0, "fail"), (1, "success")], 2, "up"),
