@@ -72,7 +72,11 @@ def _room(rules: Target, seen: Seen) -> str:
         found = os.statvfs(root)
     except OSError:
         return f"The databases have {size(needed)}; the engine's disk cannot be seen by this user."
-    free = found.f_bavail * found.f_frsize
+    return enough(needed, found.f_bavail * found.f_frsize, root)
+
+
+def enough(needed: int, free: int, root: str) -> str:
+    """That the databases' bytes fit once more on the engine's disk, in words (pure). Raise EngineError if not."""
     if free < needed:
         raise EngineError(
             f"A restore rebuilds the databases beside what is there, and they have {size(needed)}: the engine's disk "

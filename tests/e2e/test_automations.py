@@ -114,6 +114,10 @@ class Scene:
         """True once a message with such a title arrived."""
         return any(each["title"].startswith(beginning) for each in self.hook.messages)
 
+    def times(self, beginning: str) -> int:
+        """How many messages with such a title arrived."""
+        return sum(each["title"].startswith(beginning) for each in list(self.hook.messages))
+
     def wait_told(self, beginning: str) -> None:
         """Return once such a message arrived."""
         wait_until(lambda: self.told(beginning), DEADLINE, beginning, lambda: str(self.hook.messages))
@@ -176,6 +180,7 @@ def test_what_does_not_happen_is_told_of(scene: Scene) -> None:
     assert not scene.told("MISSED busy")
     scene.wait_told("MISSED idle: no good backup")
     scene.wait_told("MISSED busy: no good backup")
+    wait_until(lambda: scene.times("MISSED idle") >= 2, DEADLINE, "a reminder", lambda: str(scene.hook.messages))
 
 
 def test_what_is_on_the_server_follows_the_configuration(scene: Scene, tmp_path: Path) -> None:
