@@ -137,7 +137,7 @@ class OwnServer:
 
 def running_api(folder: Path, section: Serve) -> str | None:
     """The API of the server that a `rollcall serve` with this `folder` has running now; None where none runs."""
-    port = section.port or _last_port(folder)
+    port = _last_port(folder)  # Where it answered; serve.port may be another since.
     if port is None or not (folder / "server.lock").exists() or not is_locked(folder / "server.lock"):
         return None
     return own_api(section, port)

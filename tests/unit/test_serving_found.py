@@ -33,8 +33,8 @@ def test_a_server_that_runs_is_found_by_its_last_port(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "api"),
     [
-        (Serve(host="0.0.0.0", port=4300), "http://127.0.0.1:4300/api"),
-        (Serve(host="::", port=4300), "http://127.0.0.1:4300/api"),
+        (Serve(host="0.0.0.0"), "http://127.0.0.1:4203/api"),
+        (Serve(port=4300), "http://127.0.0.1:4203/api"),
         (Serve(host="::1"), "http://[::1]:4203/api"),
         (Serve(host="192.0.2.7"), "http://192.0.2.7:4203/api"),
     ],
