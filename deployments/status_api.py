@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -25,6 +25,7 @@ from tasks.config import Config
 from tasks.errors import ConfigError, HistoryError
 from tasks.history.standing import Standing, standings
 from tasks.history.store import open_history
+from tasks.limits import check_limits
 from tasks.secrets import reveal
 from tasks.sections import Api
 
@@ -165,11 +166,10 @@ class Reader:
     def _take(self) -> Snapshot | HistoryError:
         """Read and write it all down. A failure is an answer, too: it is not met again and again within the second."""
         settings = self._settings
-        stale_after = timedelta(hours=settings.api.stale_after_hours)
         try:
             # Opened anew each time: a file that was moved away must not be answered from any longer.
             with open_history(settings.history, BUSY_SECONDS) as history:
-                found = standings(history, list(settings.targets), self._clock(), stale_after)
+                found = standings(history, list(settings.targets), self._clock(), check_limits(settings))
         except HistoryError as error:
             return error
         return Snapshot(*_written(found), metrics_text(settings, found))

@@ -16,6 +16,7 @@ from tasks.config import Config, Target
 from tasks.errors import ConfigError
 from tasks.history.standing import Standing
 from tasks.history.table_names import resolve_table
+from tasks.limits import backup_limit, check_limit, proof_limit
 from tasks.models import Verdict
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -40,14 +41,9 @@ class StandingCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every metric family."""
         yield InfoMetricFamily("rollcall_build", "The Rollcall that answers.", {"version": version("rollcall")})
-        yield _gauge(
-            "rollcall_check_max_age_seconds",
-            "How old the last check of a target may be before it is not believed.",
-            [],
-            [([], self._config.api.stale_after_hours * 3600)],
-        )
         targets = {name: self._config.targets[name] for name in self._standings}
         yield from _settings(targets)
+        yield from _limits(self._config, list(targets))
         yield from _checks(self._standings)
         yield from _tables(targets, self._standings)
         yield from _backups(self._standings)
@@ -74,17 +70,33 @@ def _settings(targets: Mapping[str, Target]) -> Iterator[Metric]:
     labels = ["target", "container", "volume", "database"]
     rows = [([name, each.container, each.volume, each.database], 1) for name, each in targets.items()]
     yield _gauge("rollcall_target_info", "Every target of the configuration, and what it is pinned to.", labels, rows)
-    ages = [([name], each.max_age_hours * 3600) for name, each in targets.items()]
-    yield _gauge(
-        "rollcall_backup_max_age_seconds", "How old the newest good backup may be (max_age_hours).", ["target"], ages
-    )
-    proofs = [([name], each.prove_every_days * 86_400) for name, each in targets.items() if each.prove_every_days]
-    yield _gauge(
+
+
+def _limits(config: Config, targets: Sequence[str]) -> Iterator[Metric]:
+    """Nothing for a target of which nothing is expected."""
+    for name, words, limit in LIMITS:
+        found = {target: limit(config, target) for target in targets}
+        ages = [([target], age.total_seconds()) for target, age in found.items() if age is not None]
+        yield _gauge(name, words, ["target"], ages)
+
+
+LIMITS = (
+    (
+        "rollcall_check_max_age_seconds",
+        "How old the last check may be before it is not believed (api.stale_after_hours, else by the schedules).",
+        check_limit,
+    ),
+    (
+        "rollcall_backup_max_age_seconds",
+        "How old the newest good backup may be (max_age_hours, else by the schedule).",
+        backup_limit,
+    ),
+    (
         "rollcall_proof_max_age_seconds",
-        "How old the last proof of a backup may be (prove_every_days); absent where none is asked for.",
-        ["target"],
-        proofs,
-    )
+        "How old the last proof of a backup may be (prove_every_days, else by the schedule).",
+        proof_limit,
+    ),
+)
 
 
 def _checks(standings: Mapping[str, Standing]) -> Iterator[Metric]:

@@ -23,6 +23,7 @@ from tasks.errors import RollcallError
 from tasks.history.chart import embedded
 from tasks.history.standing import standings
 from tasks.history.store import open_history
+from tasks.limits import check_limits
 from tasks.models import CheckResult, Manifest
 from tasks.restore.drill import DrillResult
 from tasks.restore.plan import Plan
@@ -142,7 +143,7 @@ def report_targets(config: Config) -> None:
     """The state of all targets, under a key of its own: its newest version is how things are."""
     now = datetime.now(UTC)
     with open_history(config.history) as history:
-        found = standings(history, sorted(config.targets), now, timedelta(hours=config.api.stale_after_hours))
+        found = standings(history, sorted(config.targets), now, check_limits(config))
     wrong = [name for name, standing in found.items() if not standing.healthy]
     words = f"not healthy: {', '.join(wrong)}" if wrong else "all healthy"
     orchestration.publish(TARGETS_KEY, targets_report(list(found.values()), now), words)

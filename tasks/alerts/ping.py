@@ -74,8 +74,8 @@ def call(
     timeout: seconds for one try. Raise SecretError, ConfigError (no URL of the web) or NotificationFailed; none of
     them quotes the URL.
     """
-    request = urllib.request.Request(  # noqa: S310 - _address lets http and https through alone
-        _address(reveal(reference), signal),
+    request = urllib.request.Request(  # noqa: S310 - address lets http and https through alone
+        address(reveal(reference), signal),
         data=said[:LONGEST].encode(),
         headers={"Content-Type": "text/plain; charset=utf-8", "User-Agent": "rollcall"},
     )
@@ -89,7 +89,7 @@ def call(
     retrying(_post, request, timeout)
 
 
-def _address(url: str, signal: Signal) -> str:
+def address(url: str, signal: Signal) -> str:
     """The URL for this signal. Raise ConfigError where the secret holds something else."""
     try:
         parts = urlsplit(url.strip())

@@ -11,6 +11,7 @@ from tasks.errors import StorageError
 from tasks.history.backups import remember_stored
 from tasks.history.records import StoredBackup
 from tasks.history.store import open_history
+from tasks.limits import backup_limit, proof_limit
 from tasks.models import Finding
 from tasks.storage import Storage, open_all, open_storage
 from tasks.storage.catalogue import Catalogue, Entry, catalogue
@@ -104,14 +105,16 @@ def _failure_since(config: Config, target: str, good: datetime) -> list[Finding]
 
 def _unproven(config: Config, target: str, found: Catalogue, first: datetime, now: datetime) -> list[Finding]:
     """`backup.unproven` where backups are old enough to have been drilled and no proof is young enough."""
-    days = config.target(target).prove_every_days
-    since = now - timedelta(days=days)
+    limit = proof_limit(config, target)
+    if limit is None:
+        return []
+    since = now - limit
     good = [each for each in found.backups if not each.manifest.quarantined]
     proofs = [each.proven_at for each in good if each.proven_at is not None]
-    if days == 0 or first > since or any(each > since for each in proofs):
+    if first > since or any(each > since for each in proofs):
         return []
     last = f"the last proof is of {max(proofs):%Y-%m-%d}" if proofs else "none was ever proven"
-    message = f"No backup of {target} was proven by a drill in {days} days ({last}); run: rollcall drill {target}"
+    message = f"No backup of {target} was proven by a drill in {limit.days} days ({last}); run: rollcall drill {target}"
     return [Finding(code="backup.unproven", severity="warning", message=message)]
 
 
@@ -141,7 +144,8 @@ def freshness_findings(config: Config, target: str, found: Catalogue, now: datet
         return [*findings, Finding(code="backup.missing", severity="warning", message=message)]
     findings += _failure_since(config, target, max(good)) + _unproven(config, target, found, min(good), now)
     age = now - max(good)
-    if age > timedelta(hours=config.target(target).max_age_hours):
+    limit = backup_limit(config, target)
+    if limit is not None and age > limit:
         hours = age.total_seconds() / 3600
         message = (
             f"The newest good backup of {target} is {hours:,.0f} hours old; make one now: rollcall backup {target}"

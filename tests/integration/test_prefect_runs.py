@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tasks.config import Config
 from tasks.doctor.diagnosis import Diagnosis
 from tasks.doctor.schedules import schedule_diagnoses
 from tests.bed.postgres import PostgresServer, PostgresServers
@@ -260,12 +261,17 @@ def test_what_may_pass_is_tried_again_with_growing_waits_and_what_may_not_is_not
 
 
 def test_the_doctor_sees_what_is_scheduled_and_what_is_not(deployed: Prefect) -> None:
-    environment = {"PREFECT_API_URL": deployed.api}
-
-    def told(target: str) -> Diagnosis:
-        return schedule_diagnoses([target], environment)[0]
+    def told(target: str, **schedules: str) -> Diagnosis:
+        rules = {"container": "c", "volume": "v", "database": "d", "storages": ["a"], "schedules": schedules}
+        storages = {"a": {"type": "local", "path": "a"}}
+        config = Config.model_validate({"storages": storages, "targets": {target: rules}})
+        return schedule_diagnoses(config, lambda path, body: deployed.ask(path.lstrip("/"), **body))[0]
 
     wait_until(lambda: told("knowledge_os").well, SCHEDULE_SECONDS, "runs that are scheduled")
-    assert told("nobody").words.startswith("Backup has no deployment and verify has no deployment")
-    assert not schedule_diagnoses(["knowledge_os"], {"PREFECT_API_URL": "http://127.0.0.1:9/api"})[0].well
-    assert schedule_diagnoses(["knowledge_os"], {}) == []
+    assert told("nobody").words.startswith("Backup has no deployment; verify has no deployment; drill has no")
+    never = told("nobody", backup="never", verify="never", drill="never")
+    assert (never.well, never.words) == (True, "By the configuration, backup, verify, drill: never.")
+    other = told("knowledge_os", backup="0 3 * * *")
+    assert other.words.startswith(
+        "Backup is scheduled otherwise (0 2 * * * UTC) than the configuration says (0 3 * * * "
+    )

@@ -15,6 +15,7 @@ import pytest
 
 from deployments import app
 from deployments.cli import main
+from tests.bed.serving import free_port
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """\
@@ -224,6 +225,7 @@ def test_doctor_diagnoses_everything_where_the_engine_and_a_secret_are_missing(
     monkeypatch.setenv("NOTIFY", "nonsense with hunter2")
     far = "  far: {type: s3, bucket: b, access_key_id: {env: UNSET_A}, secret_access_key: {env: UNSET_B}}\n"
     notify = "notify:\n- {url: {env: NOTIFY}}\n- {block: slack-webhook/oncall}\n"
+    notify += f"api: {{port: {free_port()}}}\n"
     text = CONFIG.replace("targets:", f"{far}targets:").replace("[local]", "[far, local]") + notify
     (folder / "targets.yaml").write_text(text)
 
@@ -240,5 +242,7 @@ def test_doctor_diagnoses_everything_where_the_engine_and_a_secret_are_missing(
         "shop: storage local": True,
         "shop: volume": False,
         "shop: database": False,
+        "status API": True,
+        "shop: schedules": False,
     }
     assert "hunter2" not in done.stdout + done.stderr
