@@ -29,7 +29,7 @@ ApplyArgument = Annotated[Literal["apply"], typer.Argument(help="apply: make the
 def automations(
     action: ApplyArgument, config: ConfigOption = None, json: JsonOption = False, dry_run: DryRunOption = False
 ) -> None:
-    """Alarms for what does not happen, on Prefect's server: missed, crashed and dead runs. Exit 0; 1."""
+    """Alarms on Prefect's server: missed, crashed and dead runs. Exit 0; 1 failed."""
     settings = load(config)
     if not settings.notify:
         raise ConfigError("The key notify is missing or empty: nobody would be told. Add where alarms go.")
@@ -53,7 +53,7 @@ def automations(
 def blocks(
     action: ApplyArgument, config: ConfigOption = None, json: JsonOption = False, dry_run: DryRunOption = False
 ) -> None:
-    """The Prefect blocks that the configuration needs: for notifications, and the secrets it names. Exit 0; 1."""
+    """The Prefect blocks that the configuration needs. Those of notifications and secrets. Exit 0; 1 failed."""
     settings = load(config)
     shown: list[tuple[str, str]] = []
     with prefect_server.server(settings) as client:

@@ -23,7 +23,7 @@ LOOK_SECONDS = 0.5
 
 
 def serve(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Everything in one process: Prefect's server and UI, all schedules, the watcher, the status API. Ctrl-C stops it.
+    """One process for all: UI, schedules, watcher, status API. Ctrl-C stops it.
 
     A Prefect API that is configured is used; else a server is started, with its database in the state folder.
     """

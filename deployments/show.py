@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tasks.alerts.artifacts import size
+from tasks.alerts.message import tables_in_words
 from tasks.config import Config
 from tasks.doctor.diagnosis import Diagnosis
 from tasks.errors import RollcallError
@@ -89,7 +90,9 @@ def backup(manifest: Manifest) -> None:
         )
     tallies = {manifest.database: manifest.tally, **manifest.databases}
     for name, tally in tallies.items():
-        console.print(f"  database {escape(name)}: {sum(tally.counts.values()):,} rows in {len(tally.counts)} tables")
+        console.print(
+            f"  database {escape(name)}: {sum(tally.counts.values()):,} rows in {tables_in_words(len(tally.counts))}"
+        )
     _findings(console, manifest.findings)
     console.print("  " + ", ".join(f"{step} {seconds:.1f} s" for step, seconds in manifest.timings.items()))
 
@@ -176,7 +179,7 @@ def history(config: Config, target: str, *, days: int, chart: Path | None, json:
 
 def accepted(acceptance: Acceptance) -> None:
     """What is now the baseline."""
-    what = acceptance.table or f"{len(acceptance.counts)} tables and the identity"
+    what = acceptance.table or f"{tables_in_words(len(acceptance.counts))} and the identity"
     _console().print(f"Accepted for {acceptance.target}: {escape(what)}. Reason kept: {escape(acceptance.reason)}")
 
 

@@ -20,7 +20,7 @@ from tasks.doctor.diagnosis import Diagnosis, tried, wrong
 from tasks.doctor.outside import ping_diagnoses
 from tasks.doctor.server import server_diagnoses
 from tasks.doctor.shelf import shelf_diagnoses
-from tasks.errors import ConfigError, DatabaseError, EngineError, NotificationFailed, RollcallError
+from tasks.errors import ConfigError, DatabaseError, EngineError, HistoryError, NotificationFailed, RollcallError
 from tasks.history.judge import judge_identity
 from tasks.history.store import open_history
 from tasks.secrets import reveal
@@ -53,7 +53,8 @@ def _engine() -> str:
 
 def _history(config: Config) -> str:
     with open_history(config.history) as history:
-        return f"The history opens and knows {len(history.targets())} targets."
+        names = ", ".join(sorted(history.targets())) or "no target yet"
+        return f"The history opens and knows {names}."
 
 
 def _destination(entry: object) -> str:
@@ -95,7 +96,7 @@ def _target(config: Config, target: str) -> Iterator[Diagnosis]:
         yield tried(f"{target}: storage {name}", partial(_storage, config, name))
     yield from shelf_diagnoses(config, target)
     yield from ping_diagnoses(config, target)
-    yield tried(f"{target}: volume", partial(_volume, rules))
+    yield tried(f"{target}: volume", partial(_volume, config, target))
     try:
         seen = look_at_cluster(rules, look_at_container(rules))
     except RollcallError as error:
@@ -127,10 +128,23 @@ def _compose(target: str, rules: Target, pgdata: str | None, *, serves: bool) ->
         return []
 
 
-def _volume(rules: Target) -> str:
+def _volume(config: Config, target: str) -> str:
+    rules = config.target(target)
     if found := volume_findings(rules):
-        raise EngineError(" ".join(each.message for each in found))
+        raise EngineError(" ".join(each.message for each in found) + _slip(config, target))
     return f"The pinned volume {rules.volume} is there."
+
+
+def _slip(config: Config, target: str) -> str:
+    """Advice where no check has ever seen the right volume: then a wrong name in the file is likelier than a loss."""
+    rules = config.target(target)
+    try:
+        with open_history(config.history) as history, engine() as client:
+            seen_before = history.pin(target) is not None
+            mounted = None if seen_before else read(inspect_container(client, rules.container)).volume
+    except (EngineError, HistoryError):
+        return ""
+    return f" {rules.container} keeps its data on {mounted}: if that is right, write it as `volume`." if mounted else ""
 
 
 def _identity(config: Config, target: str, seen: Seen) -> str:

@@ -21,9 +21,10 @@ MOST_NAMES = 5
 
 
 def server_diagnoses(config: Config, target: str, seen: Seen) -> Iterator[Diagnosis]:
-    """Rights, clock and room for a restore."""
+    """Rights, what a backup would lack, clock and room for a restore."""
     rules = config.target(target)
     yield tried(f"{target}: rights", partial(_rights, rules, seen))
+    yield tried(f"{target}: completeness", partial(_left_out, rules, seen))
     yield tried(f"{target}: clock", partial(_clock, rules, seen))
     yield tried(f"{target}: room for a restore", partial(_room, rules, seen))
 
@@ -33,19 +34,41 @@ def _rights(rules: Target, seen: Seen) -> str:
     for database in seen.databases:
         with connect(login(rules, seen.way, database)) as connection:
             names = rights.hidden(connection)
+            large = rights.unreadable_large_objects(connection)
             roles = rights.may_read_roles(connection)
         if names:
-            more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
             raise DatabaseError(
-                f"{user} cannot read all of {', '.join(names[:MOST_NAMES])}{more} in {database}, and a dump stops "
+                f"{user} cannot read all of {_some(names)} in {database}, and a dump stops "
                 f"there: GRANT pg_read_all_data TO {user}; for hidden rows: ALTER ROLE {user} BYPASSRLS."
+            )
+        if large:
+            raise DatabaseError(
+                f"{user} cannot read {large} of the large objects in {database}, and a dump stops there: GRANT SELECT "
+                f"ON LARGE OBJECT … TO {user} for each (pg_read_all_data does not), or use a superuser as `user`."
             )
     if rules.roles and not roles:
         raise DatabaseError(
             f"{user} may not read the roles' password verifiers, and the backup of them fails: GRANT "
             f"pg_read_all_data TO {user}, use a superuser as `user`, or say `roles: false`."
         )
-    return f"{user} reads every table and sequence of {len(seen.databases)} databases."
+    return f"{user} reads every table, sequence and large object of {len(seen.databases)} databases."
+
+
+def _left_out(rules: Target, seen: Seen) -> str:
+    for database in seen.databases:
+        with connect(login(rules, seen.way, database)) as connection:
+            names = rights.left_out(connection)
+        if names:
+            raise DatabaseError(
+                f"A backup of {database} leaves out {_some(names)}, for {rules.user} is no superuser: keep the "
+                "statements that made them with your own files, or use a superuser as `user`."
+            )
+    return "Nothing of the databases is left out of a backup."
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"{', '.join(names[:MOST_NAMES])}{more}"
 
 
 def _clock(rules: Target, seen: Seen) -> str:
