@@ -67,7 +67,9 @@ def watch(
 class _Watcher:
     def __init__(self, settings: Config, stop: threading.Event, config: str | None, say: Callable[[str], None]) -> None:
         self._settings, self._stop, self._say = settings, stop, say
-        shared = Shared(settings, config, stop, say)
+        self._ended = threading.Event()
+        """Of this watch: the one that is started after a defect has cases of its own."""
+        shared = Shared(settings, config, self._ended, say)
         self._cases = {name: Case(name, shared) for name in settings.targets}
         self._seen: dict[str, Sighting] = {}
         self._volumes = NewVolumes(settings)
@@ -86,7 +88,7 @@ class _Watcher:
                 except Exception as error:  # noqa: BLE001 - a watcher that ends without a word is worse than any defect
                     self._lose(f"the watcher met a defect ({type(error).__name__}) and begins again")
         finally:
-            self._stop.set()
+            self._ended.set()
             deadline = time.monotonic() + ENDS_WITHIN
             for case in self._cases.values():
                 case.end(deadline - time.monotonic())

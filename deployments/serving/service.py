@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,15 +16,17 @@ from uuid import UUID
 
 import httpx
 
+from deployments.serving.beside import WATCHER, beside
+from deployments.serving.folders import only_service, work_from_the_project
 from deployments.serving.left_over import Decision, decide, was_missed
 from deployments.serving.server import OwnServer
-from deployments.serving.wanted import ROOT, Wanted, wanted
-from deployments.status_server import ServedApi, serve_if_free
+from deployments.serving.wanted import Wanted, wanted
+from deployments.status_server import ServedApi, serve_api, serve_if_free
 from deployments.tracking import answers, configured_api
 from deployments.watcher import watch
 from tasks.checks.lock import is_held
 from tasks.config import Config
-from tasks.errors import Busy, ConfigError, RollcallError
+from tasks.errors import RollcallError
 
 if TYPE_CHECKING:
     from deployments.serving.forms import Choice
@@ -59,16 +60,16 @@ class Service:
         self._offered: dict[str, list[Choice]] = {}
         self._outliving: set[str] = set()
         self._runner: RunnerThread | None = None
-        self._threads: list[threading.Thread] = []
+        self._beside = beside(config, self.stopping)
         self._restarts: list[float] = []
         self._held = ExitStack()
 
     def __enter__(self) -> Service:
         try:
             self._held.enter_context(only_service(self.config.state))
-            self.status_api = serve_if_free(self.config)
+            self.status_api = serve_if_free(self.config, self._beside.states)
             self._connect()
-            _work_from_the_project()
+            work_from_the_project()
             with _prefect_s_refusals_in_words():
                 self._deploy()
                 self._settle()
@@ -86,8 +87,7 @@ class Service:
             runner.ask_to_stop()
             if not runner.wait(self.config.serve.grace + STOP_SECONDS):
                 log.warning("Prefect's runner did not end; going on without it.")
-        for thread in self._threads:
-            thread.join(5)
+        self._beside.join(5)
         if self.status_api:
             self.status_api.stop()
         if runner:
@@ -110,6 +110,7 @@ class Service:
 
     def mend(self) -> None:
         """Start again what has ended or is worn; runs at work go on meanwhile. Raise RollcallError if all must end."""
+        self._beside.mend()
         runner = self._runner
         if runner and not runner.runs:
             raise RollcallError(f"Prefect's runner ended ({type(runner.failure).__name__}); start serve again.")
@@ -211,15 +212,16 @@ class Service:
     def _run(self) -> None:
         if self._runner:
             self._runner.start()
-        self._beside("watcher", lambda: watch(self.config, self.stopping, str(self.file)))
+        self._beside.go_on(WATCHER, lambda: watch(self.config, self.stopping, str(self.file)))
+        if self.status_api:
+            self._beside.keep("status API", self._serve_status_again, self.status_api.thread)
         self._plan()
-        self._beside("tidy", self._tidy)
+        self._beside.go_on("care of forms and runs", self._tidy)
 
-    def _beside(self, name: str, work: Callable[[], None]) -> None:
-        """Work that goes on in a thread of its own until all is to stop."""
-        thread = threading.Thread(target=work, name=name, daemon=True)
-        thread.start()
-        self._threads.append(thread)
+    def _serve_status_again(self) -> threading.Thread:
+        """Raise RollcallError where its port is taken by now."""
+        self.status_api = serve_api(self.config, self._beside.states)
+        return self.status_api.thread
 
     def _plan(self) -> None:
         """Wait until Prefect has planned every schedule's next run, then look whether one fell between two plans."""
@@ -308,40 +310,5 @@ def _prefect_s_refusals_in_words() -> Iterator[None]:
         raise RollcallError(f"Prefect's API does not answer any more ({type(error).__name__}); see to it.") from None
 
 
-def _work_from_the_project() -> None:
-    """Make the project's folder the current one, as it is that of every run.
-
-    To look for a flow's hooks, when it ends a run, Prefect's runner "downloads" its code into the current folder:
-    it would copy the whole project to wherever serve was started.
-    """
-    home = os.environ.get("PREFECT_HOME")
-    if home:
-        os.environ["PREFECT_HOME"] = str(Path(home).expanduser().absolute())
-    os.chdir(ROOT)
-
-
 def _when(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-@contextmanager
-def only_service(state: Path) -> Iterator[None]:
-    """Hold the state folder's one place for a serve. Raise Busy if another has it, ConfigError if it is unusable."""
-    folder = state / "serve"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = (folder / "lock").open("a+")
-    except OSError as error:
-        raise ConfigError(f"The state folder {state} cannot be used: {error.strerror}. Check `state`.") from error
-    with handle as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise Busy(
-                f"Another rollcall serve (process {lock.read().strip()}) uses {state}; stop that one first."
-            ) from error
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        yield

@@ -28,7 +28,7 @@ LOST = Finding(code="rows.dropped", severity="critical", message="experts has 1 
 UNREACHABLE = Finding(code="storage.unreachable", severity="warning", message="The storage offsite did not answer.")
 MISSING = Finding(code="backup.missing", severity="warning", message="There is no good backup.")
 DOWN = EngineUnreachable("No Docker engine answers.")
-AT_ONCE = 4
+AT_ONCE = 3
 
 CONFIG = """
 storages: {{local: {{type: local, path: ./backups}}}}
