@@ -44,18 +44,19 @@ def watch(
     config: str | None = None,
     *,
     say: Callable[[str], None] = log.info,
+    checked: Callable[[], None] = lambda: None,
 ) -> None:
     """Watch all targets until `stop` is set; checks run in threads of their own, on the configuration file `config`.
 
-    `say` takes each thing that is noticed, as a line for people. A second watcher of the same state folder stands by
-    until the first has ended. An engine that does not answer is waited for. Raise ConfigError where the state folder
-    cannot be used.
+    `say` takes each thing that is noticed, as a line for people; `checked` is called after every check. A second
+    watcher of the same state folder stands by until the first has ended. An engine that does not answer is waited for.
+    Raise ConfigError where the state folder cannot be used.
     """
     standing_by = False
     while not stop.is_set():
         try:
             with only_run(settings.state, "watcher/watch"):
-                _Watcher(settings, stop, config, say).run()
+                _Watcher(settings, stop, config, say, checked).run()
                 return
         except Busy:
             if not standing_by:
@@ -65,11 +66,18 @@ def watch(
 
 
 class _Watcher:
-    def __init__(self, settings: Config, stop: threading.Event, config: str | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: Config,
+        stop: threading.Event,
+        config: str | None,
+        say: Callable[[str], None],
+        checked: Callable[[], None],
+    ) -> None:
         self._settings, self._stop, self._say = settings, stop, say
         self._ended = threading.Event()
         """Of this watch: the one that is started after a defect has cases of its own."""
-        shared = Shared(settings, config, self._ended, say)
+        shared = Shared(settings, config, self._ended, say, checked)
         self._cases = {name: Case(name, shared) for name in settings.targets}
         self._seen: dict[str, Sighting] = {}
         self._volumes = NewVolumes(settings)

@@ -38,12 +38,14 @@ START_WAIT_ON_ANOTHER_VOLUME = 30.0
 
 @dataclass
 class Shared:
-    """What the cases of one watcher share. gate: how many checks may run at once; say: takes a line for people."""
+    """What the cases of one watcher share. gate: how many checks may run at once; say: takes a line for people;
+    checked: called after every check."""
 
     settings: Config
     config: str | None
     stop: threading.Event
     say: Callable[[str], None]
+    checked: Callable[[], None]
     gate: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(4))
 
 
@@ -156,6 +158,7 @@ class Case:
             self._word_if_it_takes_long(datetime.now(UTC))
         with self._shared.gate:
             well = self._verified(begun)
+        self._shared.checked()
         with self._changed:
             self._checking = False
             if well and self._owed == seen.volume:

@@ -146,7 +146,7 @@ class Beside:
             work()
         except RollcallError as error:
             why = str(error).rstrip(".")
-        except BaseException as error:  # noqa: BLE001 - `mend` says it and starts it again; others' texts may hold secrets
+        except BaseException as error:  # noqa: BLE001 - said by `mend`; others' texts may hold secrets
             why = type(error).__name__
         part = self._parts.get(name)
         if part is not None:

@@ -6,10 +6,14 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
 from deployments.serving.wanted import ROOT
 from tasks.errors import Busy, ConfigError
+
+PROBE_BYTES = 1_000_000
+"""As much as an empty database of a Prefect server takes."""
 
 
 def work_from_the_project() -> None:
@@ -22,6 +26,20 @@ def work_from_the_project() -> None:
     if home:
         os.environ["PREFECT_HOME"] = str(Path(home).expanduser().absolute())
     os.chdir(ROOT)
+
+
+def check_writable(state: Path) -> None:
+    """Raise ConfigError where nothing can be written to the state folder, or there is no room for even a little."""
+    probe = state / "serve" / f"probe-{os.getpid()}"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            probe.write_bytes(bytes(PROBE_BYTES))
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        advice = "make room on its disk" if error.errno in (ENOSPC, EDQUOT) else "check `state` and its rights"
+        raise ConfigError(f"The state folder {state} cannot be written to: {error.strerror}; {advice}.") from error
 
 
 @contextmanager

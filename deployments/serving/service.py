@@ -17,8 +17,9 @@ from uuid import UUID
 import httpx
 
 from deployments.serving.beside import WATCHER, beside
-from deployments.serving.folders import only_service, work_from_the_project
+from deployments.serving.folders import check_writable, only_service, work_from_the_project
 from deployments.serving.left_over import Decision, decide, was_missed
+from deployments.serving.page import Page
 from deployments.serving.server import OwnServer
 from deployments.serving.wanted import Wanted, wanted
 from deployments.status_server import ServedApi, serve_api, serve_if_free
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("rollcall")
 
 PLANNED_SECONDS = 90.0
-MOST_RESTARTS = 3  # of the server, within so many seconds:
-RESTART_WINDOW = 600.0
+RENEW_SECONDS = 30.0
+SERVER_LOOK_SECONDS = 0.5
 TIDY_SECONDS = 60.0
 LOOK_AT_ALL = timedelta(minutes=15)  # for backups that were taken without this serve
 SEND_SECONDS = 5.0
@@ -61,11 +62,12 @@ class Service:
         self._outliving: set[str] = set()
         self._runner: RunnerThread | None = None
         self._beside = beside(config, self.stopping)
-        self._restarts: list[float] = []
+        self._renew_after = 0.0
         self._held = ExitStack()
 
     def __enter__(self) -> Service:
         try:
+            check_writable(self.config.state)
             self._held.enter_context(only_service(self.config.state))
             self.status_api = serve_if_free(self.config, self._beside.states)
             self._connect()
@@ -114,28 +116,32 @@ class Service:
         runner = self._runner
         if runner and not runner.runs:
             raise RollcallError(f"Prefect's runner ended ({type(runner.failure).__name__}); start serve again.")
-        if self.server and self.server.ended() is not None:
-            self._mend_server(self.server)
-        elif runner and runner.worn and not runner.at_work:
+        if runner and runner.worn and not runner.at_work and time.monotonic() >= self._renew_after:
             self._renew(runner)
 
     def _renew(self, runner: RunnerThread) -> None:
-        """A new runner in place of one that has lost its ear for runs to be cancelled."""
+        """A new runner in place of one that has lost its ear for runs to be cancelled; later, where Prefect is away."""
+        try:
+            with _prefect_s_refusals_in_words():
+                self._since = applied().schedules_before(list(self.deployed.values()))
+        except RollcallError as error:
+            log.warning("%s", error)
+            self._renew_after = time.monotonic() + RENEW_SECONDS
+            return
         runner.ask_to_stop()
         runner.wait(self.config.serve.grace + STOP_SECONDS)
         with _prefect_s_refusals_in_words():
-            self._since = applied().schedules_before(list(self.deployed.values()))
             self._runner = self._new_runner(list(self.deployed.values()))
             self._runner.start()
             self._plan()
 
-    def _mend_server(self, server: OwnServer) -> None:
-        now = time.monotonic()
-        self._restarts = [each for each in self._restarts if now - each < RESTART_WINDOW] + [now]
-        if len(self._restarts) > MOST_RESTARTS:
-            raise RollcallError(f"The Prefect server ends again and again; {server.log} says why.")
-        log.warning("The Prefect server ended with %s; starting it again.", server.ended())
-        server.start()
+    def _keep_server(self, server: OwnServer) -> None:
+        """Start it again if it has ended, and see that it runs. Raise RollcallError when it does not."""
+        if server.ended() is not None:
+            server.start()
+        while not self.stopping.wait(SERVER_LOOK_SECONDS):
+            if (code := server.ended()) is not None:
+                raise RollcallError(f"it ended with {code}, and {server.log} may say why")
 
     def _connect(self) -> None:
         """Find Prefect's API, or start a server. Only then may Prefect be imported: it reads the environment once."""
@@ -212,7 +218,12 @@ class Service:
     def _run(self) -> None:
         if self._runner:
             self._runner.start()
-        self._beside.go_on(WATCHER, lambda: watch(self.config, self.stopping, str(self.file)))
+        if self.server:
+            own = self.server
+            self._beside.go_on("Prefect server", lambda: self._keep_server(own))
+        page = Page(self.config, self.stopping, applied().publish)
+        self._beside.go_on(WATCHER, lambda: watch(self.config, self.stopping, str(self.file), checked=page.changed))
+        self._beside.go_on("page of all targets", page.keep)
         if self.status_api:
             self._beside.keep("status API", self._serve_status_again, self.status_api.thread)
         self._plan()

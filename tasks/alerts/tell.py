@@ -24,6 +24,9 @@ from tasks.models import Finding, Identity
 
 log = logging.getLogger("rollcall")
 
+_told_without_history: dict[tuple[str, str, str, str], datetime] = {}
+"""Which failures were told while the history could not be used, as on a full disk: a watcher tries again and again."""
+
 
 def tell(
     config: Config,
@@ -126,11 +129,16 @@ def tell_failure(config: Config, target: str, what: str, error: RollcallError, *
 
 
 def _begin(config: Config, telling: Telling) -> bool:
-    """Whether this process is to tell of the failure; yes where the history cannot say."""
+    """Whether this process is to tell of the failure; where the history cannot say, by its own memory."""
     try:
         with open_history(config.history) as history:
             return begin_failure(history, telling, lambda known: _is_news(config, telling, known))
     except HistoryError:
+        key = (config.history, telling.target, telling.what, telling.fingerprint)
+        last = _told_without_history.get(key)
+        if last is not None and telling.since - last < timedelta(hours=config.remind_every_hours):
+            return False
+        _told_without_history[key] = telling.since
         return True
 
 

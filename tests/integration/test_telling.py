@@ -184,3 +184,15 @@ def test_what_is_not_critical_waits_for_the_whole(
     checked(config)
     assert say_first(config, *findings) == []
     assert http_recorder.messages == []
+
+
+def test_a_failure_is_told_once_even_where_the_history_cannot_remember_it(
+    config: Config, http_recorder: HttpRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    config.state.mkdir()
+    (config.state / "history.db").write_text("This is no database, and long enough to be taken for one." * 100)
+    for _ in range(3):
+        tell_failure(config, TARGET, "verify", DOWN)
+    assert len(told(http_recorder, "FAILED")) == 1
+    tell_failure(config, TARGET, "verify", EngineUnreachable("Another sentence."))
+    assert len(told(http_recorder, "FAILED")) == 2
