@@ -19,7 +19,7 @@ from tasks.errors import HistoryError, RollcallError
 from tasks.history.backups import newest_good_of
 from tasks.history.records import Alert, Run, Telling
 from tasks.history.store import History, open_history
-from tasks.history.telling import ALERT, begin_alert, begin_failure, end_alert, end_failure
+from tasks.history.telling import ALERT, AT_WORK, begin_alert, begin_failure, end_alert, end_failure
 from tasks.models import Finding, Identity
 
 log = logging.getLogger("rollcall")
@@ -144,8 +144,9 @@ def _begin(config: Config, telling: Telling) -> bool:
 
 def _is_news(config: Config, telling: Telling, history: History) -> bool:
     """False if just this was told within the cool-down and nothing has come to its end since."""
-    told = [run for run in history.runs(telling.target, telling.what) if run.message == telling.fingerprint]
+    every, now = timedelta(hours=config.remind_every_hours), telling.since
+    same = [run for run in history.runs(telling.target, telling.what) if run.message == telling.fingerprint]
+    # What is dated in the future, for the clock was set back, silences nothing.
+    told = [run for run in same if -AT_WORK < now - run.started_at < every]
     seen = history.latest(telling.target)
-    if not told or telling.since - told[-1].started_at >= timedelta(hours=config.remind_every_hours):
-        return True
-    return seen is not None and seen.checked_at > told[-1].started_at
+    return not told or (seen is not None and told[-1].started_at < seen.checked_at < now + AT_WORK)

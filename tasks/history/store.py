@@ -182,10 +182,9 @@ class History:
             _put_pin(connection, pin)
 
     def last_alert(self, target: str) -> Alert | None:
-        """The alert of `target` that was sent, or tried, last."""
+        """The alert of `target` that was sent, or tried, last; a clock that was set back changes nothing."""
         found = tables.alerts
-        query = select(found).where(found.c.target == target)
-        row = self._first(query.order_by(found.c.sent_at.desc(), found.c.number.desc()))
+        row = self._first(select(found).where(found.c.target == target).order_by(found.c.number.desc()))
         return Alert.model_validate(dict(row._mapping)) if row else None
 
     def record_alert(self, alert: Alert) -> None:

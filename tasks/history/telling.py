@@ -63,19 +63,18 @@ def end_failure(history: History, telling: Telling, run: Run | None) -> None:
 
 
 def told_since(history: History, target: str, since: datetime) -> bool:
-    """Whether anything critical was told of the target since then, or is being told. Raise HistoryError."""
-    found = tables.being_told.c
+    """Whether anything critical was told of the target in the minute from then on, or is being told. Raise
+    HistoryError."""
+    probe = Telling(target=target, what=ALERT, fingerprint="", since=since)
     with history.reading() as connection:
-        told = _alerts(connection, target)
-        mine = (found.target == target, found.what == ALERT, found.verdict == "critical", found.since >= since)
-        at_work = connection.execute(select(found.id).where(*mine)).first()
-    return bool(at_work) or any(each.verdict == "critical" and each.sent_at >= since for each in told)
+        told = [*_alerts(connection, target), *map(_as_if_told, _at_work(connection, probe))]
+    return any(each.verdict == "critical" and since <= each.sent_at < since + AT_WORK for each in told)
 
 
 def _alerts(connection: Connection, target: str) -> list[Alert]:
-    """The newest alert of the target, if there is one."""
+    """The last alert of the target, if there is one: by its number, for a clock may have been set back since."""
     found = tables.alerts
-    query = select(found).where(found.c.target == target).order_by(found.c.sent_at.desc(), found.c.number.desc())
+    query = select(found).where(found.c.target == target).order_by(found.c.number.desc())
     return [Alert.model_validate(dict(row._mapping)) for row in connection.execute(query.limit(1))]
 
 

@@ -15,7 +15,7 @@ from tasks.checks.judgement import Judgement, remember
 from tasks.config import Config, load
 from tasks.errors import EngineUnreachable
 from tasks.history.backups import remember_stored
-from tasks.history.records import StoredBackup, Telling
+from tasks.history.records import Alert, Run, StoredBackup, Telling
 from tasks.history.store import open_history
 from tasks.history.telling import ALERT, AT_WORK, begin_alert, begin_failure, told_since
 from tasks.models import Finding, Tally, verdict_of
@@ -196,3 +196,34 @@ def test_a_failure_is_told_once_even_where_the_history_cannot_remember_it(
     assert len(told(http_recorder, "FAILED")) == 1
     tell_failure(config, TARGET, "verify", EngineUnreachable("Another sentence."))
     assert len(told(http_recorder, "FAILED")) == 2
+
+
+def test_a_clock_that_was_set_back_neither_silences_nor_repeats(config: Config, http_recorder: HttpRecorder) -> None:
+    """What was told and what failed tomorrow, by the clock as it was."""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    failed = Run(
+        target=TARGET, kind="verify", started_at=tomorrow, ended_at=tomorrow, outcome="failed", message=str(DOWN)
+    )
+    with open_history(config.history) as history:
+        history.record_alert(
+            Alert(target=TARGET, verdict="critical", fingerprint="f", sent_at=tomorrow, delivered=True)
+        )
+        history.record_run(failed)
+    for _ in range(3):
+        say(config)
+        tell_failure(config, TARGET, "verify", DOWN)
+    assert [len(told(http_recorder, word)) for word in ("RECOVERED", "FAILED")] == [1, 1]
+
+
+def test_an_alert_that_hangs_hides_no_later_one(config: Config, http_recorder: HttpRecorder) -> None:
+    """Critical (which hangs), well again, critical again: the third is news, though the first still is on its way."""
+    http_recorder.stall()
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(say, config, WRONG)
+        http_recorder.wait_for(1)
+        second = pool.submit(say, config)
+        http_recorder.wait_for(2)
+        third = pool.submit(say, config, WRONG)
+        http_recorder.wait_for(3)
+        http_recorder.resume()
+        assert [each.result(60) for each in (first, second, third)] == [[], [], []]
