@@ -48,7 +48,7 @@ def tell(
         return decide(verdict, judgement.findings, _last(last), now, every)
 
     with open_history(config.history) as history:
-        reason = begin_alert(history, telling, why)
+        reason: Reason | None = begin_alert(history, telling, why)
         if reason is None:
             return []
         message = compose(
