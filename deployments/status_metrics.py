@@ -8,10 +8,11 @@ from importlib.metadata import version
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from deployments.serving.beside import PartState
 from tasks.config import Config, Target
 from tasks.errors import ConfigError
 from tasks.history.standing import Standing
@@ -24,19 +25,22 @@ MOST_TABLES = 500
 """Series of table rows per target: one that keeps a table a customer must not drown its Prometheus."""
 
 
-def metrics_text(config: Config, standings: Mapping[str, Standing]) -> bytes:
-    """All metrics in Prometheus's text format."""
+def metrics_text(
+    config: Config, standings: Mapping[str, Standing], parts: Mapping[str, PartState] | None = None
+) -> bytes:
+    """All metrics in Prometheus's text format. parts: of `rollcall serve`, by name."""
     registry = CollectorRegistry()
-    registry.register(StandingCollector(config, standings))
+    registry.register(StandingCollector(config, standings, parts or {}))
     return generate_latest(registry)
 
 
 class StandingCollector(Collector):
     """Gives what the history said, read once before: collecting asks nobody."""
 
-    def __init__(self, config: Config, standings: Mapping[str, Standing]) -> None:
+    def __init__(self, config: Config, standings: Mapping[str, Standing], parts: Mapping[str, PartState]) -> None:
         self._config = config
         self._standings = standings
+        self._parts = parts
 
     def collect(self) -> Iterator[Metric]:
         """Every metric family."""
@@ -48,6 +52,7 @@ class StandingCollector(Collector):
         yield from _tables(targets, self._standings)
         yield from _backups(self._standings)
         yield from _drills(self._standings)
+        yield from _running(self._parts)
 
 
 Samples = Iterable[tuple[Sequence[str], float]]
@@ -230,3 +235,18 @@ def _drills(standings: Mapping[str, Standing]) -> Iterator[Metric]:
         ["target"],
         [([name], seconds) for name, seconds in lasted.items()],
     )
+
+
+def _running(parts: Mapping[str, PartState]) -> Iterator[Metric]:
+    yield _gauge(
+        "rollcall_serve_part_up",
+        "1 where a part of rollcall serve runs, 0 where it has ended and is being started again.",
+        ["part"],
+        [([name], float(part.up)) for name, part in parts.items()],
+    )
+    restarts = CounterMetricFamily(
+        "rollcall_serve_part_restarts", "How often a part of rollcall serve was started again.", labels=["part"]
+    )
+    for name, part in parts.items():
+        restarts.add_metric([name], part.restarts)
+    yield restarts

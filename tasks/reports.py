@@ -141,9 +141,14 @@ def report_failure(
 @_costing_no_run
 def report_targets(config: Config) -> None:
     """The state of all targets, under a key of its own: its newest version is how things are."""
+    orchestration.publish(TARGETS_KEY, *targets_page(config))
+
+
+def targets_page(config: Config) -> tuple[str, str]:
+    """The state of all targets as Markdown, and in a few words. Raise HistoryError."""
     now = datetime.now(UTC)
     with open_history(config.history) as history:
         found = standings(history, sorted(config.targets), now, check_limits(config))
     wrong = [name for name, standing in found.items() if not standing.healthy]
     words = f"not healthy: {', '.join(wrong)}" if wrong else "all healthy"
-    orchestration.publish(TARGETS_KEY, targets_report(list(found.values()), now), words)
+    return targets_report(list(found.values()), now), words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +16,7 @@ from tasks.models import Finding
 from tasks.storage import Storage, open_all, open_storage
 from tasks.storage.catalogue import Catalogue, Entry, catalogue
 
+ENDED_BY_A_BACKUP = frozenset({"backup.missing", "backup.stale", "backup.failed"})
 CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
@@ -78,6 +79,13 @@ def restore_history(config: Config, target: str) -> list[Finding]:
         "pinned or accepted until that answers, or until: rollcall accept"
     )
     return [Finding(code="history.lost", severity="critical", message=f"{message} {target} --reason TEXT")]
+
+
+def said_by_storages(findings: Sequence[Finding], *, taken_since: bool) -> list[Finding]:
+    """Those of an earlier check's findings that the storages were asked for. taken_since: there is a good backup by
+    now that is younger than that check."""
+    asked = [each for each in findings if each.code.partition(".")[0] in ("storage", "backup", "clock")]
+    return [each for each in asked if not (taken_since and each.code in ENDED_BY_A_BACKUP)]
 
 
 def storage_findings(failed: Mapping[str, StorageError | str]) -> list[Finding]:
