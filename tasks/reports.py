@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import ParamSpec
 
 from tasks import orchestration
 from tasks.alerts.all_targets import targets_report
-from tasks.alerts.artifacts import backup_report, verify_report
+from tasks.alerts.artifacts import artifact_key, backup_report, verify_report
 from tasks.alerts.events import backup_event, verify_event
 from tasks.alerts.tell import tell_failure
 from tasks.backups.file import Rotation
@@ -55,11 +54,6 @@ def _costing_no_run(report: Callable[P, None]) -> Callable[P, None]:
     return call
 
 
-def _key(kind: str, target: str) -> str:
-    """An artifact key: Prefect allows lower-case letters, digits and dashes."""
-    return f"{kind}-{re.sub('[^a-z0-9]+', '-', target.lower()).strip('-')}"
-
-
 @_costing_no_run
 def report_check(config: Config, result: CheckResult) -> None:
     """Findings, counts against baseline, the history as a picture, identity; and the state of all targets."""
@@ -68,7 +62,7 @@ def report_check(config: Config, result: CheckResult) -> None:
     report = verify_report(result, result.expected, _charts(config, result.target), _pin(config, result.target))
     if len(report.encode()) > LARGEST:
         report = verify_report(result, result.expected, {}, _pin(config, result.target))
-    orchestration.publish(_key("verify", result.target), report, f"{result.target}: {result.verdict}")
+    orchestration.publish(artifact_key("verify", result.target), report, f"{result.target}: {result.verdict}")
     report_targets(config)
 
 
@@ -96,21 +90,23 @@ def report_backup(config: Config, manifest: Manifest, expected: dict[str, int], 
     event = backup_event(manifest)
     orchestration.emit(event.name, event.resource, event.payload)
     report = backup_report(manifest, expected, rotation.deleted, rotation.frozen)
-    orchestration.publish(_key("backup", manifest.target), report, f"{manifest.id}: {manifest.verdict}")
+    orchestration.publish(artifact_key("backup", manifest.target), report, f"{manifest.id}: {manifest.verdict}")
     report_targets(config)
 
 
 @_costing_no_run
 def report_plan(plan: Plan) -> None:
     """What a restore would do, to be read before anybody approves it."""
-    orchestration.publish(_key("restore-plan", plan.target), plan_markdown(plan), f"{plan.target}: plan {plan.hash}")
+    orchestration.publish(
+        artifact_key("restore-plan", plan.target), plan_markdown(plan), f"{plan.target}: plan {plan.hash}"
+    )
 
 
 @_costing_no_run
 def report_restore(config: Config, report: RestoreReport) -> None:
     """The proof, then the plan that was followed; and the state of all targets."""
     words = f"{report.target}: {report.outcome}"
-    orchestration.publish(_key("restore", report.target), restore_markdown(report), words)
+    orchestration.publish(artifact_key("restore", report.target), restore_markdown(report), words)
     resource = {"prefect.resource.id": f"rollcall.target.{report.target}", "prefect.resource.name": report.target}
     payload = report.model_dump(mode="json", include={"outcome", "run", "approved_by", "downtime_seconds", "staging"})
     orchestration.emit("rollcall.restore.done", resource, payload)
@@ -124,7 +120,7 @@ def report_drill(config: Config, result: DrillResult) -> None:
     resource = {"prefect.resource.id": f"rollcall.target.{result.target}", "prefect.resource.name": result.target}
     name = "rollcall.drill.proven" if result.proven else "rollcall.drill.not-proven"
     orchestration.emit(name, resource, result.model_dump(mode="json", include={"backup", "rto_seconds", "reason"}))
-    orchestration.publish(_key("drill", result.target), drill_markdown(result), words)
+    orchestration.publish(artifact_key("drill", result.target), drill_markdown(result), words)
     report_targets(config)
 
 

@@ -30,6 +30,11 @@ _MARK: dict[Verdict, str] = {"healthy": "✔ healthy", "warning": "⚠ warning",
 _COUNT_HEAD = ("", "table", "rows", "expected", "difference", "%", "finding")
 
 
+def artifact_key(kind: str, target: str) -> str:
+    """Under which Prefect keeps a report: it allows lower-case letters, digits and dashes."""
+    return f"{kind}-{re.sub('[^a-z0-9]+', '-', target.lower()).strip('-')}"
+
+
 def escape(text: str) -> str:
     """`text` as plain words in a Markdown table cell: no mark-up, no HTML, no line break.
 
