@@ -307,7 +307,7 @@ REPORTS = {
     ),
     "proof": lambda most: restore_markdown(restored(found=MANY, rebuilt=MANY), most),
     "drill": lambda most: drill_markdown(
-        DrillResult(target="t", backup="b", proven=False, reason="R.", rto_seconds=1, differences=list(MANY)), most
+        DrillResult(target="t", backup="b", proven=False, reason="R.", rto_seconds=1, differences=list(MANY) * 2), most
     ),
     "targets": lambda most: targets_report(
         [standing(f"team_{number:03}", verdict="critical", findings=[dropped(number)]) for number in range(2000)],
@@ -365,9 +365,9 @@ def test_keys_of_reports_are_of_letters_that_prefect_takes() -> None:
 
 
 def test_the_picture_in_a_report_is_small_and_shows_what_is_wrong_in_red() -> None:
-    rows: dict[str, list[int | None]] = {f"public.t{number}": [100, 100 + number, 1] for number in range(20)}
+    rows: dict[str, list[int | None]] = {f"public.t{number}": [100, 100 + number, 1] for number in range(8)}
     frame = frame_of(rows)
-    plain, alarmed = embedded(frame, "shop", {}), embedded(frame, "shop", {}, {"t19", "public.t18"})
+    plain, alarmed = embedded(frame, "shop", {}), embedded(frame, "shop", {}, {"t7", "public.t6"})
     assert plain is not None and alarmed is not None
     assert plain != alarmed
     for drawn in (plain, alarmed):
