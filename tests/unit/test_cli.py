@@ -246,3 +246,11 @@ def test_doctor_diagnoses_everything_where_the_engine_and_a_secret_are_missing(
         "shop: schedules": False,
     }
     assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_no_command_waits_for_what_only_others_need() -> None:
+    """Each costs a check from cron up to two seconds of imports."""
+    heavy = ("prefect", "fastapi", "prometheus_client", "httpx", "pandas", "matplotlib", "boto3", "apprise")
+    program = f"import sys, deployments.cli, flows.verify; print([name for name in {heavy} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
