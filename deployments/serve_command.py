@@ -9,13 +9,16 @@ import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import typer
 
 from deployments.app import ConfigOption, JsonOption
-from deployments.serving.service import Service
 from deployments.tracking import shown
 from tasks.config import config_path, load
+
+if TYPE_CHECKING:
+    from deployments.serving.service import Service
 
 log = logging.getLogger("rollcall")
 
@@ -27,6 +30,8 @@ def serve(config: ConfigOption = None, json: JsonOption = False) -> None:
 
     A Prefect API that is configured is used; else a server is started, with its database in the state folder.
     """
+    from deployments.serving.service import Service
+
     settings = load(config)
     service = Service(settings, config_path(config))
     asked = _Asked(service)

@@ -19,7 +19,7 @@ import docker
 import psycopg
 from docker.types import Mount
 
-from tasks.containers.engine import shares_this_kernel
+from tasks.containers.engine import engine, shares_this_kernel
 from tasks.containers.leashed import Leashed, ProgramFailed, leashed
 from tasks.containers.scratch_settings import PORT, configuration, is_full, last_reason, scratch_settings
 from tasks.containers.volumes import find_volume
@@ -27,6 +27,7 @@ from tasks.errors import EngineError, RestoreFailed
 from tasks.models import Model
 
 START_SECONDS = 3600.0
+SIZE_SECONDS = 20.0
 PREPARING = ("CHOWN", "DAC_OVERRIDE", "FOWNER")
 
 # Every program in a scratch container speaks to this server and English.
@@ -197,6 +198,13 @@ class Scratch:
         script = 'umask 077 && cat > "$1.new" && mv "$1.new" "$1"'
         self.run(["sh", "-c", script, "sh", f"{self._place.pgdata}/{name}"], [content])
 
+    def newest_bytes(self) -> int:
+        """Bytes on the disk, now, of the database that was made last. May be asked by another thread while a program
+        runs in here. Raise EngineError, RestoreFailed."""
+        with engine(timeout=SIZE_SECONDS) as client:
+            script = ["sh", "-c", 'du -sk "$1"/base/*', "sh", self._place.pgdata]
+            return newest_in(self._box.through(client).run(script, deadline=SIZE_SECONDS))
+
     def sync(self) -> None:
         """Bring all that was written onto the disk: PGDATA, and the folders that lead to it."""
         self.run(["initdb", "--sync-only", f"--pgdata={self._place.pgdata}"], deadline=self._deadline)
@@ -204,6 +212,13 @@ class Scratch:
         above = [str(each) for each in inside.parents if each.is_relative_to(self._place.destination)]
         if above:
             self.run(["sync", *above], deadline=self._deadline)
+
+
+def newest_in(said: str) -> int:
+    """Bytes of the folder with the highest number: a database's own is called by its oid, and these are given in order.
+    said: lines of `du -k` (pure)."""
+    folders = [(path.rpartition("/")[2], kib) for kib, _, path in (line.partition("\t") for line in said.splitlines())]
+    return max(((int(name), 1024 * int(kib)) for name, kib in folders if name.isdigit()), default=(0, 0))[1]
 
 
 @contextmanager

@@ -14,9 +14,10 @@ from tasks.config import Config, NotifyUrl, Target
 from tasks.containers.engine import engine, everybody, inspect_container, shares_this_kernel
 from tasks.containers.observe import read
 from tasks.containers.programs import Program, beside
+from tasks.doctor.clocks import clock_diagnoses
 from tasks.doctor.compose import compose_diagnoses
 from tasks.doctor.diagnosis import Diagnosis, tried, wrong
-from tasks.doctor.schedules import schedule_diagnoses
+from tasks.doctor.outside import ping_diagnoses
 from tasks.doctor.server import server_diagnoses
 from tasks.doctor.shelf import shelf_diagnoses
 from tasks.errors import ConfigError, DatabaseError, EngineError, HistoryError, NotificationFailed, RollcallError
@@ -27,7 +28,7 @@ from tasks.storage import open_storage
 
 
 def examine(config: Config, *, notify: bool = False) -> list[Diagnosis]:
-    """Try the engine, the history, every notification's secret, what is scheduled, and everything about every target.
+    """Try the engine, the history, every notification's secret, the clocks, and everything about every target.
 
     notify: really send a message to every destination.
     """
@@ -37,9 +38,10 @@ def examine(config: Config, *, notify: bool = False) -> list[Diagnosis]:
         found.append(Diagnosis(subject="notify", well=False, words="Nobody is told: add a destination under notify."))
     elif notify:
         found.append(tried("notify", partial(_send, config)))
+    found += clock_diagnoses(config)
     for target in config.targets:
         found += list(_target(config, target))
-    return found + schedule_diagnoses(list(config.targets))
+    return found
 
 
 def _engine() -> str:
@@ -94,6 +96,7 @@ def _target(config: Config, target: str) -> Iterator[Diagnosis]:
     for name in rules.storages:
         yield tried(f"{target}: storage {name}", partial(_storage, config, name))
     yield from shelf_diagnoses(config, target)
+    yield from ping_diagnoses(config, target)
     yield tried(f"{target}: volume", partial(_volume, config, target))
     try:
         seen = look_at_cluster(rules, look_at_container(rules))

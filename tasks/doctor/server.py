@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 
 from tasks.alerts.artifacts import size
@@ -13,10 +13,10 @@ from tasks.config import Config, Target
 from tasks.containers.engine import engine, shares_this_kernel
 from tasks.databases import rights
 from tasks.databases.connect import connect, translated
+from tasks.doctor.clocks import TOLERANCE, off_by
 from tasks.doctor.diagnosis import Diagnosis, tried
 from tasks.errors import DatabaseError, EngineError
 
-CLOCK_TOLERANCE = timedelta(seconds=30)
 MOST_NAMES = 5
 
 
@@ -76,17 +76,12 @@ def _clock(rules: Target, seen: Seen) -> str:
     with connect(login(rules, seen.way)) as connection, translated("the server's clock"):
         row = connection.execute("SELECT clock_timestamp()").fetchone()
     told: datetime = row[0] if row else before
-    if (apart := off_by(told, before, datetime.now(UTC))) > CLOCK_TOLERANCE:
+    if (apart := off_by(told, before, datetime.now(UTC))) > TOLERANCE:
         raise DatabaseError(
             f"The server's clock and this machine's are {apart.total_seconds():,.0f} s apart: set both by NTP, or "
             "the ages of backups mislead."
         )
     return "The server's clock and this machine's agree."
-
-
-def off_by(told: datetime, before: datetime, after: datetime) -> timedelta:
-    """How far a clock that was asked between two moments is from them (pure)."""
-    return max(before - told, told - after, timedelta(0))
 
 
 def _room(rules: Target, seen: Seen) -> str:
@@ -100,7 +95,11 @@ def _room(rules: Target, seen: Seen) -> str:
         found = os.statvfs(root)
     except OSError:
         return f"The databases have {size(needed)}; the engine's disk cannot be seen by this user."
-    free = found.f_bavail * found.f_frsize
+    return enough(needed, found.f_bavail * found.f_frsize, root)
+
+
+def enough(needed: int, free: int, root: str) -> str:
+    """That the databases' bytes fit once more on the engine's disk, in words (pure). Raise EngineError if not."""
     if free < needed:
         raise EngineError(
             f"A restore rebuilds the databases beside what is there, and they have {size(needed)}: the engine's disk "
