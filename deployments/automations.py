@@ -197,7 +197,10 @@ def _crashed() -> Wanted:
 
 
 def _silent() -> Wanted:
-    """No notification of its own: the crash that it notes is told of by the automation for crashes."""
+    """No notification of its own: the crash that it notes is told of by the automation for crashes.
+
+    The wait begins with the run, not with its first heartbeat: a run may die before that has reached the server.
+    """
     heartbeat = "prefect.flow-run.heartbeat"
     document = {
         "name": "rollcall: a run gives no sign of life",
@@ -208,7 +211,7 @@ def _silent() -> Wanted:
             "match": {"prefect.resource.id": "prefect.flow-run.*"},
             "match_related": OUR_TAG,
             "for_each": ["prefect.resource.id"],
-            "after": [heartbeat],
+            "after": ["prefect.flow-run.Running", heartbeat],
             "expect": [heartbeat, *(f"prefect.flow-run.{end}" for end in ENDS)],
             "threshold": 1,
             "within": SILENT,

@@ -17,7 +17,7 @@ from tasks.doctor.schedules import FLOWS, schedule_diagnoses
 from tasks.errors import ConfigError, HistoryError, RollcallError
 from tasks.history.standing import Standing, standings
 from tasks.history.store import open_history
-from tasks.limits import backup_limit, check_limits
+from tasks.limits import backup_limit, check_limit, check_limits
 
 
 def prefect_diagnoses(config: Config) -> list[Diagnosis]:
@@ -93,7 +93,7 @@ def by_history(config: Config, target: str, standing: Standing, now: datetime) -
         return Diagnosis(subject=subject, well=True, words="By the configuration, nothing runs by itself.")
     oldest = backup_limit(config, target)
     last = standing.last_backup.created_at if standing.last_backup else None
-    late = ["no check"] if standing.stale else []
+    late = ["no check"] if standing.stale and check_limit(config, target) is not None else []
     if schedules.backup != NEVER and oldest is not None and (last is None or now - last > oldest):
         late.append("no good backup")
     if late:

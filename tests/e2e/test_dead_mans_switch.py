@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -181,7 +180,8 @@ def at_work(here: Served) -> str:
 def test_killed_runs_are_told_of_with_and_without_a_serve_that_lives(
     shop: PostgresServer, tmp_path: Path, http_recorder: HttpRecorder
 ) -> None:
-    """A serve sees its own run die. When both die, only the heartbeat that stops can tell."""
+    """A serve sees its own run die. When both die, only the heartbeat that stops can tell, and that it never came: the
+    second run here is killed as soon as it began."""
     file = configured(shop, tmp_path, http_recorder, dict.fromkeys(EVERY_MINUTE, "never"))
     with prefect_server(tmp_path) as api, shop.connect() as lock:
         environment = {"PREFECT_API_URL": api, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": HEARTBEAT}
@@ -197,10 +197,8 @@ def test_killed_runs_are_told_of_with_and_without_a_serve_that_lives(
             run = at_work(here)
             here.process.kill()
             here.process.wait()
-            began = time.monotonic()
             for process in processes_of(run):
                 os.kill(process, signal.SIGKILL)
         wait_until(lambda: len(told(http_recorder, "CRASHED")) == 2, DEADLINE, "word of the second")
-        assert time.monotonic() - began > SILENT - 2 * float(HEARTBEAT), "by the heartbeat, not by anybody who lived"
         state = ask(api, f"flow_runs/{run}")["state"]
         assert (state["type"], state["message"]) == ("CRASHED", "No heartbeat for 1 minutes: its process is gone.")

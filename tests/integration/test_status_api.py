@@ -23,6 +23,7 @@ from tasks.history.backups import remember_stored
 from tasks.history.records import Observation, Run, StoredBackup
 from tasks.history.store import History, open_history
 from tasks.models import Finding, Identity
+from tasks.sections import Schedules
 
 TOKEN = "s3cret-token"
 Serve = Callable[[Config], ServedApi]
@@ -215,9 +216,19 @@ def test_metrics_hold_what_the_history_knows(configured: Any, serve: Serve) -> N
     assert found["rollcall_last_backup_size_bytes", "local", "shop"] == 9_500_000
     assert found["rollcall_last_backup_duration_seconds", "shop"] == 3.5
     assert (found["rollcall_last_drill_ok", "shop"], found["rollcall_last_drill_duration_seconds", "shop"]) == (0, 1800)
-    assert found["rollcall_check_max_age_seconds",] == 3600
+    assert found["rollcall_check_max_age_seconds", "shop"] == 75 * 60
+    assert found["rollcall_backup_max_age_seconds", "shop"] == 26 * 3600
     never = {name for name, *labels in found if "new" in labels}
     assert not never & {"rollcall_last_check_timestamp_seconds", "rollcall_last_backup_timestamp_seconds"}
+
+
+def test_what_is_never_scheduled_has_no_age_that_is_too_old(configured: Any, serve: Serve) -> None:
+    never = Schedules(backup="never", verify="never", drill="never")
+    settings = configured("shop").model_copy(update={"schedules": never})
+    record(settings, "shop", timedelta(days=400))
+    api = serve(settings)
+    assert not [name for name, *_ in metrics(api) if name.endswith("max_age_seconds")]
+    assert answer(api).json()["targets"]["shop"]["stale"] is False
 
 
 def test_metrics_keep_the_conventions(configured: Any, serve: Serve) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -53,12 +53,11 @@ DATES = st.sampled_from(["*", "1", "15", "1,20"])
 WEEKDAYS = st.sampled_from(["*", "1-5", "0", "mon,thu"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(hours=HOURS, date=DATES, weekday=WEEKDAYS)
 def test_it_is_what_two_years_of_runs_show(hours: str, date: str, weekday: str) -> None:
     line = f"10,40 {hours} {date} * {weekday}"
-    runs = CronSim(line, datetime(2024, 1, 1))
-    seen = [next(runs) for _ in range(4000)]
+    seen = list(takewhile(lambda due: due.year < 2026, CronSim(line, datetime(2024, 1, 1))))
     assert longest_gap(line) == max(later - earlier for earlier, later in pairwise(seen))
 
 
