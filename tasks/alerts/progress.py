@@ -40,10 +40,10 @@ def meter() -> Meter:
 
 
 @contextmanager
-def shown(kind: str, target: str, *, bar_seconds: float = BAR_SECONDS) -> Iterator[Meter]:
+def shown(kind: str, target: str, *, bar_seconds: float | None = None) -> Iterator[Meter]:
     """Within the block, people see how far it is, by the stages of meter(). kind: backup, restore or drill."""
     made = Meter()
-    teller = _Teller(made, kind, target, bar_seconds)
+    teller = _Teller(made, kind, target, BAR_SECONDS if bar_seconds is None else bar_seconds)
     token = _current.set(made)
     teller.start()
     try:
@@ -87,7 +87,7 @@ class _Teller:
         next_line, wait, percent = self._begun + self._log_every, self._every, 0.0
         while not self._over.wait(wait):
             reading = self._read()
-            if reading is None:
+            if reading is None or not reading.words:  # between two stages there is nothing to say
                 continue
             percent = reading.percent
             if time.monotonic() >= next_line:
