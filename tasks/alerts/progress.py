@@ -5,6 +5,7 @@ A thread of its own reads the meter and does the telling, so that a server which
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
 import sys
@@ -75,13 +76,16 @@ class _Teller:
         self._thread = threading.Thread(target=lambda: context.run(self._tell), name=f"progress-{kind}", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        """Begin. A machine on which no thread can be started does without, and so does `end`."""
+        with contextlib.suppress(RuntimeError):
+            self._thread.start()
 
     def end(self, *, whole: bool) -> None:
         """The last word, for the bar alone: the run's own log says how it ended."""
         self._whole = whole
         self._over.set()
-        self._thread.join(LAST_WORD_SECONDS)
+        with contextlib.suppress(RuntimeError):
+            self._thread.join(LAST_WORD_SECONDS)
 
     def _tell(self) -> None:
         next_line, wait, percent = self._begun + self._log_every, self._every, 0.0
