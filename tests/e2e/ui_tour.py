@@ -90,8 +90,7 @@ class Tour:
 
     def open_run(self, run: str, seen: str) -> None:
         """Open the run's own page where it tells how the run ended, and wait for `seen` there."""
-        self.page.goto(f"{self.ui}/runs/flow-run/{run}")
-        self.page.get_by_role("tab", name="Details").click()
+        self.page.goto(f"{self.ui}/runs/flow-run/{run}?tab=Details")
         self.page.get_by_text(seen).first.wait_for()
 
     def open_report(self, key: str, seen: str) -> str:
