@@ -42,11 +42,10 @@ def document(model: BaseModel) -> None:
 
 def _findings(console: Console, findings: Sequence[Finding]) -> None:
     for each in findings:
-        code = f"{each.code:20} "
-        head = f"  [{COLOURS[each.severity]}]{each.severity:8}[/] {code}"
-        width = 11 + len(code)
-        indent = width if console.width >= terminal.WIDE else 4
-        terminal.hanging(console, each.message, head=head, head_width=width, indent=indent)
+        wide = console.width >= terminal.WIDE
+        code = f"{each.code:20} " if wide else f"{each.code}: "
+        head, width = f"  [{COLOURS[each.severity]}]{each.severity:8}[/] {code}", 11 + len(code)
+        terminal.hanging(console, each.message, head=head, head_width=width, indent=width if wide else 4)
 
 
 def _next_step(console: Console, findings: Sequence[Finding], target: str) -> None:
@@ -138,6 +137,7 @@ def catalogue(found: Catalogue, target: str) -> None:
         table = Table("id", "verdict", "proven", "storages", "size", "rows", box=None, pad_edge=True)
         for column in table.columns:
             column.no_wrap = column.header != "storages"  # An id must come out in one piece, to be copied.
+            column.justify = "right" if column.header in {"size", "rows"} else "left"
         for each in found.backups:
             row = _entry(each)
             verdict = "QUARANTINED" if row["quarantined"] else row["verdict"]

@@ -1,7 +1,7 @@
-"""Play the demo and keep what it printed as a picture for the README: `python docs/pictures/make.py`.
+"""Play the demo and keep what it printed as two pictures for the README: `python docs/pictures/make.py`.
 
-Writes demo.svg, and demo.png beside it where a Chromium is installed. With a file as argument, that file's text
-(with its colours) is taken instead of a new run.
+Writes demo.svg (the accident, and how it is caught) and demo-restored.svg (the way back), and a .png beside each where
+there is a Chromium. With a file as argument, that file's text (with its colours) is taken instead of a new run.
 """
 
 from __future__ import annotations
@@ -30,11 +30,25 @@ def play() -> str:
     return subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
-def excerpt(text: str) -> str:
-    """The heart of the story: its first line, the accident to the nightly backup, and how it ends."""
+PARTS = {"demo": range(3, 7), "demo-restored": range(7, 13)}
+"""The steps of the story that each picture shows; the first two are a good night."""
+FIRST = min(steps.start for steps in PARTS.values())
+
+
+def excerpt(text: str, steps: range) -> str:
+    """These steps of the story; before the accident its first line, after the last step how it ends."""
     parts = re.sub(r"\nLeft running.*", "", text, flags=re.DOTALL).strip().split("\n\n")
-    heart = [part for part in parts if re.match(r"(\x1b\[[\d;]*m)?[3-6]\. ", part)]
-    return "\n\n".join([parts[0], *heart, parts[-1]])
+    # What a command printed may hold empty lines: a part that begins no step belongs to the one before it.
+    told: dict[int, list[str]] = {}
+    number = 0
+    for part in parts[1:-1]:
+        begins = re.match(r"(?:\x1b\[[\d;]*m)?(\d+)\. ", part)
+        number = int(begins[1]) if begins else number
+        told.setdefault(number, []).append(part)
+    shown = [part for step in steps for part in told[step]]
+    first = [parts[0]] if steps.start == FIRST else []
+    last = [parts[-1]] if max(told) in steps else []
+    return "\n\n".join([*first, *shown, *last])
 
 
 def draw(text: str, svg: Path) -> None:
@@ -42,7 +56,7 @@ def draw(text: str, svg: Path) -> None:
     # The widest columns are drawn full; the longest sentences are wrapped as a terminal would.
     with Path(os.devnull).open("w") as nowhere:
         console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True, legacy_windows=False)
-        console.print(Text.from_ansi(f"$ make demo\n{text}"))
+        console.print(Text.from_ansi(text))
         console.save_svg(str(svg), title="make demo")
 
 
@@ -66,8 +80,10 @@ def photograph(svg: Path, png: Path) -> None:
 def main() -> None:
     """Both pictures."""
     text = Path(sys.argv[1]).read_text() if sys.argv[1:] else play()
-    draw(excerpt(text), HERE / "demo.svg")
-    photograph(HERE / "demo.svg", HERE / "demo.png")
+    for name, steps in PARTS.items():
+        before = "" if steps.start == FIRST else "…\n"
+        draw(f"$ make demo\n{before}{excerpt(text, steps)}", HERE / f"{name}.svg")
+        photograph(HERE / f"{name}.svg", HERE / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ A thread of its own reads the meter and does the telling, so that a server which
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
 import sys
@@ -40,10 +41,10 @@ def meter() -> Meter:
 
 
 @contextmanager
-def shown(kind: str, target: str, *, bar_seconds: float = BAR_SECONDS) -> Iterator[Meter]:
+def shown(kind: str, target: str, *, bar_seconds: float | None = None) -> Iterator[Meter]:
     """Within the block, people see how far it is, by the stages of meter(). kind: backup, restore or drill."""
     made = Meter()
-    teller = _Teller(made, kind, target, bar_seconds)
+    teller = _Teller(made, kind, target, BAR_SECONDS if bar_seconds is None else bar_seconds)
     token = _current.set(made)
     teller.start()
     try:
@@ -75,19 +76,22 @@ class _Teller:
         self._thread = threading.Thread(target=lambda: context.run(self._tell), name=f"progress-{kind}", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        """Begin. A machine on which no thread can be started does without, and so does `end`."""
+        with contextlib.suppress(RuntimeError):
+            self._thread.start()
 
     def end(self, *, whole: bool) -> None:
         """The last word, for the bar alone: the run's own log says how it ended."""
         self._whole = whole
         self._over.set()
-        self._thread.join(LAST_WORD_SECONDS)
+        with contextlib.suppress(RuntimeError):
+            self._thread.join(LAST_WORD_SECONDS)
 
     def _tell(self) -> None:
         next_line, wait, percent = self._begun + self._log_every, self._every, 0.0
         while not self._over.wait(wait):
             reading = self._read()
-            if reading is None:
+            if reading is None or not reading.words:  # between two stages there is nothing to say
                 continue
             percent = reading.percent
             if time.monotonic() >= next_line:

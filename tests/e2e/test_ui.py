@@ -51,14 +51,20 @@ def test_a_newcomer_backs_up_reads_the_plan_is_refused_approves_and_sees_the_pro
     scene.lose_rows()
     assert tour.quick_run("verify")["state"]["type"] == "COMPLETED"
     found = tour.open_report("verify-knowledge-os", "CRITICAL")
-    assert "rows.dropped" in found and "](data:image/png;base64," in found
+    assert (
+        "**Next:** rollcall backups knowledge_os" in found
+        and "rows.dropped" in found
+        and "](data:image/png;base64," in found
+    )
     assert len(found.encode()) < 100_000
     assert page.locator("article img").first.evaluate("it => it.complete && it.naturalWidth > 0")
     tour.picture("verify", 1400)
     assert "1 of 1 target not healthy" in tour.open_report("rollcall-targets", "not healthy")
 
-    tour.fill_in_restore()
+    tour.open_restore_form()
+    assert page.get_by_text("Property is type").count() == 0
     tour.picture("restore-form", 1150)
+    tour.switch_off_dry_run()
     run = tour.submit_restore()
     tour.read_plan(run)
     tour.picture("restore-plan", 1300)
@@ -68,7 +74,8 @@ def test_a_newcomer_backs_up_reads_the_plan_is_refused_approves_and_sees_the_pro
     tour.open_run(run, "Not approved")
     tour.picture("restore-refused")
 
-    tour.fill_in_restore()
+    tour.open_restore_form()
+    tour.switch_off_dry_run()
     run = tour.submit_restore()
     tour.read_plan(run)
     done = tour.answer(run, TARGET, "Ann")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class Scene:
 
     here: Served
     server: PostgresServer
+    bed: Bed
 
     @property
     def ui(self) -> str:
@@ -46,8 +47,12 @@ class Scene:
 
     def counts(self) -> tuple[int, int, int]:
         """(experts, knowledge_nodes, domains)."""
+        container = self.bed.client.containers.get(self.server.container)
+        # A container that was stopped may have another address, and another container may have its old one.
+        address = container.attrs["NetworkSettings"]["Networks"][self.server.network]["IPAddress"]
+        server = replace(self.server, host=address)
         tables = ("experts", "knowledge_nodes", "domains")
-        experts, nodes, domains = (int(self.server.value(f"SELECT count(*) FROM {each}")) for each in tables)
+        experts, nodes, domains = (int(server.value(f"SELECT count(*) FROM {each}")) for each in tables)
         return experts, nodes, domains
 
     def lose_rows(self) -> None:
@@ -66,7 +71,7 @@ def ui_scene(folder: Path, bed: Bed, servers: PostgresServers) -> Iterator[Scene
     _remember(file)
     try:
         with served(file, {"UI_PASSWORD": PASSWORD}) as here:
-            yield Scene(here, server)
+            yield Scene(here, server, bed)
     finally:
         for each in bed.client.volumes.list(filters={"label": f"io.rollcall.target={TARGET}"}):
             owner = (each.attrs["Labels"] or {}).get("io.rollcall.owner")

@@ -46,9 +46,13 @@ class Tour:
         self.page.get_by_role("button", name="Run", exact=True).last.click()
         return end_of(self.api, self._new(flow, before), self.log)
 
-    def fill_in_restore(self) -> None:
-        """The form of a restore with the dry run switched off, and all else as it comes; not sent yet."""
+    def open_restore_form(self) -> None:
+        """The form of a restore as it comes: a dry run."""
         self.start("restore-volume", "Custom run")
+        self.page.get_by_text("without_safety_backup").first.wait_for()
+
+    def switch_off_dry_run(self) -> None:
+        """The one thing to change in the form of a restore that is meant; not sent yet."""
         self._field("dry_run").click()
 
     def _field(self, name: str) -> Locator:
@@ -85,8 +89,8 @@ class Tour:
         return end_of(self.api, run, self.log)
 
     def open_run(self, run: str, seen: str) -> None:
-        """Open the run's own page, and wait for `seen` on it."""
-        self.page.goto(f"{self.ui}/runs/flow-run/{run}")
+        """Open the run's own page where it tells how the run ended, and wait for `seen` there."""
+        self.page.goto(f"{self.ui}/runs/flow-run/{run}?tab=Details")
         self.page.get_by_text(seen).first.wait_for()
 
     def open_report(self, key: str, seen: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import docker
 import pytest
 
 from flows import drill as drill_flow
+from tasks.alerts import progress
+from tasks.alerts.artifacts import size
 from tasks.checks.lock import only_run
 from tasks.checks.shelves import freshness_findings, shelves
 from tasks.containers.engine import OUR_LABEL
@@ -102,6 +105,40 @@ def test_a_proven_backup_is_noted_where_it_is_kept_with_the_time_that_it_took(
     assert (run.outcome, run.message) == ("proven", f"{taken.id} in {result.rto_seconds:.1f} s")
     assert "backup.unproven" not in codes(target, late - timedelta(days=2))
     assert http_recorder.messages == []
+
+
+@pytest.mark.slow
+def test_how_far_a_backup_and_a_drill_are_is_told_by_the_bytes_that_are_there(
+    target: Target, server: PostgresServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "BAR_SECONDS", 0.1)
+    monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
+    server.execute("INSERT INTO knowledge_nodes SELECT n, repeat(md5(n::text), 9) FROM generate_series(1, 200000) n")
+    database = target.backup().database
+    first = told(caplog)
+    target.backup()
+    second = told(caplog)
+    assert drill(target).proven
+    third = told(caplog)
+
+    def seen(lines: list[str], pattern: str) -> list[str]:
+        return [line for line in lines if re.search(pattern, line)]
+
+    assert seen(first, rf"dumping {database}: [\d.]+ MB of about [\d.]+ MB"), first
+    # What the first dump was is what the second is expected to be.
+    raw = sum(each.raw_bytes for each in shelves(target.config, NAME).backups[0].manifest.objects if each.database)
+    assert seen(second, rf"dumping {database}: .* of about {re.escape(size(raw))}"), second
+    for stage in ("fetching backup", f"unpacking {database}", rf"loading {database}: [\d.]+ MB of about", "counting"):
+        assert seen(third, stage), third
+    percent = [float(line.rpartition("(")[2].partition(" ")[0]) for line in third]
+    assert percent == sorted(percent) and percent[0] < 15 and percent[-1] > 80
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The lines of progress since the last time."""
+    lines = [line for line in caplog.messages if line.endswith(" %)")]
+    caplog.clear()
+    return lines
 
 
 def codes(target: Target, now: datetime) -> list[str]:

@@ -62,7 +62,7 @@ def test_on_80_columns_nothing_is_wider_and_no_name_is_broken() -> None:
     assert "\x1b[" in "".join(lines)
     assert plain(lines) == [
         "CRITICAL knowledge_os",
-        "  critical volume.mismatch      Container knowledge_postgres keeps its data on",
+        "  critical volume.mismatch: Container knowledge_postgres keeps its data on",
         "    volume knowledge_os_postgres_data; it must be on volume",
         "    atra_knowledge_postgres_data: it was started with the wrong volume.",
         "  Next: put the pinned volume back (never down -v), then rollcall verify",
