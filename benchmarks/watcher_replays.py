@@ -132,6 +132,8 @@ def main() -> None:
     bed = Bed(engine.connect(timeout=120))
     plain = series(bed, options.replays - restarted, None)
     report(plain, "engine left alone")
+    if not restarted:
+        return
     with tempfile.TemporaryDirectory(prefix="rc-engine-", ignore_cleanup_errors=True) as folder:
         own = PrivateEngine(Path(folder))
         own.start()

@@ -159,6 +159,8 @@ class Case:
         with self._shared.gate:
             well = self._verified(begun)
         self._shared.checked()
+        if not well and (owed := self._owed) is not None:
+            self._give_first_word(owed)  # On a full disk, say, no check comes to its end; this needs none.
         with self._changed:
             self._checking = False
             if well and self._owed == seen.volume:
@@ -182,7 +184,7 @@ class Case:
             timer.daemon = True
             timer.start()
 
-    def _give_first_word(self, volume: str, begun: datetime | None) -> None:
+    def _give_first_word(self, volume: str, begun: datetime | None = None) -> None:
         has_told = begun is not None and self._has_told(begun)
         with self._changed:
             if self._owed != volume or self._shared.stop.is_set() or self._is_restored():
@@ -192,7 +194,7 @@ class Case:
             self._owed, self._told = None, volume
         if has_told:
             return
-        self._say(f"wrong volume {volume}: told before the check has ended")
+        self._say(f"wrong volume {volume}: told before a check has ended")
         word = first_word(self.target, self._rules.container, volume, self._rules.volume)
         for sentence in send(self._shared.settings, word):
             log.warning("%s", sentence)

@@ -25,8 +25,8 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds before a new start, doubling from one failure to the next."""
 STEADY = 20.0
 """So many seconds without an end, and it is said to run again."""
-TOLD_AFTER = 4
-"""So many ends in a row, ten seconds or so, and people are told."""
+TOLD_AFTER, TOLD_AFTER_SECONDS = 4, 60.0
+"""So many ends in a row, ten seconds or so, or one after so long, and people are told."""
 
 
 class PartState(NamedTuple):
@@ -38,13 +38,16 @@ class PartState(NamedTuple):
 
 @dataclass
 class _Part:
-    """start: puts its work into a thread and returns that; or raises RollcallError. Times: seconds, monotonic."""
+    """start: puts its work into a thread and returns that; or raises RollcallError. ready: whether it has done what it
+    needs to begin with. Times: seconds, monotonic; down: since when."""
 
     name: str
     start: Callable[[], threading.Thread]
+    ready: Callable[[], bool]
     thread: threading.Thread | None = None
     started: float = 0.0
     due: float | None = None
+    down: float = 0.0
     ends: int = 0
     restarts: int = 0
     told: float | None = None
@@ -62,19 +65,25 @@ class Beside:
     clock: Callable[[], float] = time.monotonic
     _parts: dict[str, _Part] = field(default_factory=dict)
 
-    def go_on(self, name: str, work: Callable[[], None]) -> None:
-        """Do `work` until all is to stop, again whenever it ends before."""
+    def go_on(self, name: str, work: Callable[[], None], ready: Callable[[], bool] = lambda: True) -> None:
+        """Do `work` until all is to stop, again whenever it ends before; it is well again once it is `ready`."""
 
         def start() -> threading.Thread:
             thread = threading.Thread(target=self._noting, args=(name, work), name=name, daemon=True)
             thread.start()
             return thread
 
-        self.keep(name, start)
+        self.keep(name, start, ready=ready)
 
-    def keep(self, name: str, start: Callable[[], threading.Thread], thread: threading.Thread | None = None) -> None:
+    def keep(
+        self,
+        name: str,
+        start: Callable[[], threading.Thread],
+        thread: threading.Thread | None = None,
+        ready: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Keep running what `start` starts; `thread` where it runs already. Raise what `start` does."""
-        part = self._parts[name] = _Part(name, start, thread, self.clock())
+        part = self._parts[name] = _Part(name, start, ready, thread, self.clock())
         part.thread = thread or start()
 
     def mend(self) -> None:
@@ -99,7 +108,7 @@ class Beside:
     def _mend(self, part: _Part) -> None:
         now = self.clock()
         if part.thread is not None and part.thread.is_alive():
-            if part.ends and now - part.started >= STEADY:
+            if part.ends and part.ready() and now - part.started >= STEADY:
                 self._recovered(part)
         elif part.due is None:
             self._note_end(part, now)
@@ -115,8 +124,10 @@ class Beside:
         part.due = now + min(LONGEST_WAIT, FIRST_WAIT * 2.0**part.ends)
         part.ends += 1
         if part.ends == 1:
+            part.down = now
             log.warning("The %s of rollcall serve ended (%s); starting it again.", part.name, part.why)
-        if part.ends >= TOLD_AFTER and (part.told is None or now - part.told >= self.remind):
+        long = part.ends >= TOLD_AFTER or now - part.down >= TOLD_AFTER_SECONDS
+        if long and (part.told is None or now - part.told >= self.remind):
             part.told = now
             self._send(part, does_not_run(part.name, part.why))
 

@@ -63,6 +63,7 @@ class Service:
         self._runner: RunnerThread | None = None
         self._beside = beside(config, self.stopping)
         self._renew_after = 0.0
+        self._answers = threading.Event()  # the server, once it was started again
         self._held = ExitStack()
 
     def __enter__(self) -> Service:
@@ -138,7 +139,9 @@ class Service:
     def _keep_server(self, server: OwnServer) -> None:
         """Start it again if it has ended, and see that it runs. Raise RollcallError when it does not."""
         if server.ended() is not None:
+            self._answers.clear()
             server.start()
+        self._answers.set()
         while not self.stopping.wait(SERVER_LOOK_SECONDS):
             if (code := server.ended()) is not None:
                 raise RollcallError(f"it ended with {code}, and {server.log} may say why")
@@ -220,7 +223,7 @@ class Service:
             self._runner.start()
         if self.server:
             own = self.server
-            self._beside.go_on("Prefect server", lambda: self._keep_server(own))
+            self._beside.go_on("Prefect server", lambda: self._keep_server(own), self._answers.is_set)
         page = Page(self.config, self.stopping, applied().publish)
         self._beside.go_on(WATCHER, lambda: watch(self.config, self.stopping, str(self.file), checked=page.changed))
         self._beside.go_on("page of all targets", page.keep)

@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.bed.postgres import PostgresServer
 from tests.bed.progress import wait_until
+from tests.bed.recorder import HttpRecorder
 from tests.bed.serving import Served, ask, own_ports, served
 from tests.bed.target import NAME, Target, target_for
+from tests.bed.watched import told
 
 pytestmark = pytest.mark.slow
 
@@ -125,6 +130,47 @@ def test_a_run_goes_on_while_the_server_is_away(shop: PostgresServer, tmp_path: 
             here.ask(f"flow_runs/{run}/set_state", state={"type": "CANCELLING"})
             assert here.end_of(run)["state"]["type"] == "CANCELLED"
         assert here.stop() == 0
+
+
+def test_a_server_that_cannot_be_started_again_is_told_and_all_else_goes_on(
+    shop: PostgresServer, tmp_path: Path, http_recorder: HttpRecorder
+) -> None:
+    """Somebody has taken its port meanwhile, and gives it back."""
+    target = target_with(shop, tmp_path)
+    (tmp_path / "hook").write_text(http_recorder.apprise_url)
+    document = json.loads(target.file.read_text()) | {"notify": [{"url": {"file": str(tmp_path / "hook")}}]}
+    target.file.write_text(json.dumps(document))
+    with served(target.file) as here:
+        api = urlsplit(here.said["api"])
+        (server,) = children_of(here.process.pid, "leashed_server")
+        os.kill(server, signal.SIGKILL)
+        with taken(str(api.hostname), int(api.port or 0)):
+            words = "FAILED rollcall serve: its Prefect server does not run"
+            wait_until(lambda: bool(told(http_recorder, words)), SECONDS, "the message", here.log.read_text)
+            metrics = urllib.request.urlopen(f"{here.said['status_api']}/metrics", timeout=30).read().decode()
+            assert 'rollcall_serve_part_up{part="Prefect server"} 0.0' in metrics
+            assert 'rollcall_serve_part_up{part="watcher"} 1.0' in metrics
+            assert here.process.poll() is None
+        wait_until(lambda: not gone(here.said["api"]), SECONDS, "the server's return", here.log.read_text)
+        assert here.run("verify", NAME)["state"]["type"] == "COMPLETED"
+        wait_until(lambda: bool(told(http_recorder, "RECOVERED rollcall serve")), SECONDS, "the good news")
+        assert here.log.read_text().count("The Prefect server of rollcall serve ended") == 1
+        assert here.stop() == 0
+
+
+@contextmanager
+def taken(host: str, port: int) -> Iterator[None]:
+    """Somebody else listens there for as long as the block lasts."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            listener = socket.create_server((host, port))
+            break
+        except OSError:  # The killed one still has it.
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    with listener:
+        yield
 
 
 def children_of(parent: int, word: str) -> list[int]:

@@ -17,6 +17,7 @@ from deployments.serving import beside as parts
 from deployments.serving.beside import WATCHER, Beside, PartState, beside, does_not_run, runs_again
 from deployments.status_server import ServedApi, serve_api
 from deployments.watcher import watch
+from tasks.alerts.message import Message
 from tasks.config import Config, load
 from tasks.errors import RollcallError
 from tests.bed.progress import wait_until
@@ -211,6 +212,35 @@ def test_the_waits_double_up_to_a_minute_and_people_are_told_once_an_hour(stoppi
     assert sent[0][0] < 30
     assert len(sent) == 2
     assert all("Its port is taken" in words for _, words in sent)
+
+
+def test_what_takes_long_to_begin_is_not_well_again_before_it_has_begun(stopping: threading.Event) -> None:
+    """A server that takes a minute to find out that it cannot start is down all that time, and told after a minute."""
+    clock, sent, ready = Clock(), list[str](), threading.Event()
+
+    def tell(message: Message) -> list[str]:
+        sent.append(message.title)
+        return []
+
+    here, work = Beside(stopping, tell, 3600.0, clock), Work(stopping)
+    here.go_on("Prefect server", work, ready.is_set)
+    for now in (0.0, 100.0):
+        clock.now = now
+        work.let_go.set()
+        ended(here, "Prefect server")
+        here.mend()  # It has ended.
+        work.let_go.clear()
+        clock.now = now + 2.5
+        here.mend()  # It is started again.
+        clock.now = now + 90.0
+        here.mend()
+        assert not here.states()["Prefect server"].up
+    wait_until(lambda: len(sent) == 1, 10, "the message after the second end")
+    ready.set()
+    here.mend()
+    assert here.states()["Prefect server"].up
+    wait_until(lambda: "RECOVERED" in sent[-1], 10, "the good news")
+    work.let_go.set()
 
 
 def test_nothing_is_started_again_once_all_is_to_stop(stopping: threading.Event) -> None:
