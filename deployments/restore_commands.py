@@ -11,7 +11,7 @@ import typer
 from deployments import census_show, kept_show, restore_show, show, tracking
 from deployments.app import ConfigOption, JsonOption, PrefectOption, TargetArgument, known, who
 from tasks.config import load
-from tasks.errors import Refused
+from tasks.errors import Refused, RollcallError
 from tasks.restore.approval import asked
 
 NOT_PROVEN = 2
@@ -71,7 +71,10 @@ def drill(
 ) -> None:
     """Prove a backup in a scratch volume, removed afterwards. Exit 0 proven; 2 not proven; 1 failed."""
     known(config, target)
-    result = tracking.run("drill", "drill", target, config, prefect, backup=backup)
+    try:
+        result = tracking.run("drill", "drill", target, config, prefect, backup=backup)
+    except Refused as error:  # 3 is for what would have changed something; here there is nothing to prove.
+        raise RollcallError(str(error)) from error
     show.document(result) if json else restore_show.drill(result)
     raise typer.Exit(0 if result.proven else NOT_PROVEN)
 

@@ -162,6 +162,13 @@ def secret_block(name: str) -> str:
         ) from None
 
 
+def load_blocks() -> None:
+    """Import what sending through a block needs, which takes seconds, before anybody waits for it."""
+    import prefect.blocks.abstract
+    import prefect.blocks.core
+    import prefect.blocks.notifications  # noqa: F401
+
+
 def send_notification_block(name: str, subject: str, body: str) -> None:
     """Send through the Prefect notification block `type-slug/name`. Raise NotificationFailed, which quotes no URL."""
     from prefect.blocks.abstract import NotificationBlock

@@ -14,7 +14,7 @@ from tasks.alerts.notify import notify, undelivered_finding
 from tasks.alerts.ping import ping_failure
 from tasks.checks.judgement import Judgement
 from tasks.checks.shelves import said_by_storages
-from tasks.config import Config
+from tasks.config import Config, NotifyBlock
 from tasks.errors import HistoryError, RollcallError
 from tasks.history.backups import newest_good_of
 from tasks.history.records import Alert, Run, Telling
@@ -100,6 +100,8 @@ def send(config: Config, message: Message) -> list[str]:
     def by_block(name: str, what: Message) -> None:
         orchestration.send_notification_block(name, what.title, what.body)
 
+    if any(isinstance(entry, NotifyBlock) for entry in config.notify):
+        orchestration.load_blocks()
     return notify(config.notify, message, by_block)
 
 

@@ -201,3 +201,12 @@ def test_a_killed_drill_runs_nothing_more_and_the_next_one_removes_what_it_left(
     label = {"label": f"{OUR_LABEL}={owner_of(target.config, NAME)}"}
     wait_until(lambda: engine.api.containers(filters=label) == [], 30, "the end of its containers")
     assert drill(target).proven
+
+
+@pytest.mark.parametrize("more", [[], ["--backup", "20260101T000000Z-0000"]])
+def test_where_there_is_nothing_to_prove_the_command_fails(target: Target, more: list[str]) -> None:
+    """A code of its own, 3, is for what refused to change something."""
+    line = [sys.executable, "-m", "deployments", "drill", NAME, "--config", str(target.file), *more]
+    ran = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=180)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "backup" in ran.stderr and "Traceback" not in ran.stderr
