@@ -72,7 +72,7 @@ def test_a_newcomer_backs_up_reads_the_plan_is_refused_approves_and_sees_the_pro
     assert refused["state"]["type"] == "FAILED" and "Not approved" in refused["state"]["message"]
     assert scene.counts() == LOST
     tour.open_run(run, "Not approved")
-    tour.picture("restore-refused")
+    tour.picture("restore-refused", 1080)
 
     tour.open_restore_form()
     tour.switch_off_dry_run()
