@@ -25,9 +25,10 @@ def doctor(
     from tasks.doctor.examine import examine
     from tasks.doctor.fix import fixed
 
-    diagnoses = examine(load(config), notify=notify)
+    settings = load(config)
+    diagnoses = examine(settings, notify=notify)
     if fix:
-        diagnoses = fixed(diagnoses)
+        diagnoses = fixed(settings, diagnoses)
     show.diagnoses_document(diagnoses) if json else show.diagnoses(diagnoses)
     raise typer.Exit(0 if all(each.well for each in diagnoses) else FINDINGS)
 

@@ -162,6 +162,30 @@ def secret_block(name: str) -> str:
         ) from None
 
 
+@functools.cache
+def docker_host_block(name: str) -> str:
+    """The URL that the Prefect DockerHost block `name` holds, asked once. Raise SecretError if it cannot be loaded."""
+    from prefect_docker import DockerHost  # type: ignore[import-untyped]
+
+    try:
+        block = cast("Any", DockerHost.load(name))
+    except ValueError:
+        raise SecretError(
+            f"There is no Prefect DockerHost block {name!r}; make it: rollcall blocks apply --docker-host {name}=URL"
+        ) from None
+    except Exception as error:  # noqa: BLE001 - whatever the API's client met
+        raise SecretError(
+            f"The Prefect DockerHost block {name!r} cannot be loaded ({type(error).__name__}); see that Prefect's API "
+            "answers."
+        ) from None
+    if block.client_kwargs:
+        raise SecretError(
+            f"The Prefect DockerHost block {name!r} has additional configuration, which is not read here: give TLS "
+            "files in the key docker, beside block."
+        )
+    return str(block.base_url or "")
+
+
 def send_notification_block(name: str, subject: str, body: str) -> None:
     """Send through the Prefect notification block `type-slug/name`. Raise NotificationFailed, which quotes no URL."""
     from prefect.blocks.abstract import NotificationBlock

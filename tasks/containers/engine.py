@@ -7,44 +7,117 @@ import platform
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import docker
 import requests.exceptions
 from docker.errors import APIError, DockerException, NotFound
+from docker.utils import kwargs_from_env
 
-from tasks.errors import ContainerMissing, EngineError, EngineUnreachable
+from tasks.containers.relay import Relay, relay, ssh_host, why_not, without_engine
+from tasks.errors import ConfigError, ContainerMissing, EngineError, EngineUnreachable
+from tasks.orchestration import docker_host_block
+from tasks.sections import Docker, wrong_address
 
 OUR_LABEL = "io.rollcall.helper"
 
 
+class Client(docker.DockerClient):
+    """A client that knows where its engine is: host, None for an engine of this machine's own socket."""
+
+    host: str | None = None
+
+
+class Reached(NamedTuple):
+    """An engine once the way to it is made. url: its address, or that of the relay to it; None: as the environment
+    says; host: the machine that it is on, None for this one; by: the relay."""
+
+    named: str
+    url: str | None
+    host: str | None
+    by: Relay | None
+
+    def unreachable(self) -> EngineUnreachable:
+        """The error for an engine that does not answer, with what the way to it had to say."""
+        if self.url is not None or self.by is not None:
+            return why_not(self.named, self.by.said() if self.by else "")
+        return EngineUnreachable(
+            "No Docker engine answers. Start it, or point DOCKER_HOST at it; this user must be allowed to use its "
+            "socket."
+        )
+
+
 @contextmanager
-def engine(timeout: float = 60.0) -> Iterator[docker.DockerClient]:
-    """A client of the engine that DOCKER_HOST or the default socket names; `timeout` in seconds for one call.
+def engine(where: Docker | None, timeout: float = 60.0) -> Iterator[Client]:
+    """A client of the engine that the configuration names, None: that DOCKER_HOST or the default socket names.
 
-    Raise EngineUnreachable if none answers, EngineError for any call inside the block that the engine refuses.
+    timeout: in seconds, of one call. Raise EngineUnreachable if none answers, EngineError for any call inside the block
+    that the engine refuses, SecretError where a block that names it cannot be loaded.
     """
-    try:
-        client = docker.from_env(timeout=int(timeout))
-    except (DockerException, OSError, ValueError) as error:
-        raise _unreachable() from error
-    try:
-        yield client
-    except NotFound as error:
-        raise EngineError(f"The Docker engine does not know it any more: {error.explanation}.") from error
-    except APIError as error:
-        raise EngineError(f"The Docker engine refused: {error.explanation or error}.") from error
-    except requests.exceptions.RequestException as error:
-        raise _unreachable() from error
-    finally:
-        client.close()
+    with reached(where) as way:
+        try:
+            url = {"base_url": way.url} if way.url else kwargs_from_env()
+            client = Client(timeout=int(timeout), **url)
+        except (DockerException, OSError, ValueError) as error:
+            raise way.unreachable() from error
+        client.host = way.host
+        try:
+            yield client
+        except NotFound as error:
+            raise EngineError(f"The Docker engine does not know it any more: {error.explanation}.") from error
+        except APIError as error:
+            raise EngineError(f"The Docker engine refused: {error.explanation or error}.") from error
+        except requests.exceptions.RequestException as error:
+            raise way.unreachable() from error
+        finally:
+            client.close()
 
 
-def _unreachable() -> EngineUnreachable:
-    return EngineUnreachable(
-        "No Docker engine answers. Start it, or point DOCKER_HOST at it; this user must be allowed to use its socket."
-    )
+@contextmanager
+def reached(where: Docker | None, environ: Mapping[str, str] = os.environ) -> Iterator[Reached]:
+    """The way to the engine, for as long as the block lasts. Raise EngineUnreachable, ConfigError, SecretError."""
+    url, options = (environ.get("DOCKER_HOST", ""), []) if where is None else _options(where)
+    tls = bool(environ.get("DOCKER_TLS_VERIFY")) if where is None else "--tlsverify" in options
+    named, parts = f"at {url}", urlsplit(url)
+    if parts.scheme == "ssh" or (parts.scheme == "tcp" and tls):
+        host = ssh_host(url) if parts.scheme == "ssh" else parts.hostname
+        with relay(options, environ if where is None else without_engine(environ), named) as by:
+            yield Reached(named, by.url, host, by)
+        return
+    yield Reached(named, url if where else None, parts.hostname if parts.scheme not in ("unix", "") else None, None)
+
+
+def _options(where: Docker) -> tuple[str, list[str]]:
+    """The engine's URL, and what the docker program must be told to reach it."""
+    url = where.host or docker_host_block(where.block or "")
+    if wrong := wrong_address(url):
+        raise ConfigError(f"The Prefect DockerHost block {where.block!r} {wrong}.")
+    options = ["--host", url]
+    files = {"--tlscacert": where.tls_ca, "--tlscert": where.tls_cert, "--tlskey": where.tls_key}
+    for option, path in files.items():
+        if path is not None:
+            _check_readable(path)
+            options += [option, str(path)]
+    return url, [*options, "--tlsverify"] if where.tls_ca else options
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ConfigError(f"The key docker names {path}, which cannot be read: {error.strerror}.") from error
+
+
+@contextmanager
+def compose_environment(where: Docker | None) -> Iterator[dict[str, str]]:
+    """The environment in which Compose and Docker's other programs reach the same engine. Raise as `reached` does."""
+    with reached(where) as way:
+        if way.url is None:
+            yield dict(os.environ)
+        else:
+            yield {**without_engine(os.environ), "DOCKER_HOST": way.url}
 
 
 def inspect_container(client: docker.DockerClient, name: str) -> dict[str, Any]:
@@ -67,17 +140,14 @@ def everybody(client: docker.DockerClient) -> list[dict[str, Any]]:
     return found
 
 
-def host_of(client: docker.DockerClient, environ: Mapping[str, str] = os.environ) -> str | None:
+def host_of(client: docker.DockerClient) -> str | None:
     """The host of an engine that is not reached through a socket of this machine; None for one that is.
 
     Where it is not None, neither a container's address nor this machine's loopback leads to the engine's containers:
     they may lead to another server.
     """
     address = urlsplit(client.api.base_url)
-    if address.scheme != "http+docker":
-        return address.hostname
-    # The library calls every engine behind ssh by the name `ssh`.
-    return (urlsplit(environ.get("DOCKER_HOST", "")).hostname or "ssh") if address.hostname == "ssh" else None
+    return getattr(client, "host", None) or (None if address.scheme == "http+docker" else address.hostname)
 
 
 def shares_this_kernel(client: docker.DockerClient) -> bool:
@@ -85,7 +155,7 @@ def shares_this_kernel(client: docker.DockerClient) -> bool:
 
     Not so with Docker Desktop (a virtual machine), a remote engine, or a worker that itself runs in a container.
     """
-    if platform.system() != "Linux" or not client.api.base_url.startswith("http+docker"):
+    if platform.system() != "Linux" or host_of(client) is not None:
         return False
     info = client.info()
     return bool(info.get("Name") == socket.gethostname() and info.get("KernelVersion") == platform.release())

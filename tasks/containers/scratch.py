@@ -206,6 +206,16 @@ class Scratch:
             self.run(["sync", *above], deadline=self._deadline)
 
 
+def why_not_here(client: docker.DockerClient) -> str:
+    """Why no scratch server can be used from here; empty where one can."""
+    if shares_this_kernel(client):
+        return ""
+    return (
+        "Data is rebuilt on a scratch server, which is reached by a socket in a folder of this machine: run this on "
+        "the Docker engine's own host, not from another machine or from inside a container."
+    )
+
+
 @contextmanager
 def scratch_server(
     client: docker.DockerClient,
@@ -228,11 +238,8 @@ def scratch_server(
     /archives. deadline: seconds for a start or a stop. Raise EngineError, RestoreFailed.
     """
     below = place.below
-    if not shares_this_kernel(client):
-        raise EngineError(
-            "A scratch server is reached by a socket in a folder of this machine: run this on the Docker engine's own "
-            "host, not from another machine or from inside a container."
-        )
+    if reason := why_not_here(client):
+        raise EngineError(reason)
     if find_volume(client, volume) is None:
         raise EngineError(f"There is no volume {volume} to put a scratch server on.")
     # The image may have something beside PGDATA for a new volume; PGDATA itself must be empty.

@@ -69,7 +69,7 @@ def off_by(told: datetime, before: datetime, after: datetime) -> timedelta:
 def _room(rules: Target, seen: Seen) -> str:
     with connect(login(rules, seen.way)) as connection:
         needed = rights.cluster_bytes(connection)
-    with engine() as client:
+    with engine(rules.docker) as client:
         if not shares_this_kernel(client):
             return f"The databases have {size(needed)}; the engine's disk cannot be seen from here."
         root = client.info()["DockerRootDir"]

@@ -106,7 +106,7 @@ def rebuild_from_backup(
     if reasons := load.cannot_be_rebuilt(manifest, place.destination):
         raise DoesNotRestore(" ".join(reasons))
     clock, owner = _Clock(), owner or config.owner(target)
-    with engine(timeout=ENGINE_SECONDS) as client, _private_folder(config, owner) as folder:
+    with engine(config.target(target).docker, ENGINE_SECONDS) as client, _private_folder(config, owner) as folder:
         log.info("%s: fetching backup %s", target, manifest.id)
         backup = _Load(config, target, manifest, fetch(config, manifest, storages, folder))
         clock.lap("fetch")
@@ -238,7 +238,7 @@ def rebuild_from_volume(
     none; LoginRefused where it does not hold the target's database.
     """
     clock, owner, rules = _Clock(), owner or config.owner(target), config.target(target)
-    with engine(timeout=ENGINE_SECONDS) as client:
+    with engine(config.target(target).docker, ENGINE_SECONDS) as client:
         log.info("%s: copying the volume %s", target, source)
         major = copy_volume(
             client, source=source, volume=volume, place=place, image_id=image_id, owner=owner, deadline=rules.deadline

@@ -44,7 +44,7 @@ def test_a_temporary_folder_that_cannot_be_used_means_no_helper(
 
 @pytest.mark.parametrize("error", [requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError])
 def test_an_answer_of_the_engine_that_breaks_off_is_an_engine_that_does_not_answer(error: type[Exception]) -> None:
-    with pytest.raises(EngineUnreachable), engine():
+    with pytest.raises(EngineUnreachable), engine(None):
         raise error("broken off")
 
 
@@ -54,7 +54,7 @@ def test_an_address_that_is_none_is_an_engine_that_does_not_answer(
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", address)
 
-    with pytest.raises(EngineUnreachable), engine():
+    with pytest.raises(EngineUnreachable), engine(None):
         pass
 
 

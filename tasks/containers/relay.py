@@ -1,0 +1,207 @@
+"""The way to an engine on another machine: the docker program carries each connection, by TLS or by ssh.
+
+A socket of our own stands for the engine, and for each connection to it `docker system dial-stdio` is started at the
+other end. So certificates are checked by Docker's own program, and ssh is the user's own, with its configuration, known
+hosts and agent. The Python library's own ways are not taken: over TLS it waits for bytes that it has already, and
+cannot end a stream while it goes on reading; ssh needs another library, which knows little of how the user set it up.
+
+When this process ends, however it ends, the kernel closes its connections: the programs at the other ends read
+end-of-file and end too, and so the engine hears of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import socketserver
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tasks.errors import EngineNotTrusted, EngineUnreachable
+
+SECONDS = 5.0
+"""For what is left to end once nobody is connected any more."""
+LAST_WORDS = 4000
+
+
+class Relay:
+    """A socket that leads to an engine elsewhere."""
+
+    def __init__(self, folder: Path, command: Sequence[str], environ: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._words = folder / "words"
+        self._server = _Listener(str(folder / "s"), command, environ, self._words)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True, name="relay")
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """What stands for the engine's address."""
+        return f"unix://{self._folder}/s"
+
+    def said(self) -> str:
+        """The end of what the docker program said of its failures."""
+        try:
+            return self._words.read_text(encoding="utf-8", errors="replace")[-LAST_WORDS:]
+        except OSError:
+            return ""
+
+    def close(self) -> None:
+        """Take no more connections; end those that are left."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._server.end()
+
+
+class _Listener(socketserver.UnixStreamServer):
+    """Starts the command for each connection, which is the command's standard input and output."""
+
+    request_queue_size = 64
+
+    def __init__(self, path: str, command: Sequence[str], environ: Mapping[str, str], words: Path) -> None:
+        self._command, self._environ, self._words = list(command), environ, words
+        self._running: list[subprocess.Popen[bytes]] = []
+        super().__init__(path, socketserver.BaseRequestHandler)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """The caller closes our end of the connection: it is the command's alone then."""
+        self._running = [each for each in self._running if each.poll() is None]
+        with self._words.open("ab") as words:
+            # In a session of its own it has no terminal: ssh fails where it would ask a question.
+            made = subprocess.Popen(
+                self._command, stdin=request, stdout=request, stderr=words, env=self._environ, start_new_session=True
+            )
+        self._running.append(made)
+
+    def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
+        """Not as the library does it: a shutdown would end the command's own end too."""
+        self.close_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Whoever connected finds the connection closed; why is told there."""
+
+    def end(self) -> None:
+        """Wait for the commands, which end with their connections; end those that do not."""
+        for each in self._running:
+            try:
+                each.wait(SECONDS)
+            except subprocess.TimeoutExpired:
+                each.kill()
+                each.wait()
+
+
+@contextmanager
+def relay(options: Sequence[str], environ: Mapping[str, str], where: str) -> Iterator[Relay]:
+    """A way to the engine that the docker program finds by these options and environment; where: named for people.
+
+    Raise EngineUnreachable where there is no docker program, or no folder for the socket.
+    """
+    if shutil.which("docker") is None:
+        raise EngineUnreachable(
+            f"The Docker engine {where} is reached through the docker program, and there is none here; install "
+            "Docker's command line (the client alone will do)."
+        )
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="rollcall-", dir=_short_enough(Path(tempfile.gettempdir()))))
+    except OSError as error:
+        raise EngineUnreachable(f"No folder can be made for a socket: {error.strerror}. Check TMPDIR.") from error
+    try:
+        made = Relay(folder, ["docker", *options, "system", "dial-stdio"], environ)
+        try:
+            yield made
+        finally:
+            made.close()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _short_enough(folder: Path) -> Path:
+    """The temporary folder, or /tmp where its path is too long for a socket in it: 103 bytes on a Mac (sys/un.h)."""
+    return folder if len(os.fsencode(folder)) <= 80 else Path("/tmp")  # noqa: S108 - mkdtemp makes a folder of our own
+
+
+def why_not(where: str, said: str) -> EngineUnreachable:
+    """The error for an engine that did not answer; said: the docker program's last words (pure)."""
+    words = _reason(said)
+    beginning = f"The Docker engine {where} is not reached"
+    for pattern, kind, advice in ADVICE:
+        if re.search(pattern, said, re.IGNORECASE):
+            return kind(f"{beginning}: {advice} ({words}).")
+    if words:
+        return EngineUnreachable(f"{beginning} ({words}).")
+    return EngineUnreachable(f"{beginning}; see that its machine and it run, and that the address is right.")
+
+
+ADVICE: list[tuple[str, type[EngineUnreachable], str]] = [
+    (
+        r"host key verification failed|host identification has changed|host key is known",
+        EngineNotTrusted,
+        "its ssh host key is not the known one, or none is known; connect once by hand with ssh, as the user who runs "
+        "this, and compare the key",
+    ),
+    (
+        r"permission denied \(",
+        EngineNotTrusted,
+        "ssh was not let in; the user who runs this needs a key that the other machine accepts",
+    ),
+    (
+        r"remote error: tls|certificate required|bad certificate",
+        EngineNotTrusted,
+        "it does not accept our certificate; see that tls_cert and tls_key are made by the authority it asks for",
+    ),
+    (
+        r"x509|certificate|tls: ",
+        EngineNotTrusted,
+        "TLS failed; see that tls_ca is the authority that made its certificate, and for that host name",
+    ),
+    (
+        r"permission denied while|dial unix .*permission denied",
+        EngineNotTrusted,
+        "the user there may not use the engine's socket",
+    ),
+    (
+        r"docker: (command )?not found|docker: No such file",
+        EngineNotTrusted,
+        "the other machine finds no docker program for a command that comes by ssh",
+    ),
+    (
+        r"no such host|could not resolve|refused|no route to host|timed? ?out|unreachable|cannot connect",
+        EngineUnreachable,
+        "nothing answers there; see that the machine and its engine run, and that the address is right",
+    ),
+]
+
+
+def _reason(said: str) -> str:
+    """The last thing said, in one line; Docker repeats what ssh said, in its own words."""
+    lines = [" ".join(each.split()) for each in said.splitlines() if each.strip(" @\r")]
+    if not lines:
+        return ""
+    told = re.search(r"stderr=(.+)", lines[-1])
+    return (told[1] if told else lines[-1]).rstrip(".")[-300:]
+
+
+def ssh_host(url: str) -> str | None:
+    """The machine's real name or address behind an ssh:// URL, which may be an alias of the user's ssh."""
+    parts = urlsplit(url)
+    name = f"{parts.username}@{parts.hostname}" if parts.username else parts.hostname or ""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        asked = subprocess.run(["ssh", "-G", name], capture_output=True, text=True, check=False, timeout=SECONDS)
+        if found := re.search(r"^hostname (\S+)$", asked.stdout, re.MULTILINE):
+            return found[1]
+    return parts.hostname
+
+
+def without_engine(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what leads Docker's programs to an engine (docker(1))."""
+    names = {"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_TLS", "DOCKER_CERT_PATH"}
+    return {name: value for name, value in environ.items() if name not in names}
