@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import platform
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ import requests.exceptions
 from docker.errors import APIError, DockerException, NotFound
 from docker.utils import kwargs_from_env
 
-from tasks.containers.relay import Relay, relay, ssh_host, why_not, without_engine
+from tasks.containers.relay import Relay, by_ssh, ssh_host, why_not, without_engine
 from tasks.errors import ConfigError, ContainerMissing, EngineError, EngineUnreachable
 from tasks.orchestration import docker_host_block
 from tasks.sections import Docker, wrong_address
@@ -30,8 +32,8 @@ class Client(docker.DockerClient):
     host: str | None = None
 
 
-class Reached(NamedTuple):
-    """An engine once the way to it is made. url: its address, or that of the relay to it; None: as the environment
+class Way(NamedTuple):
+    """The way to an engine. named: for people; url: its address, or that of the relay to it, None: as the environment
     says; host: the machine that it is on, None for this one; by: the relay."""
 
     named: str
@@ -41,7 +43,7 @@ class Reached(NamedTuple):
 
     def unreachable(self) -> EngineUnreachable:
         """The error for an engine that does not answer, with what the way to it had to say."""
-        if self.url is not None or self.by is not None:
+        if self.url is not None:
             return why_not(self.named, self.by.said() if self.by else "")
         return EngineUnreachable(
             "No Docker engine answers. Start it, or point DOCKER_HOST at it; this user must be allowed to use its "
@@ -54,53 +56,94 @@ def engine(where: Docker | None, timeout: float = 60.0) -> Iterator[Client]:
     """A client of the engine that the configuration names, None: that DOCKER_HOST or the default socket names.
 
     timeout: in seconds, of one call. Raise EngineUnreachable if none answers, EngineError for any call inside the block
-    that the engine refuses, SecretError where a block that names it cannot be loaded.
+    that the engine refuses, SecretError where a block that names it cannot be loaded, ConfigError for a TLS file that
+    is not there.
     """
-    with reached(where) as way:
-        try:
-            url = {"base_url": way.url} if way.url else kwargs_from_env()
-            client = Client(timeout=int(timeout), **url)
-        except (DockerException, OSError, ValueError) as error:
-            raise way.unreachable() from error
-        client.host = way.host
-        try:
-            yield client
-        except NotFound as error:
-            raise EngineError(f"The Docker engine does not know it any more: {error.explanation}.") from error
-        except APIError as error:
-            raise EngineError(f"The Docker engine refused: {error.explanation or error}.") from error
-        except requests.exceptions.RequestException as error:
-            raise way.unreachable() from error
-        finally:
+    way = way_to(where)
+    try:
+        client = _client(way, int(timeout))
+    except (DockerException, OSError, ValueError) as error:
+        raise way.unreachable() from error
+    try:
+        yield client
+    except NotFound as error:
+        raise EngineError(f"The Docker engine does not know it any more: {error.explanation}.") from error
+    except APIError as error:
+        raise EngineError(f"The Docker engine refused: {error.explanation or error}.") from error
+    except requests.exceptions.RequestException as error:
+        raise way.unreachable() from error
+    finally:
+        if way.by is None:
             client.close()
 
 
-@contextmanager
-def reached(where: Docker | None, environ: Mapping[str, str] = os.environ) -> Iterator[Reached]:
-    """The way to the engine, for as long as the block lasts. Raise EngineUnreachable, ConfigError, SecretError."""
-    url, options = (environ.get("DOCKER_HOST", ""), []) if where is None else _options(where)
-    tls = bool(environ.get("DOCKER_TLS_VERIFY")) if where is None else "--tlsverify" in options
+_clients: dict[tuple[str, int], Client] = {}
+_relays: dict[tuple[str, ...], Relay] = {}
+_making = threading.Lock()
+
+
+def _client(way: Way, timeout: int) -> Client:
+    """One for the call; to an engine elsewhere one for as long as the process lives: a connection may take seconds."""
+    if way.by is None:
+        url = {"base_url": way.url} if way.url else kwargs_from_env()
+        client = Client(timeout=timeout, **url)
+    elif (known := _clients.get((way.by.url, timeout))) is not None:
+        return known
+    else:
+        client = Client(timeout=timeout, base_url=way.by.url)
+        _clients[way.by.url, timeout] = client
+    client.host = way.host
+    return client
+
+
+def way_to(where: Docker | None, environ: Mapping[str, str] = os.environ) -> Way:
+    """The way to the engine. Raise EngineUnreachable, ConfigError, SecretError; whether it answers is not asked."""
+    url, tls = (environ.get("DOCKER_HOST", ""), []) if where is None else _options(where)
     named, parts = f"at {url}", urlsplit(url)
-    if parts.scheme == "ssh" or (parts.scheme == "tcp" and tls):
-        host = ssh_host(url) if parts.scheme == "ssh" else parts.hostname
-        with relay(options, environ if where is None else without_engine(environ), named) as by:
-            yield Reached(named, by.url, host, by)
-        return
-    yield Reached(named, url if where else None, parts.hostname if parts.scheme not in ("unix", "") else None, None)
+    if parts.scheme == "ssh":
+        relay = _relay(by_ssh(url), environ, named)
+        return Way(named, relay.url, ssh_host(url), relay)
+    if parts.scheme == "tcp" and (tls if where else environ.get("DOCKER_TLS_VERIFY")):
+        told = ["--host", url, *tls] if where else []
+        surroundings = without_engine(environ) if where else environ
+        relay = _relay(["docker", *told, "system", "dial-stdio"], surroundings, named)
+        return Way(named, relay.url, parts.hostname, relay)
+    return Way(named, url if where else None, parts.hostname if parts.scheme == "tcp" else None, None)
+
+
+def _relay(command: list[str], environ: Mapping[str, str], named: str) -> Relay:
+    """The relay that this command is for, made when it is first asked for, and closed when the process ends."""
+    with _making:
+        key = (*command, environ.get("DOCKER_HOST", ""))
+        if key not in _relays:
+            made = Relay(command, environ, named)
+            atexit.register(_close, made)
+            _relays[key] = made
+        return _relays[key]
+
+
+def _close(relay: Relay) -> None:
+    for (url, _), client in _clients.items():
+        if url == relay.url:
+            client.close()
+    relay.close()
 
 
 def _options(where: Docker) -> tuple[str, list[str]]:
-    """The engine's URL, and what the docker program must be told to reach it."""
+    """The engine's URL, and what the docker program must be told of TLS."""
     url = where.host or docker_host_block(where.block or "")
     if wrong := wrong_address(url):
         raise ConfigError(f"The Prefect DockerHost block {where.block!r} {wrong}.")
-    options = ["--host", url]
     files = {"--tlscacert": where.tls_ca, "--tlscert": where.tls_cert, "--tlskey": where.tls_key}
-    for option, path in files.items():
-        if path is not None:
-            _check_readable(path)
-            options += [option, str(path)]
-    return url, [*options, "--tlsverify"] if where.tls_ca else options
+    given = {option: path for option, path in files.items() if path is not None}
+    if given and not url.startswith("tcp://"):
+        raise ConfigError(
+            f"The key docker has TLS files, and the block {where.block!r} no tcp:// host to use them for."
+        )
+    for path in given.values():
+        _check_readable(path)
+    named = [word for option, path in given.items() for word in (option, str(path))]
+    return url, ["--tlsverify", *named] if named else []
 
 
 def _check_readable(path: Path) -> None:
@@ -110,14 +153,10 @@ def _check_readable(path: Path) -> None:
         raise ConfigError(f"The key docker names {path}, which cannot be read: {error.strerror}.") from error
 
 
-@contextmanager
-def compose_environment(where: Docker | None) -> Iterator[dict[str, str]]:
-    """The environment in which Compose and Docker's other programs reach the same engine. Raise as `reached` does."""
-    with reached(where) as way:
-        if way.url is None:
-            yield dict(os.environ)
-        else:
-            yield {**without_engine(os.environ), "DOCKER_HOST": way.url}
+def compose_environment(where: Docker | None) -> dict[str, str]:
+    """The environment in which Compose and Docker's other programs reach the same engine. Raise as `way_to` does."""
+    way = way_to(where)
+    return dict(os.environ) if way.url is None else {**without_engine(os.environ), "DOCKER_HOST": way.url}
 
 
 def inspect_container(client: docker.DockerClient, name: str) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""The way to an engine on another machine: the docker program carries each connection, by TLS or by ssh.
+"""The way to an engine on another machine: a program carries each connection, docker's own by TLS, or ssh.
 
-A socket of our own stands for the engine, and for each connection to it `docker system dial-stdio` is started at the
-other end. So certificates are checked by Docker's own program, and ssh is the user's own, with its configuration, known
-hosts and agent. The Python library's own ways are not taken: over TLS it waits for bytes that it has already, and
-cannot end a stream while it goes on reading; ssh needs another library, which knows little of how the user set it up.
+A socket of our own stands for the engine, and for each connection to it the program is started at the other end: so
+certificates are checked by Docker's own program, and ssh is the user's own, with its configuration, known hosts and
+agent. The Python library's own ways are not taken: over TLS it waits for bytes that it has already, and cannot end a
+stream while it goes on reading; for ssh it needs another library, which knows little of how the user set ssh up.
 
 When this process ends, however it ends, the kernel closes its connections: the programs at the other ends read
 end-of-file and end too, and so the engine hears of it.
@@ -12,36 +12,42 @@ end-of-file and end too, and so the engine hears of it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
+import shlex
 import shutil
+import signal
 import socket
 import socketserver
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from tasks.errors import EngineNotTrusted, EngineUnreachable
 
-SECONDS = 5.0
-"""For what is left to end once nobody is connected any more."""
+SECONDS = 2.0
+"""For programs that are left when the socket goes: nobody is connected any more."""
 LAST_WORDS = 4000
 
 
 class Relay:
-    """A socket that leads to an engine elsewhere."""
+    """A socket that leads to an engine elsewhere. Raise EngineUnreachable where the program or a folder is lacking."""
 
-    def __init__(self, folder: Path, command: Sequence[str], environ: Mapping[str, str]) -> None:
-        self._folder = folder
-        self._words = folder / "words"
-        self._server = _Listener(str(folder / "s"), command, environ, self._words)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True, name="relay")
-        self._thread.start()
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], where: str) -> None:
+        if shutil.which(command[0]) is None:
+            raise EngineUnreachable(f"The Docker engine {where} is reached by the program {command[0]}: install it.")
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix="rollcall-", dir=_short_enough(Path(tempfile.gettempdir()))))
+        except OSError as error:
+            raise EngineUnreachable(f"No folder can be made for a socket: {error.strerror}. Check TMPDIR.") from error
+        self._words = self._folder / "words"
+        self._server = _Listener(str(self._folder / "s"), command, environ, self._words)
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True, name="relay").start()
 
     @property
     def url(self) -> str:
@@ -49,17 +55,18 @@ class Relay:
         return f"unix://{self._folder}/s"
 
     def said(self) -> str:
-        """The end of what the docker program said of its failures."""
+        """The end of what the program said of its last failures."""
         try:
             return self._words.read_text(encoding="utf-8", errors="replace")[-LAST_WORDS:]
         except OSError:
             return ""
 
     def close(self) -> None:
-        """Take no more connections; end those that are left."""
+        """Take no more connections, and end those that are left."""
         self._server.shutdown()
         self._server.server_close()
         self._server.end()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class _Listener(socketserver.UnixStreamServer):
@@ -75,8 +82,8 @@ class _Listener(socketserver.UnixStreamServer):
     def finish_request(self, request: Any, client_address: Any) -> None:
         """The caller closes our end of the connection: it is the command's alone then."""
         self._running = [each for each in self._running if each.poll() is None]
-        with self._words.open("ab") as words:
-            # In a session of its own it has no terminal: ssh fails where it would ask a question.
+        with self._words.open("ab" if self._running else "wb") as words:
+            # In a session of its own it has no terminal to ask a question at.
             made = subprocess.Popen(
                 self._command, stdin=request, stdout=request, stderr=words, env=self._environ, start_new_session=True
             )
@@ -87,7 +94,7 @@ class _Listener(socketserver.UnixStreamServer):
         self.close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Whoever connected finds the connection closed; why is told there."""
+        """Whoever connected finds the connection closed, and tells of it."""
 
     def end(self) -> None:
         """Wait for the commands, which end with their connections; end those that do not."""
@@ -95,38 +102,28 @@ class _Listener(socketserver.UnixStreamServer):
             try:
                 each.wait(SECONDS)
             except subprocess.TimeoutExpired:
-                each.kill()
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(each.pid, signal.SIGKILL)
                 each.wait()
-
-
-@contextmanager
-def relay(options: Sequence[str], environ: Mapping[str, str], where: str) -> Iterator[Relay]:
-    """A way to the engine that the docker program finds by these options and environment; where: named for people.
-
-    Raise EngineUnreachable where there is no docker program, or no folder for the socket.
-    """
-    if shutil.which("docker") is None:
-        raise EngineUnreachable(
-            f"The Docker engine {where} is reached through the docker program, and there is none here; install "
-            "Docker's command line (the client alone will do)."
-        )
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="rollcall-", dir=_short_enough(Path(tempfile.gettempdir()))))
-    except OSError as error:
-        raise EngineUnreachable(f"No folder can be made for a socket: {error.strerror}. Check TMPDIR.") from error
-    try:
-        made = Relay(folder, ["docker", *options, "system", "dial-stdio"], environ)
-        try:
-            yield made
-        finally:
-            made.close()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _short_enough(folder: Path) -> Path:
     """The temporary folder, or /tmp where its path is too long for a socket in it: 103 bytes on a Mac (sys/un.h)."""
     return folder if len(os.fsencode(folder)) <= 80 else Path("/tmp")  # noqa: S108 - mkdtemp makes a folder of our own
+
+
+def by_ssh(url: str) -> list[str]:
+    """The command that carries a connection to the engine of an ssh:// URL, as Docker's own program does it (pure).
+
+    A path in the URL is that of the engine's socket, where it is not the usual one.
+    """
+    parts = urlsplit(url)
+    options = ["BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15", "ServerAliveCountMax=3"]
+    port = ["-p", str(parts.port)] if parts.port else []
+    user = ["-l", parts.username] if parts.username else []
+    socket_there = f"--host {shlex.quote('unix://' + parts.path)} " if parts.path.strip("/") else ""
+    given = [word for each in options for word in ("-o", each)]
+    return ["ssh", "-T", *given, *port, *user, "--", parts.hostname or "", f"docker {socket_there}system dial-stdio"]
 
 
 def why_not(where: str, said: str) -> EngineUnreachable:
@@ -190,6 +187,7 @@ def _reason(said: str) -> str:
     return (told[1] if told else lines[-1]).rstrip(".")[-300:]
 
 
+@functools.cache
 def ssh_host(url: str) -> str | None:
     """The machine's real name or address behind an ssh:// URL, which may be an alias of the user's ssh."""
     parts = urlsplit(url)

@@ -91,8 +91,7 @@ def later_writes(config: Config, world: World, plan: DownPlan, backups: Mapping[
 def bring_down(config: Config, world: World) -> None:
     """Compose's own `down`, which never hears of --volumes. Raise ComposeFileError, with all started again that can."""
     try:
-        with compose_environment(config.docker) as environ:
-            down(world.project, environ)
+        down(world.project, compose_environment(config.docker))
     except BaseException:
         start_again(config, world)
         raise

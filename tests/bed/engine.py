@@ -25,7 +25,7 @@ PACKAGES = {
     "update-ca-certificates": "ca-certificates",
 }
 
-ON_DEMAND = {"chromium": "chromium", "busybox": "busybox"}  # asked for by few tests
+ON_DEMAND = {"chromium": "chromium", "busybox": "busybox", "sshd": "openssh-server"}  # asked for by few tests
 
 
 def connect(timeout: int = 60) -> docker.DockerClient:

@@ -1,0 +1,248 @@
+"""Targets on an engine of another machine, by TLS and by ssh: what works, what is refused, and never the wrong engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tasks.containers.engine import engine, host_of, shares_this_kernel
+from tasks.sections import Docker
+from tests.bed import images
+from tests.bed.certificates import Authority
+from tests.bed.labels import Bed
+from tests.bed.postgres import PASSWORD, PORT, USER
+from tests.bed.progress import ROOT, wait_until
+from tests.bed.remote_engine import ADDRESS, RemoteEngine
+from tests.bed.serving import clean_environment
+from tests.bed.watched import DATABASE, Incident
+
+HERE, THERE = {"experts": 7, "nodes": 70}, {"experts": 85, "nodes": 26_337}
+SECONDS = 240
+
+
+@pytest.fixture(scope="module")
+def far() -> Iterator[RemoteEngine]:
+    """In a short path: a socket's has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="rc-far-", ignore_cleanup_errors=True) as folder:
+        remote = RemoteEngine(Path(folder))
+        try:
+            remote.start()
+            yield remote
+        finally:
+            remote.remove()
+
+
+@pytest.fixture(scope="module")
+def far_with_image(far: RemoteEngine) -> RemoteEngine:
+    far.load(images.tag(17))
+    return far
+
+
+@dataclass
+class Scene:
+    """A configuration for a target on the remote engine, and the command line."""
+
+    folder: Path
+    far: RemoteEngine
+    container: str = "knowledge_postgres"
+    volume: str = "atra_knowledge_postgres_data"
+    docker: dict[str, str] | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "targets.yaml"
+
+    def configure(self, docker: dict[str, str] | None, **rules: Any) -> Scene:
+        """Write the configuration, with the engine at its top."""
+        target = {
+            "container": self.container, "volume": self.volume, "database": DATABASE, "user": USER,
+            "password": {"env": "FAR_PASSWORD"}, "storages": ["local"],
+        }  # fmt: skip
+        document = {
+            "docker": docker, "storages": {"local": {"type": "local", "path": "./backups"}},
+            "targets": {"far": target | rules}, **self.more,
+        }  # fmt: skip
+        if docker is None:
+            del document["docker"]
+        self.file.write_text(json.dumps(document, indent=1))
+        return self
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return clean_environment() | {"PATH": self.far.ssh_first, "FAR_PASSWORD": PASSWORD}
+
+    def rollcall(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line."""
+        return subprocess.run(
+            [sys.executable, "-m", "deployments", *words, "--config", str(self.file)],
+            capture_output=True, text=True, timeout=SECONDS, cwd=ROOT, check=False,
+            env=self.environment | environ, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def json(self, *words: str) -> Any:
+        """The document that a command prints."""
+        done = self.rollcall(*words, "--json")
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def scene(far: RemoteEngine, tmp_path: Path) -> Scene:
+    far.know_host_key()
+    return Scene(tmp_path, far)
+
+
+@pytest.mark.parametrize("how", ["by_tls", "by_ssh"])
+def test_an_engine_elsewhere_is_reached_and_known_to_be_elsewhere(
+    far: RemoteEngine, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", far.ssh_first)
+
+    with engine(Docker.model_validate(getattr(far, how))) as client:
+        assert client.info()["Name"] == "far"
+        assert host_of(client) == ADDRESS
+        assert not shares_this_kernel(client)
+    with engine(None) as client:
+        assert client.info()["Name"] != "far"
+
+
+def test_the_environment_may_name_an_engine_elsewhere_too(far: RemoteEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", far.ssh_first)
+    monkeypatch.setenv("DOCKER_HOST", "ssh://far")
+
+    with engine(None) as client:
+        assert (client.info()["Name"], host_of(client)) == ("far", ADDRESS)
+
+
+def refused(scene: Scene, docker: dict[str, str]) -> str:
+    """The one sentence that verify says of an engine that it cannot use."""
+    done = scene.configure(docker).rollcall("verify", "far")
+    assert done.returncode == 1, done.stdout
+    lines = done.stderr.splitlines()
+    assert "Traceback" not in done.stderr
+    assert [line for line in lines if line.startswith("rollcall: ")] == lines[-1:]
+    return lines[-1]
+
+
+def test_a_certificate_of_another_authority_is_not_believed(scene: Scene, tmp_path: Path) -> None:
+    other = Authority(tmp_path / "other", "other")
+
+    said = refused(scene, scene.far.by_tls | {"tls_ca": str(other.file)})
+
+    assert f"tcp://{ADDRESS}:2376" in said
+    assert "see that tls_ca is the authority" in said
+
+
+def test_an_engine_that_does_not_accept_our_certificate_says_so(scene: Scene, tmp_path: Path) -> None:
+    mine = Authority(tmp_path / "other", "other").client("me")
+
+    said = refused(scene, scene.far.by_tls | {"tls_cert": str(mine.certificate), "tls_key": str(mine.key)})
+
+    assert "it does not accept our certificate" in said
+
+
+def test_a_missing_certificate_is_named(scene: Scene, tmp_path: Path) -> None:
+    said = refused(scene, scene.far.by_tls | {"tls_ca": str(tmp_path / "none.pem")})
+
+    assert f"{tmp_path}/none.pem, which cannot be read: No such file or directory" in said
+
+
+def test_an_ssh_host_that_is_not_known_or_is_another_one_is_not_believed(scene: Scene) -> None:
+    scene.far.forget_host_key()
+    unknown = refused(scene, scene.far.by_ssh)
+    scene.far.know_host_key(scene.far.make_key(f"other_host_{time.time_ns()}"))
+    another = refused(scene, scene.far.by_ssh)
+
+    assert "connect once by hand with ssh" in unknown
+    assert "connect once by hand with ssh" in another
+
+
+def test_a_user_without_the_key_is_not_let_in(scene: Scene) -> None:
+    key = scene.far.folder / "user_key"
+    key.rename(key.with_name("away"))
+    try:
+        said = refused(scene, scene.far.by_ssh)
+    finally:
+        key.with_name("away").rename(key)
+
+    assert "ssh was not let in" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", ["tcp://10.214.0.2:2399", "ssh://root@10.214.0.2:2399", "tcp://nowhere.invalid:2375"])
+def test_an_engine_that_is_not_there_is_told_so(scene: Scene, url: str) -> None:
+    said = refused(scene, {**scene.far.by_tls, "host": url} if "2399" in url and "tcp" in url else {"host": url})
+
+    assert f"The Docker engine at {url} is not reached" in said
+
+
+@pytest.fixture
+def twins(bed: Bed, far_with_image: RemoteEngine) -> Iterator[tuple[Incident, Incident]]:
+    """The same container, volume and database here and there, with other rows: only one of them is the target's."""
+    there_client = far_with_image.client()
+    name = f"twin{os.getpid()}"
+    here, there = Incident(bed, name), Incident(Bed(there_client), name)
+    here.up(here.pinned, HERE)
+    there.up(there.pinned, THERE, ports={f"{PORT}/tcp": PORT})
+    here.accepting()
+    wait_until(lambda: rows_there() == 85, 90, "rows there")
+    yield here, there
+    here.remove()
+    there.remove()
+    there_client.close()
+
+
+def rows_there() -> int | None:
+    """Rows of `experts` on the other machine."""
+    try:
+        with psycopg.connect(
+            host=ADDRESS, port=PORT, user=USER, password=PASSWORD, dbname=DATABASE, connect_timeout=3
+        ) as connection:
+            row = connection.execute("SELECT count(*) FROM experts").fetchone()
+    except psycopg.Error:
+        return None
+    return int(row[0]) if row else None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["by_tls", "by_ssh"])
+def test_a_target_elsewhere_is_verified_and_backed_up_and_never_its_twin_here(
+    scene: Scene, twins: tuple[Incident, Incident], how: str
+) -> None:
+    here, _ = twins
+    scene.container, scene.volume = here.container, here.pinned
+    scene.configure(getattr(scene.far, how))
+
+    started = time.monotonic()
+    verified = scene.json("verify", "far")
+    print(f"\n{how}: verify {time.monotonic() - started:.1f} s")
+    assert verified["counts"] == {"public.experts": 85, "public.knowledge_nodes": 26_337}
+    assert verified["identity"]["volume"] == here.pinned
+
+    started = time.monotonic()
+    done = scene.rollcall("backup", "far", "--json")
+    print(f"{how}: backup {time.monotonic() - started:.1f} s")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["tally"]["counts"] == verified["counts"]
+
+    found = scene.json("census", "far")
+    assert [each["volume"] for each in found["entries"]] == [here.pinned]
+
+    for command in (["drill", "far"], ["restore-volume", "far", "--backup", "latest", "--yes"]):
+        refusal = scene.rollcall(*command)
+        assert refusal.returncode == (1 if command[0] == "drill" else 3), refusal.stderr
+        assert "run this on the Docker engine's own host" in refusal.stderr.replace("\n", " ")
+    assert rows_there() == 85
