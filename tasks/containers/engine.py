@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import docker
 import requests.exceptions
 from docker.errors import APIError, DockerException, NotFound
+from docker.transport import UnixHTTPAdapter
 from docker.utils import kwargs_from_env
 
 from tasks.containers.relay import Relay, by_ssh, ssh_host, why_not, without_engine
@@ -77,6 +78,8 @@ def engine(where: Docker | None, timeout: float = 60.0) -> Iterator[Client]:
             client.close()
 
 
+SCHEME = "http+docker://"
+OLDEST = "1.24"  # which the version is asked in
 _clients: dict[tuple[str, int], Client] = {}
 _relays: dict[tuple[str, ...], Relay] = {}
 _making = threading.Lock()
@@ -90,10 +93,23 @@ def _client(way: Way, timeout: int) -> Client:
     elif (known := _clients.get((way.by.url, timeout))) is not None:
         return known
     else:
-        client = Client(timeout=timeout, base_url=way.by.url)
+        adapter = _OnePool(f"http+{way.by.url}", timeout)
+        asking = docker.APIClient(way.by.url, OLDEST, timeout)
+        asking.mount(SCHEME, adapter)
+        version = asking.version(api_version=False)["ApiVersion"]
+        client = Client(way.by.url, version, timeout)
+        client.api.mount(SCHEME, adapter)
         _clients[way.by.url, timeout] = client
     client.host = way.host
     return client
+
+
+class _OnePool(UnixHTTPAdapter):
+    """The library's own has a pool of connections for each URL that is asked: so it hardly uses one again."""
+
+    def get_connection(self, url: str | bytes, proxies: Any = None) -> Any:
+        """A pool, as the library asks for one; the same for every URL."""
+        return super().get_connection(SCHEME, proxies)
 
 
 def way_to(where: Docker | None, environ: Mapping[str, str] = os.environ) -> Way:

@@ -33,12 +33,21 @@ from tasks.errors import EngineNotTrusted, EngineUnreachable
 SECONDS = 2.0
 """For programs that are left when the socket goes: nobody is connected any more."""
 LAST_WORDS = 4000
+# One connection is shared by all that follow (ssh_config, ControlMaster): they need not shake hands again. After a kill
+# it ends by itself. The path is in the relay's folder.
+CONTROL = "ControlPath=master"
+MASTER = ["ControlMaster=auto", CONTROL, "ControlPersist=60"]
+END_MASTER = ["ssh", "-o", CONTROL, "-O", "exit", "--", "any"]
 
 
 class Relay:
-    """A socket that leads to an engine elsewhere. Raise EngineUnreachable where the program or a folder is lacking."""
+    """A socket that leads to an engine elsewhere. Raise EngineUnreachable where the program or a folder is lacking.
+
+    The command is run in the folder of the socket.
+    """
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], where: str) -> None:
+        self._ssh = command[0] == "ssh"
         if shutil.which(command[0]) is None:
             raise EngineUnreachable(f"The Docker engine {where} is reached by the program {command[0]}: install it.")
         try:
@@ -66,6 +75,9 @@ class Relay:
         self._server.shutdown()
         self._server.server_close()
         self._server.end()
+        if self._ssh:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run(END_MASTER, cwd=self._folder, capture_output=True, check=False, timeout=SECONDS)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -85,8 +97,9 @@ class _Listener(socketserver.UnixStreamServer):
         with self._words.open("ab" if self._running else "wb") as words:
             # In a session of its own it has no terminal to ask a question at.
             made = subprocess.Popen(
-                self._command, stdin=request, stdout=request, stderr=words, env=self._environ, start_new_session=True
-            )
+                self._command, stdin=request, stdout=request, stderr=words, env=self._environ, start_new_session=True,
+                cwd=self._words.parent,
+            )  # fmt: skip
         self._running.append(made)
 
     def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
@@ -118,7 +131,7 @@ def by_ssh(url: str) -> list[str]:
     A path in the URL is that of the engine's socket, where it is not the usual one.
     """
     parts = urlsplit(url)
-    options = ["BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15", "ServerAliveCountMax=3"]
+    options = ["BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15", "ServerAliveCountMax=3", *MASTER]
     port = ["-p", str(parts.port)] if parts.port else []
     user = ["-l", parts.username] if parts.username else []
     socket_there = f"--host {shlex.quote('unix://' + parts.path)} " if parts.path.strip("/") else ""

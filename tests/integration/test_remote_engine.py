@@ -1,10 +1,9 @@
-"""Targets on an engine of another machine, by TLS and by ssh: what works, what is refused, and never the wrong engine."""
+"""Targets on another machine's engine, by TLS and by ssh: what works, what is refused, and never the wrong engine."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
