@@ -155,10 +155,14 @@ def secret_block(name: str) -> str:
 
     try:
         return str(cast("Any", Secret.load(name)).get())
+    except ValueError:
+        raise SecretError(
+            f"There is no Prefect Secret block {name!r}; make it: rollcall blocks apply (or mend its name)."
+        ) from None
     except Exception as error:  # noqa: BLE001 - whatever the API's client met; its text may quote the value
         raise SecretError(
             f"The Prefect Secret block {name!r} cannot be loaded ({type(error).__name__}). "
-            "Create it, fix its name, or see that Prefect's API answers."
+            "See that Prefect's API answers."
         ) from None
 
 

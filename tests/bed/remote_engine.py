@@ -50,6 +50,11 @@ class RemoteEngine:
         return f"tcp://{ADDRESS}:{TLS_PORT}"
 
     @property
+    def past(self) -> str:
+        """Its address past TLS and ssh, for what a test sets up there."""
+        return f"unix://{self.folder}/s"
+
+    @property
     def by_tls(self) -> dict[str, str]:
         """What the configuration says to reach it by TLS."""
         return {
@@ -71,13 +76,13 @@ class RemoteEngine:
 
     def client(self) -> docker.DockerClient:
         """A client of it, past TLS and ssh."""
-        return docker.DockerClient(base_url=f"unix://{self.folder}/s", timeout=120)
+        return docker.DockerClient(base_url=self.past, timeout=120)
 
     def load(self, image: str) -> None:
         """Copy an image from the bed's engine."""
         archive = self.folder / "image.tar"
         run(["docker", "save", "--output", str(archive), image])
-        run(["docker", "--host", f"unix://{self.folder}/s", "load", "--input", str(archive)])
+        run(["docker", "--host", self.past, "load", "--input", str(archive)])
         archive.unlink()
 
     def forget_host_key(self) -> None:
@@ -125,7 +130,7 @@ class RemoteEngine:
     def _start_engine(self, server: Signed) -> None:
         self._start(
             "unshare", "--uts", "sh", "-c", 'hostname far && exec "$@"', "sh",
-            "dockerd", f"--host=unix://{self.folder}/s", f"--host={self.url}", "--tlsverify",
+            "dockerd", f"--host={self.past}", f"--host={self.url}", "--tlsverify",
             f"--tlscacert={self.authority.file}", f"--tlscert={server.certificate}", f"--tlskey={server.key}",
             f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec", f"--pidfile={self.folder}/pid",
             "--bridge=bridge0", "--iptables=false",
@@ -133,7 +138,7 @@ class RemoteEngine:
         wait_until(self._answers, SECONDS, "an answer of the remote engine", (self.folder / "log").read_text)
 
     def _answers(self) -> bool:
-        asked = ["docker", "--host", f"unix://{self.folder}/s", "version"]
+        asked = ["docker", "--host", self.past, "version"]
         return subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
     def _start_sshd(self) -> None:
@@ -143,7 +148,7 @@ class RemoteEngine:
         (self.folder / "sshd_config").write_text(
             f"Port {SSH_PORT}\nListenAddress {ADDRESS}\nHostKey {self.folder}/host_key\nPidFile none\nUsePAM no\n"
             f"AuthorizedKeysFile {allowed}\nStrictModes no\nPermitRootLogin prohibit-password\n"
-            f"PasswordAuthentication no\nSetEnv DOCKER_HOST=unix://{self.folder}/s PATH={os.environ['PATH']}\n"
+            f"PasswordAuthentication no\nSetEnv DOCKER_HOST={self.past} PATH={os.environ['PATH']}\n"
         )
         (self.folder / "ssh_config").write_text(
             f"Host far\n  HostName {ADDRESS}\n  Port {SSH_PORT}\n  User root\n  IdentityFile {self.folder}/user_key\n"

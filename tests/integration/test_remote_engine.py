@@ -17,15 +17,18 @@ import psycopg
 import pytest
 
 from tasks.containers.engine import engine, host_of, shares_this_kernel
+from tasks.databases.reach import listens
 from tasks.sections import Docker
 from tests.bed import images
 from tests.bed.certificates import Authority
+from tests.bed.compose import compose_command
 from tests.bed.labels import Bed
 from tests.bed.postgres import PASSWORD, PORT, USER
 from tests.bed.progress import ROOT, wait_until
+from tests.bed.recorder import HttpRecorder
 from tests.bed.remote_engine import ADDRESS, RemoteEngine
-from tests.bed.serving import clean_environment
-from tests.bed.watched import DATABASE, Incident
+from tests.bed.serving import clean_environment, free_port
+from tests.bed.watched import DATABASE, Incident, told, wait_for_line, watching
 
 HERE, THERE = {"experts": 7, "nodes": 70}, {"experts": 85, "nodes": 26_337}
 SECONDS = 240
@@ -245,3 +248,147 @@ def test_a_target_elsewhere_is_verified_and_backed_up_and_never_its_twin_here(
         assert refusal.returncode == (1 if command[0] == "drill" else 3), refusal.stderr
         assert "run this on the Docker engine's own host" in refusal.stderr.replace("\n", " ")
     assert rows_there() == 85
+
+
+@pytest.mark.slow
+def test_a_database_that_publishes_its_port_to_its_own_machine_alone_is_reached_by_a_tunnel(
+    scene: Scene, twins: tuple[Incident, Incident]
+) -> None:
+    here, there = twins
+    there.up(there.pinned, ports={f"{PORT}/tcp": ("127.0.0.1", PORT)})
+    scene.container, scene.volume = here.container, here.pinned
+    unreached = scene.configure(scene.far.by_ssh).json("verify", "far")
+    (finding,) = [each for each in unreached["findings"] if each["code"] == "database.unreachable"]
+    assert f"publish its port on {ADDRESS}, or give the target a host and port (a tunnel)" in finding["message"]
+
+    port = free_port()
+    line = ["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{port}:127.0.0.1:{PORT}", "far"]
+    with subprocess.Popen(line, env=scene.environment, stdin=subprocess.DEVNULL) as tunnel:
+        try:
+            wait_until(lambda: listens("127.0.0.1", port), 60, "the tunnel")
+            scene.configure(scene.far.by_ssh, host="127.0.0.1", port=port)
+            wait_until(lambda: "identity" in scene.json("verify", "far"), 60, "an answer through the tunnel")
+            done = scene.rollcall("backup", "far", "--json")
+            assert json.loads(done.stdout)["tally"]["counts"]["public.experts"] == 85, done.stderr
+        finally:
+            tunnel.terminate()
+
+
+LEASHED = """
+import json, sys
+from tasks.databases.reach import listens
+from tasks.containers.engine import engine
+from tasks.containers.leash import Program
+from tasks.containers.observe import observe
+from tasks.containers.programs import beside
+from tasks.sections import Docker
+where = Docker.model_validate(json.loads(sys.argv[1]))
+container = observe(where, sys.argv[2], "")
+with engine(where) as client, beside(client, container, Program("echo at work; sleep 4321"), owner="test") as running:
+    running.say("")
+    for chunk in running.chunks():
+        print(chunk.decode(), flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["by_tls", "by_ssh"])
+def test_a_killed_run_leaves_no_program_at_work_elsewhere(
+    scene: Scene, twins: tuple[Incident, Incident], how: str
+) -> None:
+    _, there = twins
+    line = [sys.executable, "-c", LEASHED, json.dumps(getattr(scene.far, how)), there.container]
+    with subprocess.Popen(line, cwd=ROOT, env=scene.environment, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"at work\n"
+            wait_until(lambda: programs(there) == 1, 60, "the program elsewhere")
+        finally:
+            process.kill()
+    wait_until(lambda: programs(there) == 0, 60, "the end of the program elsewhere")
+
+
+def programs(there: Incident) -> int:
+    """How many programs of the test run in the container."""
+    box = there.bed.client.containers.get(there.container)
+    return sum("sleep 4321" in " ".join(each) for each in box.top()["Processes"] if "sh -c" not in " ".join(each))
+
+
+@pytest.mark.slow
+def test_the_right_volume_is_attached_again_elsewhere(scene: Scene, twins: tuple[Incident, Incident]) -> None:
+    here, there = twins
+    scene.container, scene.volume = here.container, here.pinned
+    scene.configure(scene.far.by_tls)
+    assert scene.json("verify", "far")["counts"]["public.experts"] == 85
+    there.up(there.wrong, {"experts": 1, "nodes": 27}, ports={f"{PORT}/tcp": PORT})
+    wait_until(lambda: rows_there() == 1, 90, "the wrong rows there")
+
+    done = scene.rollcall("restore-volume", "far", "--yes")
+
+    assert done.returncode == 0, done.stderr
+    assert rows_there() == 85
+    mounts = there.bed.client.api.inspect_container(there.container)["Mounts"]
+    assert [each["Name"] for each in mounts] == [there.pinned]
+    assert here.bed.client.api.inspect_container(here.container)["State"]["Status"] == "running"
+
+
+@pytest.mark.slow
+def test_one_watcher_watches_targets_on_two_engines(
+    scene: Scene, twins: tuple[Incident, Incident], http_recorder: HttpRecorder
+) -> None:
+    here, there = twins
+    hook = scene.folder / "hook"
+    hook.write_text(http_recorder.apprise_url)
+    near = here.target(scene.folder) | {"tables": {}}
+    far = there.target(scene.folder) | {"docker": scene.far.by_tls}
+    document = {
+        "storages": {"local": {"type": "local", "path": "./backups"}},
+        "notify": [{"url": {"file": str(hook)}}],
+        "targets": {"near": near, "far": far},
+    }
+    scene.file.write_text(json.dumps(document))
+    with watching(scene.file) as lines:
+        wait_for_line(lines, "near", "checked in")
+        wait_for_line(lines, "far", "checked in")
+        there.up(there.wrong, {"experts": 1, "nodes": 27}, ports={f"{PORT}/tcp": PORT})
+        wait_until(lambda: bool(told(http_recorder, "far", "CRITICAL")), 60, "the alert", lambda: " | ".join(lines))
+        assert told(http_recorder, "near", "CRITICAL") == []
+        seen = len(lines)
+        here.up(here.wrong, {"experts": 2, "nodes": 28})
+        wait_for_line(lines, "near", "checked in", since=seen)
+        assert told(http_recorder, "near", "CRITICAL")
+
+
+COMPOSE = """
+services:
+  db:
+    container_name: {container}
+    image: {image}
+    environment: {{POSTGRES_PASSWORD: {password}}}
+    volumes: ["data:/var/lib/postgresql/data"]
+volumes:
+  data: {{external: true, name: {volume}}}
+"""
+
+
+@pytest.mark.slow
+def test_a_project_elsewhere_is_brought_down_and_its_twin_here_stays(
+    scene: Scene, twins: tuple[Incident, Incident]
+) -> None:
+    here, there = twins
+    scene.container, scene.volume = here.container, here.pinned
+    scene.configure(scene.far.by_tls)
+    there.down()
+    folder = scene.folder / "project"
+    folder.mkdir()
+    words = {"container": there.container, "image": images.tag(17), "password": "x", "volume": there.pinned}
+    (folder / "docker-compose.yml").write_text(COMPOSE.format(**words))
+    up = [*compose_command(), "up", "-d"]
+    subprocess.run(up, cwd=folder, env={**os.environ, "DOCKER_HOST": scene.far.past}, check=True, capture_output=True)
+
+    done = scene.rollcall("down", str(folder), "--yes", "--without-backup")
+
+    assert done.returncode == 0, done.stderr
+    left = [each["Names"] for each in there.bed.client.api.containers(all=True)]
+    assert [f"/{there.container}"] not in left
+    assert here.bed.client.api.inspect_container(here.container)["State"]["Status"] == "running"
