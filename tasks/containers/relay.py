@@ -94,7 +94,9 @@ class _Listener(socketserver.UnixStreamServer):
     def finish_request(self, request: Any, client_address: Any) -> None:
         """The caller closes our end of the connection: it is the command's alone then."""
         self._running = [each for each in self._running if each.poll() is None]
-        with self._words.open("ab" if self._running else "wb") as words:
+        with self._words.open("ab") as words:
+            if not self._running:
+                words.truncate(0)
             # In a session of its own it has no terminal to ask a question at.
             made = subprocess.Popen(
                 self._command, stdin=request, stdout=request, stderr=words, env=self._environ, start_new_session=True,

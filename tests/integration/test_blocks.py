@@ -140,7 +140,7 @@ def test_a_configuration_of_names_alone_backs_up_once_its_blocks_are_made(
     assert done.returncode in {0, 2}, done.stderr
     manifest = json.loads(done.stdout)
     assert manifest["quarantined"], "the floor of a table that is not there"
-    assert [each["storage"] for each in manifest["objects"] if each["role"] == "dump"] == ["offsite"]
+    assert {each["storage"] for each in manifest["objects"]} == {"offsite"}
     assert http_recorder.messages, "the alert was delivered through the block"
     kept = (scene.server.home / "prefect.db").read_bytes()
     for secret in (postgres17.password, scene.environment["A_SECRET"], http_recorder.apprise_url):

@@ -203,6 +203,8 @@ def twins(bed: Bed, far_with_image: RemoteEngine) -> Iterator[tuple[Incident, In
     wait_until(lambda: rows_there() == 85, 90, "rows there")
     yield here, there
     here.remove()
+    for each in there_client.containers.list(all=True):  # those too that a restore put aside
+        each.remove(force=True)
     there.remove()
     there_client.close()
 
@@ -276,7 +278,6 @@ def test_a_database_that_publishes_its_port_to_its_own_machine_alone_is_reached_
 
 LEASHED = """
 import json, sys
-from tasks.databases.reach import listens
 from tasks.containers.engine import engine
 from tasks.containers.leash import Program
 from tasks.containers.observe import observe
