@@ -10,6 +10,7 @@ from tests.bed import disk
 from tests.bed import engine as engines
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServer, PostgresServers, create_database, drop_database
+from tests.bed.prefect_server import Prefect, prefect_server_in
 from tests.bed.proxy import TcpProxy
 from tests.bed.recorder import HttpRecorder
 from tests.bed.s3 import S3Endpoint, S3Server
@@ -96,6 +97,13 @@ def s3_bucket(s3_server: S3Endpoint, request: pytest.FixtureRequest) -> str:
     client.create_bucket(Bucket=name)
     client.close()
     return name
+
+
+@pytest.fixture(scope="module")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+    """A server of one file's own, with an empty database."""
+    with prefect_server_in(tmp_path_factory.mktemp("prefect")) as server:
+        yield server
 
 
 @pytest.fixture

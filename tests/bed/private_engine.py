@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,3 +82,20 @@ class PrivateEngine:
             run(["ip", "link", "add", BRIDGE, "type", "bridge"])
             run(["ip", "addr", "add", ADDRESS, "dev", BRIDGE])
             run(["ip", "link", "set", BRIDGE, "up"])
+
+
+@contextmanager
+def private_engine(*images: str) -> Iterator[PrivateEngine]:
+    """One that runs, with these images of the bed's engine; it and all it holds are gone after.
+
+    In a short path: a socket's has at most 107 bytes (unix(7)).
+    """
+    with tempfile.TemporaryDirectory(prefix="rc-engine-", ignore_cleanup_errors=True) as folder:
+        engine = PrivateEngine(Path(folder))
+        engine.start()
+        try:
+            for image in images:
+                engine.load(image)
+            yield engine
+        finally:
+            engine.remove()

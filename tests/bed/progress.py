@@ -49,3 +49,13 @@ def run(command: Sequence[str], timeout: float = 900) -> str:
         tail = " | ".join((result.stderr or result.stdout).strip().splitlines()[-5:])
         raise BedError(f"{' '.join(command)} ended with {result.returncode}: {tail}")
     return result.stdout
+
+
+def end(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """End a process of our own: politely, and after so long not."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

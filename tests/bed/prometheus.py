@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.bed.progress import STATE, BedError, run, step, wait_until
+from tests.bed.progress import STATE, BedError, end, run, step, wait_until
 
 PACKAGE = "prometheus"
 READY_SECONDS = 60
@@ -117,14 +117,8 @@ class Prometheus:
             return False
 
     def _stop(self) -> None:
-        if self.process is None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        if self.process is not None:
+            end(self.process, STOP_SECONDS)
 
     def _log_tail(self) -> str:
         lines = (self.folder / "prometheus.log").read_text(errors="replace").splitlines()

@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from mypy_boto3_s3 import S3Client
 
-from tests.bed.progress import BedError, wait_until
+from tests.bed.progress import BedError, end, wait_until
 
 REGION = "us-east-1"
 READY_SECONDS = 90
@@ -96,15 +96,9 @@ class S3Server:
 
     def stop(self) -> None:
         """End this server's own process, politely, then not. No error if it is not running."""
-        if self.process is None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process = None
+        if self.process is not None:
+            end(self.process, STOP_SECONDS)
+            self.process = None
 
     def _command(self, ports: list[int]) -> list[str]:
         """Every port is given: default ones may be taken, and those of gRPC are guessed from the others."""

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.bed.prefect_server import Prefect
 from tests.bed.progress import ROOT, wait_until
+from tests.bed.serving import clean_environment
 from tests.faults.restore_scene import Scene, Scenes
-from tests.integration.test_prefect_runs import Prefect, clean_environment, prefect_server  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -73,7 +74,7 @@ def form_text(server: Prefect, run: dict[str, Any]) -> str:
 
 def test_a_person_reads_the_plan_refuses_and_then_approves(
     scenes: Scenes,
-    prefect_server: Prefect,  # noqa: F811 - the fixture
+    prefect_server: Prefect,
 ) -> None:
     with scenes("restore", 17) as made:
         with running(made, prefect_server) as flow:

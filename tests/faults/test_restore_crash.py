@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from tests.bed import images
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServers
-from tests.bed.private_engine import PrivateEngine
+from tests.bed.private_engine import PrivateEngine, private_engine
 from tests.faults.restore_scene import Scene, Scenes, Situation, scene
 from tests.faults.victim import Runs
 
@@ -92,15 +91,8 @@ def test_a_step_that_fails_is_undone_with_all_before_it(scenes: Scenes, situatio
 
 @pytest.fixture
 def own_engine() -> Iterator[PrivateEngine]:
-    """In a short path: a socket's has at most 107 bytes."""
-    with tempfile.TemporaryDirectory(prefix="rc-engine-", ignore_cleanup_errors=True) as folder:
-        engine = PrivateEngine(Path(folder))
-        engine.start()
-        try:
-            engine.load(images.tag(17))
-            yield engine
-        finally:
-            engine.remove()
+    with private_engine(images.tag(17)) as engine:
+        yield engine
 
 
 def test_an_engine_that_restarts_in_the_middle_costs_nothing(

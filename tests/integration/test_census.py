@@ -5,7 +5,7 @@ import logging
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ TABLES = {"experts": {"min": 80}, "knowledge_nodes": {"min": 10000}}
 FULL = {"public.experts": 85, "public.knowledge_nodes": 26337}
 EMPTY = {"public.experts": 1, "public.knowledge_nodes": 27}
 STORY = "What the database held before a restore."
+PROJECT = "bed-project"
 
 
 @dataclass(frozen=True)
@@ -79,70 +80,79 @@ def content(bed: Bed, volume: str) -> str:
     return run_in(bed, f"cd /it; {{ {names}; {bytes_of_each}; }} | sha256sum", f"{volume}:/it:ro")
 
 
-@pytest.fixture(scope="module")
-def scene(bed: Bed, postgres15: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    servers = PostgresServers(bed)
-    made: list[str] = []
+@dataclass
+class Maker:
+    """Makes the scene's servers and volumes, and remembers the volumes."""
 
-    def volume(name: str | None = None, **labels: str) -> str:
-        made.append(str(bed.client.volumes.create(name, labels=bed.labels | labels).name))
-        return made[-1]
+    bed: Bed
+    servers: PostgresServers
+    volumes: list[str] = field(default_factory=list)
 
-    def started(counts: dict[str, int], **options: Any) -> PostgresServer:
-        server = servers(**options)
+    def volume(self, stem: str | None = None, **labels: str) -> str:
+        """A new one; anonymous without a stem."""
+        made = self.bed.client.volumes.create(stem and self.bed.name(stem), labels=self.bed.labels | labels)
+        self.volumes.append(str(made.name))
+        return self.volumes[-1]
+
+    def started(self, counts: dict[str, int], **options: Any) -> PostgresServer:
+        """A server with rows."""
+        server = self.servers(**options)
         fill(server, counts)
         return server
 
-    def stopped(server: PostgresServer) -> str:
-        bed.client.containers.get(server.container).stop(timeout=60)
-        bed.remove_container(server.container)
+    def stopped(self, server: PostgresServer) -> str:
+        """The volume of a server that was shut down, and whose container is gone."""
+        self.bed.client.containers.get(server.container).stop(timeout=60)
+        self.bed.remove_container(server.container)
         return server.volume
 
-    name = bed.name("knowledge-postgres")
-    right = started(
-        FULL, volume=volume(bed.name("atra_data"), **{"com.docker.compose.project": "atra"}), container=name
-    )
-    target = target_for(right, tmp_path_factory.mktemp("census"), tables=TABLES)
-    target.verify()
-    kept = volume(bed.name("kept"), **{RUN_LABEL: "r1", STORY_LABEL: STORY})
-    stopped(right)
-    run_in(bed, "cp -a /from/. /to/", f"{right.volume}:/from:ro", f"{kept}:/to")
-    target_for(right, target.folder, tables=TABLES, container=name)
-
-    anonymous = stopped(started({"experts": 3}, volume=volume()))
-
-    def grown(counts: dict[str, int], **options: Any) -> PostgresServer:
-        """A server on a copy of the small one, which is quicker made than a new cluster, with rows of its own."""
-        copy = volume(bed.name("grown"))
-        run_in(bed, "cp -a /from/. /to/", f"{anonymous}:/from:ro", f"{copy}:/to")
-        server = servers(volume=copy, **options)
+    def grown(self, cluster: str, counts: dict[str, int], **options: Any) -> PostgresServer:
+        """A server on a copy of a small cluster, which is quicker made than a new one, with rows of its own."""
+        copy = self.volume("grown")
+        run_in(self.bed, "cp -a /from/. /to/", f"{cluster}:/from:ro", f"{copy}:/to")
+        server = self.servers(volume=copy, **options)
         server.execute("DROP TABLE experts")
         fill(server, counts)
         return server
 
-    wrong = grown(EMPTY, container=name)
-    crashed = grown(EMPTY)
+
+@pytest.fixture(scope="module")
+def scene(bed: Bed, postgres15: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    make = Maker(bed, PostgresServers(bed))
+    name = bed.name("knowledge-postgres")
+    right = make.started(
+        FULL, volume=make.volume("atra_data", **{"com.docker.compose.project": PROJECT}), container=name
+    )
+    target = target_for(right, tmp_path_factory.mktemp("census"), tables=TABLES)
+    target.verify()
+    kept = make.volume("kept", **{RUN_LABEL: "r1", STORY_LABEL: STORY})
+    make.stopped(right)
+    run_in(bed, "cp -a /from/. /to/", f"{right.volume}:/from:ro", f"{kept}:/to")
+    target_for(right, target.folder, tables=TABLES, container=name)
+
+    small = make.stopped(make.started({"experts": 3}, volume=make.volume()))
+    wrong = make.grown(small, EMPTY, container=name)
+    crashed = make.grown(small, EMPTY)
     bed.client.containers.get(crashed.container).kill("SIGKILL")
-    eighteen = stopped(started({"experts": 5}, version=18, volume=volume(bed.name("eighteen"))))
-    locked = grown({})
+    locked = make.grown(small, {})
     locked.execute("ALTER ROLE admin PASSWORD 'another'")
-    files = volume(bed.name("files"))
+    files = make.volume("files")
     run_in(bed, "echo 17 > /it/PG_VERSION; mkdir /it/base; seq 1000 > /it/base/1", f"{files}:/it")
     yield Scene(
         target=target,
         right=right.volume,
         wrong=wrong.volume,
-        anonymous=anonymous,
-        eighteen=eighteen,
+        anonymous=small,
+        eighteen=make.stopped(make.started({"experts": 5}, version=18, volume=make.volume("eighteen"))),
         crashed=crashed.volume,
         kept=kept,
         other=postgres15,
         locked=locked,
-        empty=volume(bed.name("empty")),
+        empty=make.volume("empty"),
         files=files,
     )
-    servers.remove_all()
-    for each in made:
+    make.servers.remove_all()
+    for each in make.volumes:
         bed.remove_volume(each)
 
 
@@ -229,7 +239,7 @@ def test_the_state_of_each_is_told_in_words(found: dict[str, Entry], scene: Scen
 
 def test_versions_layouts_and_projects_are_told(found: dict[str, Entry], scene: Scene) -> None:
     facts = {volume: (each.cluster.major, each.cluster.path, each.compose_project) for volume, each in found.items()}
-    assert facts[scene.right] == ("17", "", "atra")
+    assert facts[scene.right] == ("17", "", PROJECT)
     assert facts[scene.other.volume] == ("15", "", None)
     assert facts[scene.eighteen] == ("18", "18/docker", None)
     assert all((each.cluster.bytes or 0) > 20_000_000 for each in found.values())
@@ -451,7 +461,7 @@ def test_people_read_a_table_and_programs_one_document(
         "volume", "rank", "score", "reasons", "major", "system_identifier", "timeline", "checkpoint_lsn",
         "checkpoint_at", "state", "bytes", "compose_project", "created_at", "counts", "counted_how", "kept",
     }  # fmt: skip
-    assert (first["counts"], first["major"], first["compose_project"], first["kept"]) == (FULL, "17", "atra", None)
+    assert (first["counts"], first["major"], first["compose_project"], first["kept"]) == (FULL, "17", PROJECT, None)
     assert document["summary"][NAME] == headline(entries, NAME)
 
 

@@ -25,6 +25,7 @@ from tests.bed import images
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.progress import ROOT, run, wait_until
+from tests.bed.shell import shell
 
 IMAGE = images.tag(15)
 SECONDS = 60
@@ -74,11 +75,7 @@ def removed(bed: Bed, name: str) -> bool:
 
 def in_volumes(bed: Bed, script: str, **volumes: str) -> str:
     """What a line of shell prints, run as root with volumes at /NAME."""
-    binds = {volume: {"bind": f"/{name}", "mode": "rw"} for name, volume in volumes.items()}
-    said = bed.client.containers.run(
-        IMAGE, ["-c", script], entrypoint="sh", user="root", volumes=binds, labels=bed.labels, remove=True
-    )
-    return bytes(said).decode()
+    return shell(bed.client, IMAGE, script, labels=bed.labels, **volumes)
 
 
 def whose(bed: Bed, volumes: Volumes) -> list[str]:

@@ -12,6 +12,7 @@ from tasks.models import CheckResult
 from tests.bed import images
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServer, PostgresServers
+from tests.bed.shell import shell
 from tests.bed.target import NAME, Target, target_for
 
 FAST = ["-c", "fsync=off"]
@@ -56,10 +57,7 @@ def pinned(target: Target) -> str | None:
 
 def in_volumes(bed: Bed, script: str, **volumes: str) -> None:
     """Run a line of shell as root with volumes at /NAME."""
-    binds = {volume: {"bind": f"/{name}", "mode": "rw"} for name, volume in volumes.items()}
-    bed.client.containers.run(
-        images.tag(15), ["-c", script], entrypoint="sh", user="root", volumes=binds, labels=bed.labels, remove=True
-    )
+    shell(bed.client, images.tag(15), script, labels=bed.labels, **volumes)
 
 
 def again(bed: Bed, postgres: PostgresServers, server: PostgresServer, **given: object) -> PostgresServer:
@@ -153,10 +151,10 @@ def test_another_compose_project_on_the_right_volume_is_healthy_with_a_notice(
     bed: Bed, postgres: PostgresServers, server: PostgresServer, target: Target
 ) -> None:
     target.verify()
-    again(bed, postgres, server, labels={"com.docker.compose.project": "knowledge_os"})
+    again(bed, postgres, server, labels={"com.docker.compose.project": "bed-project"})
     result = target.verify()
     assert told(result) == {"project.changed": "notice"}
-    assert "knowledge_os" in message(result, "project.changed")
+    assert "bed-project" in message(result, "project.changed")
 
 
 def test_wrong_volume_is_named_beside_the_right_one(

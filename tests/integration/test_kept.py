@@ -32,6 +32,7 @@ from tests.bed import images
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.progress import ROOT
+from tests.bed.shell import shell
 from tests.bed.target import NAME, Target, target_for
 
 RUN = "20260201T120000Z-aaaaaa"
@@ -66,16 +67,8 @@ class Shelf:
 
     def fill(self, script: str) -> None:
         """Run a line of shell with the server's data at /from and the kept volume at /to."""
-        binds = {self.server.volume: {"bind": "/from", "mode": "ro"}, self.kept: {"bind": "/to", "mode": "rw"}}
-        self.bed.client.containers.run(
-            images.tag(self.server.version),
-            ["-c", script],
-            entrypoint="sh",
-            user="root",
-            volumes=binds,
-            labels=self.bed.labels,
-            remove=True,
-        )
+        image, labels = images.tag(self.server.version), self.bed.labels
+        shell(self.bed.client, image, script, labels=labels, read_only={"from": self.server.volume}, to=self.kept)
 
     def copy_the_data(self) -> None:
         """Of the stopped server; then start it again."""

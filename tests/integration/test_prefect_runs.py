@@ -6,8 +6,6 @@ import json
 import shutil
 import socket
 import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -19,69 +17,19 @@ import pytest
 from tasks.doctor.diagnosis import Diagnosis
 from tasks.doctor.schedules import schedule_diagnoses
 from tests.bed.postgres import PostgresServer, PostgresServers
+from tests.bed.prefect_server import Prefect
 from tests.bed.progress import ROOT, wait_until
-from tests.bed.serving import ask, clean_environment
+from tests.bed.serving import BIN, clean_environment
 from tests.bed.target import NAME, Target, target_for
 
-BIN = Path(sys.executable).parent
 ROWS = 42
-START_SECONDS = 120
 SCHEDULE_SECONDS = 90  # the server's scheduler looks every minute
-
-
-@dataclass(frozen=True)
-class Prefect:
-    """A server, and the environment in which programs use it."""
-
-    home: Path
-    port: int
-
-    @property
-    def api(self) -> str:
-        return f"http://127.0.0.1:{self.port}/api"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return clean_environment() | {"PREFECT_HOME": str(self.home), "PREFECT_API_URL": self.api}
-
-    def ask(self, path: str, **body: Any) -> Any:
-        """The answer of the server's API; a POST where the path is one of its filters."""
-        return ask(self.api, path, **body)
-
-    def answers(self) -> bool:
-        try:
-            return self.ask("health") is True
-        except OSError:
-            return False
 
 
 def program(name: str, *arguments: str, env: dict[str, str], cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [BIN / name, *arguments], capture_output=True, text=True, timeout=240, env=env, cwd=cwd, check=False
     )
-
-
-@pytest.fixture(scope="module")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
-    """A server of this file's own, with an empty database."""
-    home = tmp_path_factory.mktemp("prefect")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        server = Prefect(home, free.getsockname()[1])
-    settings = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_SERVER_UI_API_URL": server.api}
-    with (home / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [BIN / "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(server.port)],
-            env=server.environment | settings,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        wait_until(server.answers, START_SECONDS, "an answer of the Prefect server", (home / "server.log").read_text)
-        yield server
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from tasks.restore.rebuild import Rebuilt, rebuild_from_backup, rebuild_from_vol
 from tests.bed import images
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServer, PostgresServers
+from tests.bed.shell import shell
 from tests.bed.stock import in_container
 from tests.bed.target import NAME, Target, target_for
 
@@ -159,17 +160,17 @@ def test_a_copy_of_a_crashed_cluster_recovers_and_the_source_is_not_touched(
     backed_up: tuple[Target, Manifest],
     staging: Callable[[], str],
     postgres: PostgresServers,
-    engine: docker.DockerClient,
+    bed: Bed,
 ) -> None:
     crashed = postgres(version=server.version)
     crashed.execute("CREATE TABLE experts AS SELECT generate_series(1, 85) AS id")
     with pytest.raises(RestoreFailed, match="is in use by"):
         copied(server, backed_up, crashed.volume, staging())
-    engine.containers.get(crashed.container).kill()
-    before = checksums(engine, crashed)
+    bed.client.containers.get(crashed.container).kill()
+    before = checksums(bed, crashed)
     done = copied(server, backed_up, crashed.volume, staging())
     assert done.tallies["knowledge_os"].counts == {"public.experts": 85}
-    assert checksums(engine, crashed) == before
+    assert checksums(bed, crashed) == before
 
 
 def copied(server: PostgresServer, backed_up: tuple[Target, Manifest], source: str, volume: str) -> Rebuilt:
@@ -180,15 +181,10 @@ def copied(server: PostgresServer, backed_up: tuple[Target, Manifest], source: s
     )  # fmt: skip
 
 
-def checksums(engine: docker.DockerClient, server: PostgresServer) -> bytes:
+def checksums(bed: Bed, server: PostgresServer) -> str:
     """Of every file of a volume."""
     script = "cd /it && find . -type f -exec sha256sum {} + | sort -k 2"
-    return bytes(
-        engine.containers.run(
-            images.tag(server.version), ["-c", script], entrypoint=["sh"], remove=True, network_mode="none",
-            volumes={server.volume: {"bind": "/it", "mode": "ro"}},
-        )
-    )  # fmt: skip
+    return shell(bed.client, images.tag(server.version), script, labels=bed.labels, read_only={"it": server.volume})
 
 
 def test_a_damaged_copy_is_passed_over_for_another_storage_and_named_where_there_is_none(

@@ -22,6 +22,7 @@ from tests.bed import images
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.progress import wait_until
+from tests.bed.shell import shell
 from tests.bed.stock import in_container
 from tests.bed.target import NAME, Target, target_for
 
@@ -229,7 +230,7 @@ DANGEROUS = [
 
 
 def test_what_a_copied_cluster_was_told_to_do_is_not_done_and_is_still_told(
-    postgres: PostgresServers, engine: docker.DockerClient, staging: Callable[[], str], tmp_path: Path
+    postgres: PostgresServers, bed: Bed, staging: Callable[[], str], tmp_path: Path
 ) -> None:
     command = ["-c", "wal_level=logical", "-c", "max_prepared_transactions=5", "-c", "track_commit_timestamp=on"]
     server = postgres(version=17, command=command)
@@ -241,49 +242,45 @@ def test_what_a_copied_cluster_was_told_to_do_is_not_done_and_is_still_told(
     broken = "shared_preload_libraries = 'nowhere'\nnonsense = 'not a setting'\nssl = on\n"
     in_container(server, ["sh", "-c", 'cat >> "$PGDATA/postgresql.auto.conf"'], broken.encode())
     told = in_container(server, ["sh", "-c", 'cat "$PGDATA/postgresql.auto.conf"'])
-    engine.containers.get(server.container).kill()
+    bed.client.containers.get(server.container).kill()
     volume = staging()
     done = copied(target_for(server, tmp_path), server, volume)
     assert done.tallies[server.database].counts == {"public.experts": 85}
-    found = look_into(engine, volume, "cd /it && cat postgresql.auto.conf && ls pg_replslot pg_twophase .")
+    found = look_into(bed, volume, "cd /it && cat postgresql.auto.conf && ls pg_replslot pg_twophase .")
     assert found.startswith(told.decode())
     listed = found[len(told) :]
     assert "reader" in listed
     assert "standby" in listed
     assert "postmaster.pid" not in listed
     assert "rollcall" not in listed
-    assert look_into(engine, volume, "ls /it/pg_twophase | wc -l").strip() == "1"
-    assert "archived" not in look_into(engine, volume, "ls /it /it/pg_wal/archive_status")
+    assert look_into(bed, volume, "ls /it/pg_twophase | wc -l").strip() == "1"
+    assert "archived" not in look_into(bed, volume, "ls /it /it/pg_wal/archive_status")
 
 
-def look_into(engine: docker.DockerClient, volume: str, script: str) -> str:
-    output: bytes = engine.containers.run(
-        images.tag(17), ["-c", script], entrypoint=["sh"], remove=True, network_mode="none", user="0",
-        volumes={volume: {"bind": "/it", "mode": "rw"}},
-    )  # fmt: skip
-    return output.decode()
+def look_into(bed: Bed, volume: str, script: str) -> str:
+    return shell(bed.client, images.tag(17), script, labels=bed.labels, it=volume)
 
 
 def test_what_is_no_whole_cluster_of_its_own_is_refused(
-    postgres: PostgresServers, engine: docker.DockerClient, staging: Callable[[], str], tmp_path: Path
+    postgres: PostgresServers, bed: Bed, staging: Callable[[], str], tmp_path: Path
 ) -> None:
     server = postgres(version=17)
     target = target_for(server, tmp_path)
     with pytest.raises(RestoreFailed, match=f"is in use by {server.container}"):
         copied(target, server, staging())
-    engine.containers.get(server.container).stop()
+    bed.client.containers.get(server.container).stop()
     elsewhere = Place(destination=place_of(server).destination, pgdata=f"{place_of(server).pgdata}/17/docker")
     with pytest.raises(RestoreFailed, match="holds no PostgreSQL cluster in 17/docker"):
         copied(target, server, staging(), elsewhere)
     with pytest.raises(LoginRefused, match="the database 'other' does not exist"):
         copied(target_for(server, tmp_path / "other", database="other"), server, staging())
-    look_into(engine, server.volume, "touch /it/standby.signal")
+    look_into(bed, server.volume, "touch /it/standby.signal")
     with pytest.raises(RestoreFailed, match=r"follows another or is being recovered \(standby\.signal\)"):
         copied(target, server, staging())
-    look_into(engine, server.volume, "rm /it/standby.signal && mv /it/pg_wal /it/wal && ln -s /wal /it/pg_wal")
+    look_into(bed, server.volume, "rm /it/standby.signal && mv /it/pg_wal /it/wal && ln -s /wal /it/pg_wal")
     with pytest.raises(RestoreFailed, match="pg_wal leads out of the volume, to /wal"):
         copied(target, server, staging())
-    assert engine.api.containers(all=True, filters={"label": f"{OUR_LABEL}={target.config.owner(NAME)}"}) == []
+    assert bed.client.api.containers(all=True, filters={"label": f"{OUR_LABEL}={target.config.owner(NAME)}"}) == []
 
 
 def test_another_storage_gives_what_one_has_lost(

@@ -26,7 +26,7 @@ from tasks.watching import decide, new_volumes
 from tasks.watching.look_alike import KEY_LABEL, PROJECT_LABEL
 from tests.bed import images
 from tests.bed.labels import Bed
-from tests.bed.private_engine import PrivateEngine
+from tests.bed.private_engine import PrivateEngine, private_engine
 from tests.bed.progress import ROOT, wait_until
 from tests.bed.proxy import UnixProxy
 from tests.bed.recorder import HttpRecorder
@@ -379,15 +379,8 @@ def test_a_container_that_a_restarted_engine_starts_is_noticed(
 
 @pytest.fixture
 def own_engine() -> Iterator[PrivateEngine]:
-    """In a short path: a socket's has at most 107 bytes."""
-    with tempfile.TemporaryDirectory(prefix="rc-engine-", ignore_cleanup_errors=True) as folder:
-        engine = PrivateEngine(Path(folder))
-        engine.start()
-        try:
-            engine.load(images.tag(17))
-            yield engine
-        finally:
-            engine.remove()
+    with private_engine(images.tag(17)) as engine:
+        yield engine
 
 
 @pytest.mark.slow
