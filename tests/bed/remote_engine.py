@@ -9,6 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,14 +19,28 @@ import docker
 
 from tests.bed.certificates import Authority, Signed
 from tests.bed.engine import require_tool
-from tests.bed.progress import run, wait_until
+from tests.bed.progress import end, run, wait_until
 
-NAMESPACE, LINK = "rollcall-far", "rollcall-far0"
-HERE, ADDRESS = "10.214.0.1", "10.214.0.2"
+# Of this process alone: another checkout's tests may run beside.
+NAMESPACE, LINK = f"rollcall-far-{os.getpid()}", f"far-{os.getpid()}"
+NETWORK = f"10.214.{os.getpid() % 256}"
+HERE, ADDRESS = f"{NETWORK}.1", f"{NETWORK}.2"
 BRIDGE = "172.17.0.1/16"
 """What this machine's engine calls its own network, too."""
 TLS_PORT, SSH_PORT = 2376, 2222
 SECONDS = 90
+
+
+@contextmanager
+def remote_engine() -> Iterator[RemoteEngine]:
+    """One that runs; it and all it holds are gone after. In a short path: a socket's has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="rc-far-", ignore_cleanup_errors=True) as folder:
+        remote = RemoteEngine(Path(folder))
+        try:
+            remote.start()
+            yield remote
+        finally:
+            remote.remove()
 
 
 @dataclass
@@ -102,11 +119,8 @@ class RemoteEngine:
 
     def stop(self) -> None:
         """End it, and with it every container."""
-        for each in self._processes:
-            each.terminate()
-        for each in self._processes:
-            each.wait(SECONDS)
-        self._processes.clear()
+        while self._processes:
+            end(self._processes.pop(), SECONDS)
 
     def remove(self) -> None:
         """Stop it and take its network away."""

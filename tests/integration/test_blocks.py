@@ -14,12 +14,11 @@ from typing import Any
 import pytest
 
 from tests.bed.postgres import PostgresServer
+from tests.bed.prefect_server import Prefect
 from tests.bed.progress import ROOT, wait_until
 from tests.bed.recorder import HttpRecorder
 from tests.bed.s3 import REGION, S3Endpoint
-from tests.integration.test_prefect_runs import BIN, Prefect, prefect_server
-
-__all__ = ["prefect_server"]
+from tests.bed.serving import BIN
 
 pytestmark = pytest.mark.slow
 

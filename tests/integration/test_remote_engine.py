@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from tests.bed.labels import Bed
 from tests.bed.postgres import PASSWORD, PORT, USER
 from tests.bed.progress import ROOT, wait_until
 from tests.bed.recorder import HttpRecorder
-from tests.bed.remote_engine import ADDRESS, RemoteEngine
+from tests.bed.remote_engine import ADDRESS, RemoteEngine, remote_engine
 from tests.bed.serving import clean_environment, free_port
 from tests.bed.watched import DATABASE, Incident, told, wait_for_line, watching
 
@@ -36,14 +35,8 @@ SECONDS = 240
 
 @pytest.fixture(scope="module")
 def far() -> Iterator[RemoteEngine]:
-    """In a short path: a socket's has at most 107 bytes."""
-    with tempfile.TemporaryDirectory(prefix="rc-far-", ignore_cleanup_errors=True) as folder:
-        remote = RemoteEngine(Path(folder))
-        try:
-            remote.start()
-            yield remote
-        finally:
-            remote.remove()
+    with remote_engine() as remote:
+        yield remote
 
 
 @pytest.fixture(scope="module")
@@ -184,9 +177,11 @@ def test_a_user_without_the_key_is_not_let_in(scene: Scene) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("url", ["tcp://10.214.0.2:2399", "ssh://root@10.214.0.2:2399", "tcp://nowhere.invalid:2375"])
-def test_an_engine_that_is_not_there_is_told_so(scene: Scene, url: str) -> None:
-    said = refused(scene, {**scene.far.by_tls, "host": url} if "2399" in url and "tcp" in url else {"host": url})
+@pytest.mark.parametrize("scheme", ["tcp with TLS", "tcp", "ssh"])
+def test_an_engine_that_is_not_there_is_told_so(scene: Scene, scheme: str) -> None:
+    url = f"{scheme[:3]}://{ADDRESS}:2399"
+
+    said = refused(scene, scene.far.by_tls | {"host": url} if "TLS" in scheme else {"host": url})
 
     assert f"The Docker engine at {url} is not reached" in said
 
