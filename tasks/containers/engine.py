@@ -115,7 +115,11 @@ class _OnePool(UnixHTTPAdapter):
 def way_to(where: Docker | None, environ: Mapping[str, str] = os.environ) -> Way:
     """The way to the engine. Raise EngineUnreachable, ConfigError, SecretError; whether it answers is not asked."""
     url, tls = (environ.get("DOCKER_HOST", ""), []) if where is None else _options(where)
-    named, parts = f"at {url}", urlsplit(url)
+    named = f"at {url}"
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise why_not(named, "it is no URL") from error
     if parts.scheme == "ssh":
         relay = _relay(by_ssh(url), environ, named)
         return Way(named, relay.url, ssh_host(url), relay)
@@ -139,7 +143,7 @@ def _relay(command: list[str], environ: Mapping[str, str], named: str) -> Relay:
 
 
 def _close(relay: Relay) -> None:
-    for (url, _), client in _clients.items():
+    for (url, _), client in list(_clients.items()):
         if url == relay.url:
             client.close()
     relay.close()

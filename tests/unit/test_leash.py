@@ -48,7 +48,7 @@ def test_an_answer_of_the_engine_that_breaks_off_is_an_engine_that_does_not_answ
         raise error("broken off")
 
 
-@pytest.mark.parametrize("address", ["tcp://engine.example:port", "nonsense://x"])
+@pytest.mark.parametrize("address", ["tcp://engine.example:port", "nonsense://x", "tcp://[x"])
 def test_an_address_that_is_none_is_an_engine_that_does_not_answer(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
