@@ -29,6 +29,7 @@ from tests.bed.remote_engine import ADDRESS, RemoteEngine, remote_engine
 from tests.bed.serving import clean_environment, free_port
 from tests.bed.watched import DATABASE, Incident, told, wait_for_line, watching
 
+VOLUME = images.RECIPES[17].volume
 HERE, THERE = {"experts": 7, "nodes": 70}, {"experts": 85, "nodes": 26_337}
 SECONDS = 240
 
@@ -221,7 +222,7 @@ def rows_there() -> int | None:
 def test_a_target_elsewhere_is_verified_and_backed_up_and_never_its_twin_here(
     scene: Scene, twins: tuple[Incident, Incident], how: str
 ) -> None:
-    here, _ = twins
+    here, there = twins
     scene.container, scene.volume = here.container, here.pinned
     scene.configure(getattr(scene.far, how))
 
@@ -237,8 +238,18 @@ def test_a_target_elsewhere_is_verified_and_backed_up_and_never_its_twin_here(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["tally"]["counts"] == verified["counts"]
 
-    found = scene.json("census", "far")
-    assert [each["volume"] for each in found["entries"]] == [here.pinned]
+    there.make_volume(there.wrong)
+    box = there.bed.client.containers.run(
+        images.tag(17), name=f"{there.container}_other", detach=True, labels=there.bed.labels,
+        environment={"POSTGRES_PASSWORD": PASSWORD}, volumes={there.wrong: {"bind": VOLUME}},
+    )  # fmt: skip
+    wait_until(lambda: b"ready to accept" in box.logs(), 90, "another cluster there")
+    box.stop()
+    box.remove()
+    found = scene.json("census", "far")["entries"]
+    assert [each["volume"] for each in found] == [here.pinned, here.wrong]
+    assert "by the running server" in found[0]["counted_how"]
+    assert "run this on the Docker engine's own host" in found[1]["counted_how"]
 
     for command in (["drill", "far"], ["restore-volume", "far", "--backup", "latest", "--yes"]):
         refusal = scene.rollcall(*command)
