@@ -11,11 +11,14 @@ created, and starts it by its restart policy while the watcher has no connection
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import re
 import secrets
 import tempfile
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 
@@ -32,12 +35,15 @@ GOAL = 5.0
 
 @dataclass(frozen=True)
 class Replay:
-    """seconds: from accepting connections to the alert; None where no alert came. up: from start to accepting."""
+    """seconds: from accepting connections to the alert; None where no alert came. up: from start to accepting; began:
+    from accepting to the check's begin, by the watcher's own words; load: of the machine then."""
 
     name: str
     restarted: bool
     seconds: float | None
     up: float
+    began: float = 0.0
+    load: float = 0.0
 
 
 def replay(incident: Incident, recorder: HttpRecorder, lines: list[str], own: PrivateEngine | None) -> Replay:
@@ -62,7 +68,16 @@ def replay(incident: Incident, recorder: HttpRecorder, lines: list[str], own: Pr
         return Replay(incident.name, own is not None, None, accepted - began)
     title = told(recorder, incident.name, "wrong volume")[0]
     arrived = recorder.arrived[[each["title"] for each in recorder.messages].index(title)]
-    return Replay(incident.name, own is not None, arrived - accepted, accepted - began)
+    check = begun(wait_for_line(lines, incident.name, "critical", "checked in", since=since))
+    load = os.getloadavg()[0]
+    return Replay(incident.name, own is not None, arrived - accepted, accepted - began, check - accepted, load)
+
+
+def begun(line: str) -> float:
+    """When (time.time()) the check began whose outcome this line of `rollcall watch --json` tells."""
+    told = json.loads(line)
+    took = float(re.findall(r"checked in ([\d.]+) s", told["noticed"])[-1])
+    return datetime.fromisoformat(told["at"]).timestamp() - took
 
 
 def series(bed: Bed, count: int, own: PrivateEngine | None, begun: int = 0) -> list[Replay]:
@@ -74,7 +89,7 @@ def series(bed: Bed, count: int, own: PrivateEngine | None, begun: int = 0) -> l
     try:
         with tempfile.TemporaryDirectory() as folder:
             config = configure(Path(folder), recorder, incidents)
-            with watching(config, own.host if own else None) as lines:
+            with watching(config, own.host if own else None, ["--json"]) as lines:
                 for incident in incidents:
                     wait_for_line(lines, incident.name, "checked in")  # that it has no container yet
                 for incident in incidents:
@@ -91,9 +106,9 @@ def series(bed: Bed, count: int, own: PrivateEngine | None, begun: int = 0) -> l
 
 
 def _print(each: Replay, number: int) -> None:
-    outcome = "MISSED" if each.seconds is None else f"{each.seconds:.2f} s"
+    outcome = "MISSED" if each.seconds is None else f"{each.seconds:.2f} s, the check began at {each.began:+.2f} s"
     where = ", engine restarted" if each.restarted else ""
-    print(f"{number:3}  {outcome}  (up in {each.up:.1f} s{where}; load {os.getloadavg()[0]:.1f})", flush=True)
+    print(f"{number:3}  {outcome}  (up in {each.up:.1f} s{where}; load {each.load:.1f})", flush=True)
 
 
 def report(replays: list[Replay], title: str) -> None:
@@ -102,7 +117,9 @@ def report(replays: list[Replay], title: str) -> None:
     late = sum(seconds > GOAL for seconds in took)
     if took:
         print(f"{title}: {len(replays)} replays, median {median(took):.2f} s, maximum {max(took):.2f} s, ", end="")
-    print(f"over {GOAL:g} s: {late}, missed: {len(replays) - len(took)}", flush=True)
+    loads = [each.load for each in replays if each.seconds is not None] or [0.0]
+    print(f"over {GOAL:g} s: {late}, missed: {len(replays) - len(took)}, ", end="")
+    print(f"load {min(loads):.0f} to {max(loads):.0f}", flush=True)
 
 
 def main() -> None:

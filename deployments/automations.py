@@ -1,28 +1,29 @@
 """Which automations a configuration asks of a Prefect server, as data, and what has to change there. Pure.
 
-An automation that waits for an event is started by an event: each of these starts anew with every event it waits for
-(`after` names it too), so it fires just `within` after the last one. For a target that never ran there is no last one:
-`automations apply` emits WATCH_BEGUN when it makes an automation, and the wait starts there.
+Each of those that wait for an event starts to wait anew with every such event (`after` names it too), so it fires just
+`within` after the last one. For a target that never ran there is no last one: a proactive trigger that does not tell
+resources apart (`for_each`) begins its first wait by itself, as soon as the server has loaded it.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
-from tasks.config import Config, Target
-from tasks.cron import NEVER
-from tasks.sections import Schedules
+from tasks.config import Config
+from tasks.cron import DAY, HOUR
+from tasks.limits import backup_limit, proof_limit, verify_limit
 
-WATCH_BEGUN = "rollcall.watch.begun"
 SHORTEST = 10.0
 """Seconds; Prefect waits no shorter."""
 SILENT = 600.0
 """Seconds without a heartbeat until a run counts as dead: three of Prefect's own 180, and some."""
 OUR_TAG = {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.rollcall"}
-DRILL_SLACK_DAYS = 1
+DRILL_SLACK = DAY
+OURS = re.compile(r"\[rollcall [0-9a-f]{12}\]$")
 ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
 
 Change = Literal["create", "update", "keep", "remove"]
@@ -47,23 +48,21 @@ class Step:
     wanted: Wanted | None = None
 
 
-def mark_of(config: Config) -> str:
-    """What the descriptions of this configuration's automations end with: nothing else on the server is touched."""
-    return f"[rollcall {hashlib.sha256(str(config.state).encode()).hexdigest()[:12]}]"
+def mark_of(installation: str) -> str:
+    """What the descriptions of an installation's automations end with: nothing else on the server is touched."""
+    return f"[rollcall {installation}]"
 
 
-def wanted_automations(config: Config, blocks: Sequence[str]) -> list[Wanted]:
+def wanted_automations(config: Config, blocks: Sequence[str], mark: str) -> list[Wanted]:
     """All that the configuration asks for; `blocks` are the ids of the notification blocks that deliver."""
-    found = [
-        each for name, target in config.targets.items() for each in _of_target(name, target, config.schedules_of(name))
-    ]
+    found = [each for target in config.targets for each in _of_target(config, target)]
     return [
         Wanted(
             each.name,
             {
                 "enabled": True,
                 **each.document,
-                "description": f"{each.document['description']} {mark_of(config)}",
+                "description": f"{each.document['description']} {mark}",
                 "actions": [*each.document["actions"], *_tell(blocks, each.document["tell"])],
             },
             each.target,
@@ -74,7 +73,7 @@ def wanted_automations(config: Config, blocks: Sequence[str]) -> list[Wanted]:
 
 def steps(wanted: Sequence[Wanted], present: Sequence[Mapping[str, Any]], mark: str) -> list[Step]:
     """What has to be done so that the server has just the wanted ones of ours. present: the server's documents."""
-    ours = [each for each in present if str(each.get("description", "")).endswith(mark)]
+    ours = [each for each in present if _said(each).endswith(mark)]
     found = {str(each["name"]): each for each in ours}
     planned = []
     for each in wanted:
@@ -105,31 +104,61 @@ def holds(there: Any, asked: Any) -> bool:
     return bool(there == asked)
 
 
-def _of_target(name: str, target: Target, schedules: Schedules) -> list[Wanted]:
-    """None for a flow that never runs by itself."""
-    hours, minutes, days = target.max_age_hours, target.max_silence_minutes, target.prove_every_days
-    verified = ["rollcall.verify.healthy", "rollcall.verify.warning", "rollcall.verify.critical"]
-    found = []
-    if schedules.backup != NEVER:
-        stored = ["rollcall.backup.stored"]
-        found.append(_absent(name, "backup", f"no good backup for {hours:g} hours", stored, hours * 3600))
-    if schedules.verify != NEVER:
-        found.append(_absent(name, "verify", f"nobody looked for {minutes:g} minutes", verified, minutes * 60))
-    if schedules.drill != NEVER and days:
-        seconds = (days + DRILL_SLACK_DAYS) * 86_400.0
-        found.append(_absent(name, "drill", f"no backup proven for {days} days", ["rollcall.drill.proven"], seconds))
-    return found
+def unwatched(config: Config) -> Iterator[str]:
+    """A sentence for each flow of a target whose absence nobody would be told of, and why."""
+    for target in config.targets:
+        for what, limit, key in (
+            ("backup", backup_limit, "max_age_hours"),
+            ("verify", verify_limit, "max_silence_minutes"),
+            ("drill", proof_limit, "prove_every_days"),
+        ):
+            if limit(config, target) is not None:
+                continue
+            why = f"{key} is 0" if getattr(config.target(target), key) == 0 else "it is never scheduled"
+            yield f"{target}: no alarm for a missing {what}, for {why}; {key} in the configuration sets one."
 
 
-def _absent(target: str, what: str, said: str, expected: list[str], seconds: float) -> Wanted:
+def rivals(wanted: Sequence[Wanted], present: Sequence[Mapping[str, Any]], mark: str) -> list[str]:
+    """Targets that another installation on the same server calls by the same name: one's runs keep the other's alarms
+    silent, for both are known by the name alone."""
+    targets = {each.name: each.target for each in wanted if each.target}
+    theirs = (each for each in present if OURS.search(_said(each)) and not _said(each).endswith(mark))
+    return sorted({targets[str(each["name"])] for each in theirs if each["name"] in targets})
+
+
+def _said(document: Mapping[str, Any]) -> str:
+    return str(document.get("description") or "")
+
+
+def in_words(limit: timedelta) -> str:
+    """How long, in the largest unit that says it without a fraction."""
+    for unit, name in ((DAY, "days"), (HOUR, "hours"), (timedelta(minutes=1), "minutes")):
+        if limit >= 2 * unit and limit % unit == timedelta(0):
+            return f"{limit // unit} {name}"
+    return f"{limit.total_seconds() / 60:g} minutes"
+
+
+def _of_target(config: Config, target: str) -> Iterator[Wanted]:
+    """None for what may be absent for ever."""
+    if (limit := backup_limit(config, target)) is not None:
+        yield _absent(target, "backup", f"no good backup for {in_words(limit)}", ["rollcall.backup.stored"], limit)
+    if (limit := verify_limit(config, target)) is not None:
+        verified = ["rollcall.verify.healthy", "rollcall.verify.warning", "rollcall.verify.critical"]
+        yield _absent(target, "verify", f"nobody looked for {in_words(limit)}", verified, limit)
+    if (limit := proof_limit(config, target)) is not None:
+        said = f"no backup proven for {in_words(limit)}"
+        yield _absent(target, "drill", said, ["rollcall.drill.proven"], limit + DRILL_SLACK)
+
+
+def _absent(target: str, what: str, said: str, expected: list[str], limit: timedelta) -> Wanted:
     trigger = {
         "type": "event",
         "posture": "Proactive",
         "match": {"prefect.resource.id": f"rollcall.target.{target}"},
-        "after": [*expected, WATCH_BEGUN],
+        "after": expected,
         "expect": expected,
         "threshold": 1,
-        "within": max(SHORTEST, seconds),
+        "within": max(SHORTEST, limit.total_seconds()),
     }
     body = f"{said[0].upper()}{said[1:]}. Is the schedule on, and the worker alive?\nNext: rollcall verify {target}"
     document = {

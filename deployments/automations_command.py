@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json as json_text
+import logging
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -13,11 +14,14 @@ from pydantic import BaseModel
 
 from deployments import prefect_server
 from deployments.app import ConfigOption, JsonOption
-from deployments.automations import mark_of, steps, wanted_automations
+from deployments.automations import mark_of, rivals, steps, unwatched, wanted_automations
+from deployments.installation import installation
 from tasks.config import Config, NotifyUrl, load
 from tasks.errors import ConfigError, RollcallError, SecretError
 from tasks.secrets import BlockReference, EnvReference, reveal
 from tasks.sections import Docker, wrong_address
+
+log = logging.getLogger("rollcall")
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")]
 ApplyArgument = Annotated[Literal["apply"], typer.Argument(help="apply: make the server hold what is configured.")]
@@ -26,17 +30,25 @@ ApplyArgument = Annotated[Literal["apply"], typer.Argument(help="apply: make the
 def automations(
     action: ApplyArgument, config: ConfigOption = None, json: JsonOption = False, dry_run: DryRunOption = False
 ) -> None:
-    """Alarms for what does not happen, on the configured Prefect server: missed, crashed and dead runs. Exit 0; 1."""
+    """Alarms on Prefect's server: missed, crashed and dead runs. Exit 0; 1 failed."""
     settings = load(config)
     if not settings.notify:
         raise ConfigError("The key notify is missing or empty: nobody would be told. Add where alarms go.")
-    with prefect_server.server() as client:
-        blocks = [_delivering(client, settings, position) for position in range(len(settings.notify))]
-        mark = mark_of(settings)
-        planned = steps(wanted_automations(settings, blocks), prefect_server.automations(client), mark)
+    with prefect_server.server(settings) as client:
+        own = installation(settings.state, make=not dry_run)
+        wanted = wanted_automations(settings, delivering(client, settings, own), mark_of(own))
+        present = prefect_server.automations(client)
+        planned = steps(wanted, present, mark_of(own))
         if not dry_run:
             prefect_server.carry_out(client, planned)
-    _show([(each.change, each.name) for each in planned], "automations", dry_run, json)
+    for target in rivals(wanted, present, mark_of(own)):
+        log.warning(
+            "Another installation on this server has a target %s, too: its runs keep your alarms silent. Call one of "
+            "them otherwise; if that installation is gone, remove its automations in Prefect's UI.",
+            target,
+        )
+    silent = list(unwatched(settings))
+    _show([(each.change, each.name) for each in planned], "automations", dry_run, json, unwatched=silent)
 
 
 def blocks(
@@ -66,17 +78,18 @@ def blocks(
     for name, url in urls.items():
         if wrong := wrong_address(url):
             raise ConfigError(f"--docker-host {name} {wrong}.")
-    with prefect_server.server() as client:
+    with prefect_server.server(settings) as client:
+        own = installation(settings.state, make=not dry_run)
         # Secrets first: the URL of a notification may be one.
         shown = [_secret(client, name, values, again, dry_run) for name in secrets]
         shown += [_docker_host(client, name, urls.get(name), dry_run) for name in hosts]
-        shown += [_notification(client, settings, position, dry_run) for position in range(len(settings.notify))]
+        shown += [_notification(client, settings, own, position, dry_run) for position in range(len(settings.notify))]
     _show(shown, "blocks", dry_run, json)
 
 
-def _notification(client: Any, config: Config, position: int, dry_run: bool) -> tuple[str, str]:
+def _notification(client: Any, config: Config, installation: str, position: int, dry_run: bool) -> tuple[str, str]:
     """What becomes of the block that `notify[position]` needs; made or changed, unless it is a dry run."""
-    entry, name = config.notify[position], _block_name(config, position)
+    entry, name = config.notify[position], _block_name(config, installation, position)
     there = prefect_server.block_id(client, name) is not None
     if not isinstance(entry, NotifyUrl):
         if not there:
@@ -140,21 +153,24 @@ def _variable(name: str) -> str:
     return value
 
 
-def _delivering(client: Any, config: Config, position: int) -> str:
-    """The id of the block that the automation of `notify[position]` sends through."""
-    name = _block_name(config, position)
-    found = prefect_server.block_id(client, name)
-    if found is None:
-        raise ConfigError(f"There is no Prefect block {name!r} on the server yet; run: rollcall blocks apply")
+def delivering(client: Any, config: Config, installation: str) -> list[str]:
+    """The ids of the blocks that the automations send through. Raise ConfigError where one is not there yet."""
+    found = []
+    for position in range(len(config.notify)):
+        name = _block_name(config, installation, position)
+        identity = prefect_server.block_id(client, name)
+        if identity is None:
+            raise ConfigError(f"There is no Prefect block {name!r} on the server yet; run: rollcall blocks apply")
+        found.append(identity)
     return found
 
 
-def _block_name(config: Config, position: int) -> str:
+def _block_name(config: Config, installation: str, position: int) -> str:
     """The block of the configuration itself, or the one that `blocks apply` makes of an Apprise URL."""
     entry = config.notify[position]
     if not isinstance(entry, NotifyUrl):
         return entry.block
-    return f"slack-webhook/rollcall-{mark_of(config)[-13:-1]}-{position}"
+    return f"slack-webhook/rollcall-{installation}-{position}"
 
 
 def _blocks_of(value: Any, kind: type[BlockReference | Docker]) -> Iterator[str]:
@@ -187,13 +203,16 @@ WORDS = {"create": "made", "update": "changed", "keep": "as it should be", "remo
 PLANS = {"create": "would be made", "update": "would be changed", "keep": "as it should be", "remove": "would go"}
 
 
-def _show(done: list[tuple[str, str]], subject: str, dry_run: bool, json: bool) -> None:
+def _show(done: list[tuple[str, str]], subject: str, dry_run: bool, json: bool, **sentences: list[str]) -> None:
+    """What became of each; and `sentences` by their key in JSON, a line each without."""
     if json:
         listed = [{"name": name, "change": change} for change, name in done]
-        typer.echo(json_text.dumps({subject: listed, "dry_run": dry_run}, indent=2))
+        typer.echo(json_text.dumps({subject: listed, "dry_run": dry_run, **sentences}, indent=2))
         return
     for change, name in done:
         typer.echo(f"{name}: {(PLANS if dry_run else WORDS)[change]}")
+    for sentence in (each for said in sentences.values() for each in said):
+        typer.echo(sentence)
 
 
 def register(app: typer.Typer) -> None:

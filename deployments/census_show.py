@@ -6,18 +6,16 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from deployments import terminal
 from tasks.alerts.artifacts import size
 from tasks.config import Config
 from tasks.errors import ConfigError
 from tasks.history.table_names import resolve_table
 from tasks.restore.census import Entry, headline
 
-# A volume's name must come out in one piece, to be copied: the terminal may break the line, the table may not.
-WIDTH = 400
 TOLD_TABLES = 3
 
 
@@ -62,7 +60,7 @@ def entry_document(entry: Entry) -> dict[str, Any]:
 
 def census(entries: Sequence[Entry], config: Config, target: str | None) -> None:
     """Where the data most likely is; a table of all clusters; what speaks for each."""
-    console = Console(highlight=False, width=WIDTH, soft_wrap=True)
+    console = terminal.console()
     names = targets_asked_for(config, target)
     for name in names:
         about = f"{name}: " if len(names) > 1 else ""
@@ -71,11 +69,12 @@ def census(entries: Sequence[Entry], config: Config, target: str | None) -> None
         return
     heads = ("", "volume", "PostgreSQL", "cluster", "last checkpoint", "size", "project", "created", "state")
     table = Table(*heads, box=None, pad_edge=True)
+    rows = [_row(each) for each in entries]
+    for row in rows:
+        table.add_row(*map(escape, row))
+    terminal.table_or_blocks(console, table, rows, name=1)
     for each in entries:
-        table.add_row(*map(escape, _row(each)))
-    console.print(table)
-    for each in entries:
-        console.print(f"{each.rank:>2}  {escape(_told(each, config, target))}")
+        terminal.hanging(console, _told(each, config, target), head=f"{each.rank:>2}  ", head_width=4, indent=4)
 
 
 def _row(entry: Entry) -> tuple[str, ...]:

@@ -37,14 +37,6 @@ CRITICAL = 2
 FAILED = 1
 CODES: dict[type[RollcallError], int] = {Refused: 3, RolledBack: 4}
 
-restore_commands.register(app)
-serve_command.register(app)
-deploy_command.register(app)
-watch_command.register(app)
-down_command.register(app)
-doctor_command.register(app)
-automations_command.register(app)
-
 
 @app.command()
 def backup(
@@ -75,7 +67,7 @@ def verify(
 
 @app.command()
 def backups(target: TargetArgument, config: ConfigOption = None, json: JsonOption = False) -> None:
-    """The catalogue: every backup that the target's storages hold, newest first."""
+    """Every backup that the storages hold, newest first."""
     from tasks.checks.shelves import shelves
 
     found = shelves(known(config, target), target)
@@ -90,7 +82,7 @@ def history(
     days: Annotated[int, typer.Option("--days", min=1, max=36_500, help="How far back.")] = 30,
     chart: Annotated[Path | None, typer.Option("--chart", help="Write a picture here (.png or .svg).")] = None,
 ) -> None:
-    """Counts over time: a line a table, and a picture with --chart."""
+    """Counts over time, a line a table. With --chart a picture."""
     settings = known(config, target)
     if chart and chart.suffix not in {".png", ".svg"}:
         raise RollcallError(f"--chart {chart}: the name must end in .png or .svg.")
@@ -105,13 +97,23 @@ def accept(
     json: JsonOption = False,
     table: Annotated[str | None, typer.Option("--table", help="Accept the present count of this table alone.")] = None,
 ) -> None:
-    """Make the present counts (and identity) the baseline, after a legitimate change."""
+    """Make the present state the baseline. Counts and identity, after a change that was meant."""
     from tasks.checks.acceptance import accept_present
 
     if not reason.strip():
         raise RollcallError("--reason is empty; say why the present state is right, for whoever reads the history.")
     accepted = accept_present(known(config, target), target, reason, who(), datetime.now(UTC), table)
     show.document(accepted) if json else show.accepted(accepted)
+
+
+# In the order of the list that --help shows: what is done every day first.
+restore_commands.register(app)
+down_command.register(app)
+doctor_command.register(app)
+serve_command.register(app)
+watch_command.register(app)
+deploy_command.register(app)
+automations_command.register(app)
 
 
 def main() -> None:

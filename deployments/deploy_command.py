@@ -22,7 +22,7 @@ def deploy(
         typer.Option("--work-pool", help="The pool that a worker on the Docker host serves; made if it is missing."),
     ] = "rollcall",
 ) -> None:
-    """Deployments of every target for a Prefect worker, on the server of PREFECT_API_URL. `serve` does without."""
+    """Deployments for Prefect workers of your own. The server is that of PREFECT_API_URL; `serve` does without."""
     settings, file = load(config), config_path(config)
     api = configured_api()
     if not api or not answers(api):

@@ -21,12 +21,14 @@ def doctor(
     ] = False,
     notify: Annotated[bool, typer.Option("--notify", help="Really send a test message to every destination.")] = False,
 ) -> None:
-    """What would fail tonight: engine, rights, storages, room, clocks, compose files. Exit 2 if anything would."""
+    """Try every part that a run needs: what would fail tonight. Exit 0 nothing; 2 what it says."""
+    from deployments.doctor_prefect import prefect_diagnoses
+    from deployments.doctor_status_api import status_api_diagnosis
     from tasks.doctor.examine import examine
     from tasks.doctor.fix import fixed
 
     settings = load(config)
-    diagnoses = examine(settings, notify=notify)
+    diagnoses = [*examine(settings, notify=notify), status_api_diagnosis(settings), *prefect_diagnoses(settings)]
     if fix:
         diagnoses = fixed(settings, diagnoses)
     show.diagnoses_document(diagnoses) if json else show.diagnoses(diagnoses)

@@ -6,15 +6,12 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from deployments import terminal
 from tasks.alerts.artifacts import size
 from tasks.restore.kept import Kept
-
-# A volume's name must come out in one piece, to be copied: the terminal may break the line, the table may not.
-WIDTH = 400
 
 
 def kept_document(kept: Sequence[Kept], target: str) -> None:
@@ -33,20 +30,23 @@ def _print(document: object) -> None:
 
 def kept_table(kept: Sequence[Kept], target: str, now: datetime | None = None) -> None:
     """Name, time, size, cluster and users of each, then its story and how it is brought back or removed."""
-    console = Console(highlight=False, soft_wrap=True, width=WIDTH)
+    console = terminal.console()
     if not kept:
         console.print(f"No volume of {escape(target)} is kept.")
         return
     table = Table("volume", "of", "kept until", "size", "cluster", "mounted by", box=None, pad_edge=True)
     table.columns[3].justify = "right"
+    rows = [_cells(each, now or datetime.now(UTC)) for each in kept]
+    for row in rows:
+        table.add_row(*map(escape, row))
+    terminal.table_or_blocks(console, table, rows)
     for each in kept:
-        table.add_row(*map(escape, _cells(each, now or datetime.now(UTC))))
-    console.print(table)
-    for each in kept:
-        console.print(f"  {escape(each.name)}: {escape(each.story or 'its label tells no story.')}{_foreign(each)}")
-    console.print(
-        f"Bring one back: rollcall restore-volume {escape(target)} --from-volume NAME. "
-        f"Remove one for good, after its time: rollcall kept {escape(target)} --remove NAME"
+        words = f"{each.name}: {each.story or 'its label tells no story.'}{_foreign(each)}"
+        terminal.hanging(console, words, head="  ", head_width=2, indent=4)
+    terminal.hanging(
+        console,
+        f"Bring one back: rollcall restore-volume {target} --from-volume NAME. "
+        f"Remove one for good, after its time: rollcall kept {target} --remove NAME",
     )
 
 

@@ -7,21 +7,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
-from deployments.automations import WATCH_BEGUN, Step
+from deployments.automations import Step
+from deployments.serving.server import running_api
 from deployments.tracking import answers, configured_api
+from tasks.config import Config
 from tasks.errors import ConfigError, RollcallError
 
 MOST = 200
 """Automations that Prefect returns for one question."""
 
 
+def api_of(config: Config) -> str | None:
+    """The API that the environment or the Prefect profile names, else that of the `rollcall serve` that runs here."""
+    return configured_api() or running_api(config.state / "prefect", config.serve)
+
+
 @contextmanager
-def server() -> Iterator[Any]:
-    """A client of the server that the environment or the Prefect profile names. Raise RollcallError without one."""
-    api = configured_api()
+def server(config: Config) -> Iterator[Any]:
+    """A client of the server that `api_of` names. Raise ConfigError without one, RollcallError if it fails."""
+    api = api_of(config)
     if not api:
         raise ConfigError(
-            "No Prefect server is configured; set PREFECT_API_URL, for example http://127.0.0.1:4200/api."
+            "No Prefect server is configured, and no rollcall serve runs with this state folder; start rollcall serve, "
+            "or set PREFECT_API_URL, for example http://127.0.0.1:4200/api."
         )
     if not answers(api):
         raise RollcallError("The configured Prefect server does not answer; start it, or mend PREFECT_API_URL.")
@@ -29,13 +37,16 @@ def server() -> Iterator[Any]:
     import httpx
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError
+    from prefect.settings import PREFECT_API_URL, temporary_settings
 
     try:
-        with get_client(sync_client=True) as client:
+        # Where it is serve's own, nothing in the environment names it.
+        with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
             yield client
     except PrefectHTTPStatusError as error:
         raise RollcallError(
-            f"The Prefect server refused ({error.response.status_code} for {error.request.url.path})."
+            f"The Prefect server refused ({error.response.status_code} for {error.request.url.path}); "
+            "if it is of another version than the Prefect here, use the same (rollcall doctor says)."
         ) from None
     except httpx.HTTPError as error:
         raise RollcallError(f"The Prefect server did not answer to the end ({type(error).__name__}).") from None
@@ -52,7 +63,8 @@ def automations(client: Any) -> list[dict[str, Any]]:
 
 
 def carry_out(client: Any, planned: Sequence[Step]) -> None:
-    """Do the steps. An automation that is new or changed begins to wait at once."""
+    """Do the steps, removals last. Each automation begins to wait as soon as it is made, and by itself: to be stopped
+    half-way leaves nothing that a second time does not find and finish."""
     for step in planned:
         if step.wanted is None:
             if step.change == "remove":
@@ -63,18 +75,13 @@ def carry_out(client: Any, planned: Sequence[Step]) -> None:
             client.request("POST", "/automations/", json=document)
         elif step.change == "update":
             client.request("PUT", "/automations/{id}", path_params={"id": step.id}, json=document)
-    changed = {step.wanted.target for step in planned if step.wanted and step.change in {"create", "update"}}
-    for target in sorted(name for name in changed if name):
-        _begin_watch(client, target)
 
 
-def _begin_watch(client: Any, target: str) -> None:
-    """Without it, a target that never ran would be missed by nobody."""
-    from prefect.events import Event
+def versions(client: Any) -> tuple[str, str]:
+    """The server's version of Prefect, and ours."""
+    from prefect import __version__
 
-    resource = {"prefect.resource.id": f"rollcall.target.{target}", "prefect.resource.name": target}
-    event = Event(event=WATCH_BEGUN, resource=cast("Any", resource))
-    client.request("POST", "/events", json=[event.model_dump(mode="json")])
+    return str(client.request("GET", "/admin/version").json()), __version__
 
 
 def block_id(client: Any, name: str) -> str | None:

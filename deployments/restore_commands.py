@@ -69,7 +69,7 @@ def drill(
     prefect: PrefectOption = False,
     backup: Annotated[str, typer.Option("--backup", help="A backup's id, or latest.")] = "latest",
 ) -> None:
-    """Prove a backup in a scratch volume that is removed afterwards. Exit 0 proven; 2 not proven; 1 failed."""
+    """Prove a backup in a scratch volume, removed afterwards. Exit 0 proven; 2 not proven; 1 failed."""
     known(config, target)
     result = tracking.run("drill", "drill", target, config, prefect, backup=backup)
     show.document(result) if json else restore_show.drill(result)
@@ -84,7 +84,7 @@ def census(
         Literal["small", "all", "none"], typer.Option("--count", help="Count rows in volumes below 2 GiB, all, none.")
     ] = "small",
 ) -> None:
-    """Every Docker volume that holds a PostgreSQL cluster, the best match first, and why. Volumes are only read."""
+    """Every volume with a PostgreSQL cluster, best match first. It says why, and only reads volumes."""
     from tasks.restore.census import census as taken
 
     settings = known(config, target) if target else load(config)
@@ -103,7 +103,7 @@ def kept(
         bool, typer.Option("--even-if-only-copy", help="Remove it although its rows may exist nowhere else.")
     ] = False,
 ) -> None:
-    """Volumes that restores have kept, with their story; removes one only when you name it. Exit 3: refused."""
+    """Volumes that restores have kept, with their story. Removes one only when you name it. Exit 3 refused."""
     from tasks.restore.kept import kept_volumes, remove_kept
 
     settings = known(config, target)

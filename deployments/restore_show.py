@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
+from deployments import terminal
 from tasks.restore.drill import DrillResult
 from tasks.restore.report import RestoreReport
 from tasks.restore.words import drill_lines, plan_text, restored_lines
@@ -11,19 +10,21 @@ from tasks.restore.words import drill_lines, plan_text, restored_lines
 
 def restore(report: RestoreReport) -> None:
     """The plan where nothing was done; else what came of it."""
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = terminal.console()
     if report.outcome == "planned":
-        console.print(plan_text(report.plan))
+        for line in plan_text(report.plan).splitlines():
+            margin = len(line) - len(line.lstrip())
+            terminal.hanging(console, line.lstrip(), head=" " * margin, head_width=margin, indent=margin + 4)
         return
-    console.print(f"RESTORED {report.target}", style="green")
+    console.print(f"RESTORED {report.target}", style="green", markup=False)
     for line in restored_lines(report):
-        console.print(f"  {line}")
+        terminal.hanging(console, line, head="  ", head_width=2, indent=4)
 
 
 def drill(result: DrillResult) -> None:
     """Proven or not, and the measured time."""
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = terminal.console()
     title = f"PROVEN {result.target}" if result.proven else f"NOT PROVEN {result.target}"
-    console.print(title, style="green" if result.proven else "bold red")
+    console.print(title, style="green" if result.proven else "bold red", markup=False)
     for line in drill_lines(result):
-        console.print(f"  {line}")
+        terminal.hanging(console, line, head="  ", head_width=2, indent=4)

@@ -9,13 +9,16 @@ import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import typer
 
 from deployments.app import ConfigOption, JsonOption
-from deployments.serving.service import Service
 from deployments.tracking import shown
 from tasks.config import config_path, load
+
+if TYPE_CHECKING:
+    from deployments.serving.service import Service
 
 log = logging.getLogger("rollcall")
 
@@ -23,10 +26,12 @@ LOOK_SECONDS = 0.5
 
 
 def serve(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Everything in one process: Prefect's server and UI, all schedules, the watcher, the status API. Ctrl-C stops it.
+    """One process for all: UI, schedules, watcher, status API. Ctrl-C stops it.
 
     A Prefect API that is configured is used; else a server is started, with its database in the state folder.
     """
+    from deployments.serving.service import Service
+
     settings = load(config)
     service = Service(settings, config_path(config))
     asked = _Asked(service)

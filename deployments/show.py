@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from deployments import terminal
 from tasks.alerts.artifacts import size
+from tasks.alerts.message import next_step, tables_in_words
 from tasks.config import Config
 from tasks.doctor.diagnosis import Diagnosis
 from tasks.errors import RollcallError
@@ -23,10 +25,6 @@ from tasks.models import CheckResult, Finding, Manifest
 from tasks.storage.catalogue import Catalogue
 
 COLOURS = {"healthy": "green", "warning": "yellow", "critical": "bold red", "notice": "cyan"}
-
-
-def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
 
 
 def _print_json(document: Any) -> None:
@@ -44,20 +42,30 @@ def document(model: BaseModel) -> None:
 
 def _findings(console: Console, findings: Sequence[Finding]) -> None:
     for each in findings:
-        console.print(f"  [{COLOURS[each.severity]}]{each.severity:8}[/] {each.code:20} {escape(each.message)}")
+        code = f"{each.code:20} "
+        head = f"  [{COLOURS[each.severity]}]{each.severity:8}[/] {code}"
+        width = 11 + len(code)
+        indent = width if console.width >= terminal.WIDE else 4
+        terminal.hanging(console, each.message, head=head, head_width=width, indent=indent)
+
+
+def _next_step(console: Console, findings: Sequence[Finding], target: str) -> None:
+    """What to do about the finding that explains the others; nothing where nothing is wrong."""
+    if any(each.severity != "notice" for each in findings):
+        terminal.hanging(console, f"Next: {next_step(findings, target)}", head="  ", head_width=2, indent=8)
 
 
 def verify(result: CheckResult) -> None:
     """Verdict, identity, findings, counts against what is expected."""
-    console = _console()
+    console = terminal.console()
     console.print(f"[{COLOURS[result.verdict]}]{result.verdict.upper()}[/] {result.target}")
     if result.identity:
         seen = result.identity
-        console.print(
-            f"  container {seen.container}, volume {seen.volume}, cluster {seen.system_identifier}, "
-            f"timeline {seen.timeline}, checkpoint {seen.checkpoint_lsn}, PostgreSQL {seen.server_version}"
-        )
+        where = f"container {seen.container}, volume {seen.volume}, cluster {seen.system_identifier}, "
+        when = f"timeline {seen.timeline}, checkpoint {seen.checkpoint_lsn}, PostgreSQL {seen.server_version}"
+        terminal.hanging(console, where + when, head="  ", head_width=2, indent=4)
     _findings(console, result.findings)
+    _next_step(console, result.findings, result.target)
     expected = result.expected
     names = sorted({*result.counts, *expected}, key=lambda name: (result.counts.get(name) == expected.get(name), name))
     if names:
@@ -77,7 +85,7 @@ def _number(rows: int | None) -> str:
 
 def backup(manifest: Manifest) -> None:
     """Where the copies are, what they hold, how long it took."""
-    console = _console()
+    console = terminal.console()
     state = "QUARANTINED" if manifest.quarantined else "STORED"
     console.print(
         f"[{COLOURS[manifest.verdict]}]{state}[/] {manifest.id} of {manifest.target}, verdict {manifest.verdict}"
@@ -89,9 +97,13 @@ def backup(manifest: Manifest) -> None:
         )
     tallies = {manifest.database: manifest.tally, **manifest.databases}
     for name, tally in tallies.items():
-        console.print(f"  database {escape(name)}: {sum(tally.counts.values()):,} rows in {len(tally.counts)} tables")
+        console.print(
+            f"  database {escape(name)}: {sum(tally.counts.values()):,} rows in {tables_in_words(len(tally.counts))}"
+        )
     _findings(console, manifest.findings)
-    console.print("  " + ", ".join(f"{step} {seconds:.1f} s" for step, seconds in manifest.timings.items()))
+    _next_step(console, manifest.findings, manifest.target)
+    took = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in manifest.timings.items())
+    terminal.hanging(console, took, head="  ", head_width=2, indent=4)
 
 
 def _entry(entry: Any) -> dict[str, Any]:
@@ -119,21 +131,25 @@ def catalogue_document(found: Catalogue) -> None:
 
 def catalogue(found: Catalogue, target: str) -> None:
     """The catalogue as a table; what is damaged and who did not answer below it."""
-    console = _console()
+    console = terminal.console()
     if not found.backups:
         console.print(f"No backup of {target} is listed. Make one: rollcall backup {target}")
     else:
         table = Table("id", "verdict", "proven", "storages", "size", "rows", box=None, pad_edge=True)
-        for row in map(_entry, found.backups):
+        for column in table.columns:
+            column.no_wrap = column.header != "storages"  # An id must come out in one piece, to be copied.
+        for each in found.backups:
+            row = _entry(each)
             verdict = "QUARANTINED" if row["quarantined"] else row["verdict"]
             colour = COLOURS["critical" if row["quarantined"] else row["verdict"]]
-            proven, places = row["proven_at"] or "not yet", ", ".join(row["storages"])
+            proven = f"{each.proven_at:%Y-%m-%d}" if each.proven_at else "not yet"
+            places = ", ".join(row["storages"])
             table.add_row(row["id"], f"[{colour}]{verdict}[/]", proven, places, size(row["bytes"]), f"{row['rows']:,}")
         console.print(table)
-    for each in found.damaged:
-        console.print(f"[red]damaged[/] {each.id} in {each.storage}: {escape(each.reason)}")
+    for bad in found.damaged:
+        terminal.hanging(console, f"{bad.id} in {bad.storage}: {bad.reason}", head="[red]damaged[/] ", head_width=8)
     for name, reason in found.unreachable.items():
-        console.print(f"[red]no answer[/] {name}: {escape(reason)}")
+        terminal.hanging(console, f"{name}: {reason}", head="[red]no answer[/] ", head_width=10)
 
 
 def history(config: Config, target: str, *, days: int, chart: Path | None, json: bool) -> None:
@@ -156,13 +172,17 @@ def history(config: Config, target: str, *, days: int, chart: Path | None, json:
         fields = {"checked_at", "kind", "verdict", "accepted", "counts", "backup_id"}
         _print_json([each.model_dump(mode="json", include=fields) for each in observations])
         return
-    console = _console()
+    console = terminal.console()
     if not observations:
         console.print(f"Nothing is known of {target} in the last {days} days. Look at it: rollcall verify {target}")
         return
     table = Table("table", f"last {days} days", "first", "now", box=None, pad_edge=True)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    longest = max((len(str(name)) for name in frame.columns), default=0)
+    points = max(8, min(60, console.width - longest - 30))  # the picture takes what names and numbers leave
     for name in frame.columns:
-        values = [float(value) if notna(value) else None for value in frame[name]][-60:]
+        values = [float(value) if notna(value) else None for value in frame[name]][-points:]
         known = [value for value in values if value is not None]
         ends = (f"{known[0]:,.0f}", f"{known[-1]:,.0f}") if known else ("-", "-")
         table.add_row(escape(str(name)), sparkline(values), *ends)
@@ -176,16 +196,18 @@ def history(config: Config, target: str, *, days: int, chart: Path | None, json:
 
 def accepted(acceptance: Acceptance) -> None:
     """What is now the baseline."""
-    what = acceptance.table or f"{len(acceptance.counts)} tables and the identity"
-    _console().print(f"Accepted for {acceptance.target}: {escape(what)}. Reason kept: {escape(acceptance.reason)}")
+    what = acceptance.table or f"{tables_in_words(len(acceptance.counts))} and the identity"
+    terminal.console().print(
+        f"Accepted for {acceptance.target}: {escape(what)}. Reason kept: {escape(acceptance.reason)}"
+    )
 
 
 def diagnoses(found: Sequence[Diagnosis]) -> None:
     """A line for each part that was tried."""
-    console = _console()
+    console = terminal.console()
     for each in found:
-        mark = "[green]well[/]" if each.well else "[bold red]WRONG[/]"
-        console.print(f"{mark:>12}  {escape(each.subject)}: {escape(each.words)}")
+        mark = "[green] well[/]" if each.well else "[bold red]WRONG[/]"
+        terminal.hanging(console, f"{each.subject}: {each.words}", head=f"{mark}  ", head_width=7, indent=7)
         for line in each.lines if not each.well else ():
             console.print(f"           [dim]{escape(line)}[/]")
 

@@ -45,7 +45,7 @@ class TargetStatus(BaseModel):
     checked_at: datetime | None = Field(description="When it was checked last (UTC); null if never.")
     last_backup_at: datetime | None = Field(description="When the newest good backup was taken (UTC).")
     last_proven_at: datetime | None = Field(description="When a drill or a restore last proved a good backup (UTC).")
-    stale: bool = Field(description="There is no check, or it is older than `api.stale_after_hours`.")
+    stale: bool = Field(description="There is no check, or it is too old to be believed.")
     findings: list[Finding] = Field(description="What is wrong or worth knowing; codes never change their meaning.")
 
 

@@ -8,9 +8,9 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -19,12 +19,14 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from deployments.serving.beside import PartState
 from deployments.status_answers import Health, Problem, SystemMetrics, system_metrics
 from deployments.status_metrics import CONTENT_TYPE, metrics_text
 from tasks.config import Config
 from tasks.errors import ConfigError, HistoryError
 from tasks.history.standing import Standing, standings
 from tasks.history.store import open_history
+from tasks.limits import check_limits
 from tasks.secrets import reveal
 from tasks.sections import Api
 
@@ -45,6 +47,7 @@ DESCRIPTION = (
 )
 Responses = dict[int | str, dict[str, Any]]
 UNREADABLE: Responses = {503: {"model": Problem, "description": "The history cannot be read."}}
+UNHEALTHY: Responses = {503: {"model": Problem, "description": "The history cannot be read, or a part does not run."}}
 REFUSED: Responses = {401: {"model": Problem, "description": "The bearer token is missing or wrong."}}
 PLAIN: dict[str, Any] = {
     "description": "Prometheus's text format, version 0.0.4.",
@@ -52,17 +55,28 @@ PLAIN: dict[str, Any] = {
 }
 
 
-def application(settings: Config) -> FastAPI:
+Parts = Callable[[], Mapping[str, PartState]]
+
+
+def no_parts() -> Mapping[str, PartState]:
+    """Nothing runs beside the API."""
+    return {}
+
+
+def application(settings: Config, parts: Parts = no_parts) -> FastAPI:
     """The API of this configuration. Raise SecretError or ConfigError where its token cannot be used.
 
-    It has no pages to try it out on: FastAPI's take their scripts from another host. `/openapi.json` describes it.
+    parts: says how what runs beside it does. It has no pages to try it out on: FastAPI's take their scripts from
+    another host. `/openapi.json` describes it.
     """
     app = FastAPI(
         title="Rollcall status", description=DESCRIPTION, version=version("rollcall"), docs_url=None, redoc_url=None
     )
     app.add_exception_handler(HistoryError, _history_failed)
     guard = Depends(_guard(revealed_token(settings.api)))
-    _add_routes(app, settings, Reader(settings), guard)
+    reader = Reader(settings, parts=parts)
+    _add_routes(app, settings, reader, guard)
+    _add_health(app, reader, parts)
     return app
 
 
@@ -97,7 +111,9 @@ def _add_routes(app: FastAPI, settings: Config, reader: Reader, guard: Any) -> N
     async def metrics() -> Response:
         return Response((await reader.read()).prometheus, 200, NEVER_STORED, CONTENT_TYPE)
 
-    @app.get("/healthz", summary="Can the history be read? Needs no token", responses=UNREADABLE)
+
+def _add_health(app: FastAPI, reader: Reader, parts: Parts) -> None:
+    @app.get("/healthz", summary="Can the history be read, and does all run? Needs no token", responses=UNHEALTHY)
     async def healthz() -> Health:
         try:
             await reader.read()
@@ -105,6 +121,9 @@ def _add_routes(app: FastAPI, settings: Config, reader: Reader, guard: Any) -> N
             log.warning("%s", error)
             # Whoever has no token learns no path or host.
             raise HTTPException(503, "The history cannot be read; the log of `rollcall serve` says why.") from error
+        down = [name for name, part in parts().items() if not part.up]
+        if down:
+            raise HTTPException(503, f"Does not run: {', '.join(down)}; the log of `rollcall serve` says why.")
         return Health(status="ok")
 
 
@@ -137,9 +156,14 @@ class Reader:
     """
 
     def __init__(
-        self, settings: Config, clock: Callable[[], datetime] = lambda: datetime.now(UTC), fresh: float = FRESH_SECONDS
+        self,
+        settings: Config,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        fresh: float = FRESH_SECONDS,
+        parts: Parts = no_parts,
     ) -> None:
         self._settings = settings
+        self._parts = parts
         self._clock = clock
         self._fresh = fresh
         self._read_at = -math.inf
@@ -165,14 +189,13 @@ class Reader:
     def _take(self) -> Snapshot | HistoryError:
         """Read and write it all down. A failure is an answer, too: it is not met again and again within the second."""
         settings = self._settings
-        stale_after = timedelta(hours=settings.api.stale_after_hours)
         try:
             # Opened anew each time: a file that was moved away must not be answered from any longer.
             with open_history(settings.history, BUSY_SECONDS) as history:
-                found = standings(history, list(settings.targets), self._clock(), stale_after)
+                found = standings(history, list(settings.targets), self._clock(), check_limits(settings))
         except HistoryError as error:
             return error
-        return Snapshot(*_written(found), metrics_text(settings, found))
+        return Snapshot(*_written(found), metrics_text(settings, found, self._parts()))
 
 
 def _written(found: dict[str, Standing]) -> tuple[dict[str | None, bytes], bytes]:

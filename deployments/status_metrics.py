@@ -8,14 +8,16 @@ from importlib.metadata import version
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from deployments.serving.beside import PartState
 from tasks.config import Config, Target
 from tasks.errors import ConfigError
 from tasks.history.standing import Standing
 from tasks.history.table_names import resolve_table
+from tasks.limits import backup_limit, check_limit, proof_limit
 from tasks.models import Verdict
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -23,35 +25,34 @@ MOST_TABLES = 500
 """Series of table rows per target: one that keeps a table a customer must not drown its Prometheus."""
 
 
-def metrics_text(config: Config, standings: Mapping[str, Standing]) -> bytes:
-    """All metrics in Prometheus's text format."""
+def metrics_text(
+    config: Config, standings: Mapping[str, Standing], parts: Mapping[str, PartState] | None = None
+) -> bytes:
+    """All metrics in Prometheus's text format. parts: of `rollcall serve`, by name."""
     registry = CollectorRegistry()
-    registry.register(StandingCollector(config, standings))
+    registry.register(StandingCollector(config, standings, parts or {}))
     return generate_latest(registry)
 
 
 class StandingCollector(Collector):
     """Gives what the history said, read once before: collecting asks nobody."""
 
-    def __init__(self, config: Config, standings: Mapping[str, Standing]) -> None:
+    def __init__(self, config: Config, standings: Mapping[str, Standing], parts: Mapping[str, PartState]) -> None:
         self._config = config
         self._standings = standings
+        self._parts = parts
 
     def collect(self) -> Iterator[Metric]:
         """Every metric family."""
         yield InfoMetricFamily("rollcall_build", "The Rollcall that answers.", {"version": version("rollcall")})
-        yield _gauge(
-            "rollcall_check_max_age_seconds",
-            "How old the last check of a target may be before it is not believed.",
-            [],
-            [([], self._config.api.stale_after_hours * 3600)],
-        )
         targets = {name: self._config.targets[name] for name in self._standings}
         yield from _settings(targets)
+        yield from _limits(self._config, list(targets))
         yield from _checks(self._standings)
         yield from _tables(targets, self._standings)
         yield from _backups(self._standings)
         yield from _drills(self._standings)
+        yield from _running(self._parts)
 
 
 Samples = Iterable[tuple[Sequence[str], float]]
@@ -74,17 +75,33 @@ def _settings(targets: Mapping[str, Target]) -> Iterator[Metric]:
     labels = ["target", "container", "volume", "database"]
     rows = [([name, each.container, each.volume, each.database], 1) for name, each in targets.items()]
     yield _gauge("rollcall_target_info", "Every target of the configuration, and what it is pinned to.", labels, rows)
-    ages = [([name], each.max_age_hours * 3600) for name, each in targets.items()]
-    yield _gauge(
-        "rollcall_backup_max_age_seconds", "How old the newest good backup may be (max_age_hours).", ["target"], ages
-    )
-    proofs = [([name], each.prove_every_days * 86_400) for name, each in targets.items() if each.prove_every_days]
-    yield _gauge(
+
+
+def _limits(config: Config, targets: Sequence[str]) -> Iterator[Metric]:
+    """Nothing for a target of which nothing is expected."""
+    for name, words, limit in LIMITS:
+        found = {target: limit(config, target) for target in targets}
+        ages = [([target], age.total_seconds()) for target, age in found.items() if age is not None]
+        yield _gauge(name, words, ["target"], ages)
+
+
+LIMITS = (
+    (
+        "rollcall_check_max_age_seconds",
+        "How old the last check may be before it is not believed (api.stale_after_hours, else by the schedules).",
+        check_limit,
+    ),
+    (
+        "rollcall_backup_max_age_seconds",
+        "How old the newest good backup may be (max_age_hours, else by the schedule).",
+        backup_limit,
+    ),
+    (
         "rollcall_proof_max_age_seconds",
-        "How old the last proof of a backup may be (prove_every_days); absent where none is asked for.",
-        ["target"],
-        proofs,
-    )
+        "How old the last proof of a backup may be (prove_every_days, else by the schedule).",
+        proof_limit,
+    ),
+)
 
 
 def _checks(standings: Mapping[str, Standing]) -> Iterator[Metric]:
@@ -218,3 +235,18 @@ def _drills(standings: Mapping[str, Standing]) -> Iterator[Metric]:
         ["target"],
         [([name], seconds) for name, seconds in lasted.items()],
     )
+
+
+def _running(parts: Mapping[str, PartState]) -> Iterator[Metric]:
+    yield _gauge(
+        "rollcall_serve_part_up",
+        "1 where a part of rollcall serve runs, 0 where it has ended and is being started again.",
+        ["part"],
+        [([name], float(part.up)) for name, part in parts.items()],
+    )
+    restarts = CounterMetricFamily(
+        "rollcall_serve_part_restarts", "How often a part of rollcall serve was started again.", labels=["part"]
+    )
+    for name, part in parts.items():
+        restarts.add_metric([name], part.restarts)
+    yield restarts

@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from deployments.status_api import application
+from deployments.status_api import Parts, application, no_parts
 from tasks.config import Config
 from tasks.errors import ConfigError, RollcallError, SecretError
 from tasks.sections import Api
@@ -35,13 +35,14 @@ class ServedApi:
         self.thread.join(STOP_SECONDS * 2)
 
 
-def serve_api(settings: Config) -> ServedApi:
+def serve_api(settings: Config, parts: Parts = no_parts) -> ServedApi:
     """Serve the API in a thread of its own, until `stop`; it answers once this returns.
 
+    parts: says how what runs beside it does, where that is `rollcall serve`.
     Raise ConfigError where it may not listen there, SecretError where its token is not to be had, RollcallError where
     the address cannot be had: all before any thread has started.
     """
-    app = application(settings)
+    app = application(settings, parts)
     listener = listen(settings.api)
     # Nothing is logged by request, and the program's own logging stays as it is.
     options = uvicorn.Config(
@@ -58,10 +59,10 @@ def serve_api(settings: Config) -> ServedApi:
     return ServedApi(_url(listener), server, thread)
 
 
-def serve_if_free(settings: Config) -> ServedApi | None:
+def serve_if_free(settings: Config, parts: Parts = no_parts) -> ServedApi | None:
     """The same; None, and a warning, where its port is taken: backups do not wait for a dashboard."""
     try:
-        return serve_api(settings)
+        return serve_api(settings, parts)
     except (ConfigError, SecretError):
         raise
     except RollcallError as error:

@@ -15,7 +15,7 @@ from tasks.config import load
 
 
 def watch(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Notice at once when a target's container or volume is another; Ctrl-C ends it. Exit 0 ended by hand."""
+    """Notice at once when a container or volume is another. Ctrl-C ends it: exit 0."""
     from deployments.watcher import watch as watched
 
     settings = load(config)

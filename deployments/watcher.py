@@ -13,23 +13,26 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from deployments.watcher_case import Case, Shared
+from tasks.alerts.message import Message
 from tasks.alerts.tell import send
 from tasks.checks.lock import only_run
 from tasks.config import Config
 from tasks.containers.engine import engine
 from tasks.errors import Busy, EngineError, HistoryError
 from tasks.history.store import open_history
-from tasks.models import Finding, Identity
+from tasks.models import Identity
 from tasks.watching.decide import Need, compare, first_look
 from tasks.watching.engine_events import EngineEvent, EngineEvents
 from tasks.watching.new_volumes import NewVolumes
 from tasks.watching.sighting import Sighting, sight
-from tasks.watching.telling import look_alike, look_alike_message
+from tasks.watching.telling import engine_lost, engine_regained, look_alike, look_alike_message
 
 log = logging.getLogger("rollcall")
 
 LOOK_AGAIN = 15.0
 RECONNECT_AFTER = 0.5
+TELL_LOST_AFTER = 60.0
+"""A restart of the engine takes less; whoever runs the watcher alone has no schedule that would miss the engine."""
 PATIENCE = 0.25
 STANDBY = 5.0
 ENDS_WITHIN = 5.0
@@ -44,18 +47,19 @@ def watch(
     config: str | None = None,
     *,
     say: Callable[[str], None] = log.info,
+    checked: Callable[[], None] = lambda: None,
 ) -> None:
     """Watch all targets until `stop` is set; checks run in threads of their own, on the configuration file `config`.
 
-    `say` takes each thing that is noticed, as a line for people. A second watcher of the same state folder stands by
-    until the first has ended. An engine that does not answer is waited for. Raise ConfigError where the state folder
-    cannot be used.
+    `say` takes each thing that is noticed, as a line for people; `checked` is called after every check. A second
+    watcher of the same state folder stands by until the first has ended. An engine that does not answer is waited for.
+    Raise ConfigError where the state folder cannot be used.
     """
     standing_by = False
     while not stop.is_set():
         try:
             with only_run(settings.state, "watcher/watch"):
-                _run([_Watcher(settings.on(each), stop, config, say) for each in settings.engines()])
+                _run([_Watcher(settings.on(each), stop, config, say, checked) for each in settings.engines()])
                 return
         except Busy:
             if not standing_by:
@@ -75,14 +79,24 @@ def _run(watchers: Sequence[_Watcher]) -> None:
 
 
 class _Watcher:
-    def __init__(self, settings: Config, stop: threading.Event, config: str | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: Config,
+        stop: threading.Event,
+        config: str | None,
+        say: Callable[[str], None],
+        checked: Callable[[], None],
+    ) -> None:
         self._settings, self._stop, self._say = settings, stop, say
-        shared = Shared(settings, config, stop, say)
+        self._ended = threading.Event()
+        """Of this watch: the one that is started after a defect has cases of its own."""
+        shared = Shared(settings, config, self._ended, say, checked)
         self._cases = {name: Case(name, shared) for name in settings.targets}
         self._seen: dict[str, Sighting] = {}
         self._volumes = NewVolumes(settings)
         self._since: int | None = None
-        self._lost = False
+        self._lost: float | None = None
+        self._told_lost = False
 
     def run(self) -> None:
         """Follow the engine until it is time to stop, through as many lost connections as come."""
@@ -96,17 +110,36 @@ class _Watcher:
                 except Exception as error:  # noqa: BLE001 - a watcher that ends without a word is worse than any defect
                     self._lose(f"the watcher met a defect ({type(error).__name__}) and begins again")
         finally:
-            self._stop.set()
+            self._ended.set()
             deadline = time.monotonic() + ENDS_WITHIN
             for case in self._cases.values():
                 case.end(deadline - time.monotonic())
 
     def _lose(self, words: str) -> None:
-        """Wait a moment; it is said once until all is well again."""
-        if not self._lost:
+        """Wait a moment; it is said once until all is well again, and people are told where that takes long."""
+        now = time.monotonic()
+        if self._lost is None:
             self._say(words)
-        self._lost = True
+            self._lost = now
+        if not self._told_lost and now - self._lost >= TELL_LOST_AFTER:
+            self._told_lost = True
+            self._tell(engine_lost(list(self._cases), words))
         self._stop.wait(RECONNECT_AFTER)
+
+    def _regain(self) -> None:
+        self._say(f"watching {', '.join(self._cases)}" if self._lost is None else "all is watched again")
+        if self._told_lost:
+            self._tell(engine_regained(list(self._cases)))
+        self._lost, self._told_lost = None, False
+
+    def _tell(self, message: Message) -> None:
+        """In a thread of its own, for a destination that does not answer takes half a minute."""
+
+        def deliver() -> None:
+            for sentence in send(self._settings, message):
+                log.warning("%s", sentence)
+
+        threading.Thread(target=deliver, daemon=True, name="rollcall-tell").start()
 
     def _follow(self) -> None:
         """One connection: subscribe, then look at everything, so that nothing falls in between."""
@@ -114,21 +147,22 @@ class _Watcher:
             client.ping()  # Where this hangs it ends; a subscription has no time-out.
         with EngineEvents(self._settings.docker, self._since) as events:
             self._look(self._cases)
-            self._say("all is watched again" if self._lost else f"watching {', '.join(self._cases)}")
-            self._lost = False
+            self._regain()
             looked = time.monotonic()
             while not self._stop.is_set():
                 event = events.next(PATIENCE)
                 if event is not None:
-                    self._take(event)
+                    self._take([event, *events.waiting()])
                 if time.monotonic() - looked >= LOOK_AGAIN:
                     self._look(self._cases)
                     looked = time.monotonic()
                 self._tell_look_alikes()
 
-    def _take(self, event: EngineEvent) -> None:
-        self._since = event.at
-        targets, volumes = concerned(event, self._settings), event.kind == "volume" and event.action == "create"
+    def _take(self, events: Sequence[EngineEvent]) -> None:
+        """One look, however many they are: a wrong container must not wait behind two hundred others."""
+        self._since = max(event.at for event in events)
+        targets = {name: None for event in events for name in concerned(event, self._settings)}
+        volumes = any(event.kind == "volume" and event.action == "create" for event in events)
         if targets or volumes:
             self._look(targets, volumes=volumes)
 
@@ -169,13 +203,8 @@ class _Watcher:
             if seen.running and seen.volume == each.volume:
                 continue  # A check has told of it, with what is in it.
             finding = look_alike(each.volume, pin, each.project, mounted=seen.running and seen.volume == pin)
-            threading.Thread(target=self._send, args=(each.target, finding), daemon=True).start()
-
-    def _send(self, target: str, finding: Finding) -> None:
-        """In a thread of its own, for a destination that does not answer takes half a minute."""
-        self._say(f"{target}: {finding.message}")
-        for sentence in send(self._settings, look_alike_message(target, finding)):
-            log.warning("%s", sentence)
+            self._say(f"{each.target}: {finding.message}")
+            self._tell(look_alike_message(each.target, finding))
 
 
 def concerned(event: EngineEvent, settings: Config) -> list[str]:

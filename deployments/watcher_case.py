@@ -8,11 +8,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from tasks.alerts.tell import send
 from tasks.checks.lock import is_held
 from tasks.config import Config
-from tasks.errors import RollcallError
+from tasks.errors import HistoryError, RollcallError
+from tasks.history.store import open_history
+from tasks.history.telling import told_since
 from tasks.models import CheckResult
 from tasks.restore.journal import active_path
 from tasks.watching.accepting import accepts
@@ -35,12 +38,14 @@ START_WAIT_ON_ANOTHER_VOLUME = 30.0
 
 @dataclass
 class Shared:
-    """What the cases of one watcher share. gate: how many checks may run at once; say: takes a line for people."""
+    """What the cases of one watcher share. gate: how many checks may run at once; say: takes a line for people;
+    checked: called after every check."""
 
     settings: Config
     config: str | None
     stop: threading.Event
     say: Callable[[str], None]
+    checked: Callable[[], None]
     gate: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(4))
 
 
@@ -84,7 +89,7 @@ class Case:
             elif seen.volume not in {None, self._told}:
                 self._owed = seen.volume
             if self._checking:
-                self._word_if_it_takes_long()
+                self._word_if_it_takes_long()  # It looks at what was there before.
             self._changed.notify()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._attend, daemon=True, name=f"rollcall-watch-{self.target}")
@@ -150,9 +155,10 @@ class Case:
         with self._changed:
             begun, seen, self._checking = time.monotonic(), self._seen, True
             self._checks = [*self._checks[1 - CHECKS_KEPT :], Checked(begun, seen)]
-            self._word_if_it_takes_long()
+            self._word_if_it_takes_long(datetime.now(UTC))
         with self._shared.gate:
             well = self._verified(begun)
+        self._shared.checked()
         with self._changed:
             self._checking = False
             if well and self._owed == seen.volume:
@@ -166,24 +172,38 @@ class Case:
             else:
                 self._changed.wait(AGAIN_AFTER)
 
-    def _word_if_it_takes_long(self) -> None:
-        """A wrong volume that no check has told of in a while, for it takes long or another one does, is told."""
+    def _word_if_it_takes_long(self, begun: datetime | None = None) -> None:
+        """A wrong volume that no check has told of in a while, for it takes long or another one does, is told.
+
+        begun: when a check began that looks at this very volume, and may have told of it before it ends.
+        """
         if self._owed is not None:
-            timer = threading.Timer(FIRST_WORD_AFTER, self._give_first_word, [self._owed])
+            timer = threading.Timer(FIRST_WORD_AFTER, self._give_first_word, [self._owed, begun])
             timer.daemon = True
             timer.start()
 
-    def _give_first_word(self, volume: str) -> None:
+    def _give_first_word(self, volume: str, begun: datetime | None) -> None:
+        has_told = begun is not None and self._has_told(begun)
         with self._changed:
             if self._owed != volume or self._shared.stop.is_set() or self._is_restored():
                 return
             if not self._checking:
                 return  # The other check has ended; the one that is to come has its own time.
             self._owed, self._told = None, volume
+        if has_told:
+            return
         self._say(f"wrong volume {volume}: told before the check has ended")
         word = first_word(self.target, self._rules.container, volume, self._rules.volume)
         for sentence in send(self._shared.settings, word):
             log.warning("%s", sentence)
+
+    def _has_told(self, begun: datetime) -> bool:
+        """Whether the check has told already; no where the history cannot say."""
+        try:
+            with open_history(self._shared.settings.history) as history:
+                return told_since(history, self.target, begun)
+        except HistoryError:
+            return False
 
     def _verified(self, begun: float) -> bool:
         """Whether a check came to its end; the flow tells of what it found and of its own failure."""

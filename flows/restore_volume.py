@@ -34,8 +34,9 @@ def restore_volume(
         backup: Which backup: an id, or `latest`; left empty: the pinned volume itself where it only is not mounted,
             else the newest proven backup.
         from_volume: Name of a volume to copy the data from, instead of a backup.
-        dry_run: Only show the plan. Nothing is touched.
-        leave_behind: Databases and roles that are there now, that the source lacks, and that need not come back.
+        dry_run: On: only show the plan; nothing is touched. Off: show it, then wait until somebody approves it.
+        leave_behind: Databases and roles that are there now, that the source lacks, and that need not come back. The
+            plan names them where there are any.
         without_safety_backup: Only where the server cannot start: go on without a backup of what is there now.
     """
     settings = load(config)

@@ -31,14 +31,17 @@ def verify(target: str, config: str | None = None) -> CheckResult:
     try:
         lost = menu.restore_history(settings, target)
         judgement, tally, identity = _look_and_judge(settings, target, now)
-        shelves = menu.look_at_backups(settings, target)
-        menu.remember_backups(settings, target, shelves)
-        backups = freshness_findings(settings, target, shelves)
         volume = menu.look_for_volume(settings.target(target))
         interrupted = menu.look_for_interruption(settings, target)
-        judgement = judgement.with_findings([*lost, *volume, *interrupted, *backups])
+        judgement = judgement.with_findings([*lost, *volume, *interrupted])
+        undelivered = menu.tell_first(settings, target, judgement, identity, tally.counts)
+        shelves = menu.look_at_backups(settings, target)
+        menu.remember_backups(settings, target, shelves)
+        judgement = judgement.with_findings(freshness_findings(settings, target, shelves))
         menu.remember(settings, target, "verify", now, judgement, tally, identity)
-        result = _finish(settings, target, now, judgement, tally, identity, shelves.newest_good)
+        # What could not be delivered a moment ago is tried again by the next check.
+        undelivered = undelivered or menu.tell(settings, target, judgement, identity, tally.counts, shelves.newest_good)
+        result = _report(settings, target, now, judgement.with_findings(undelivered), tally, identity)
     except RollcallError as error:
         menu.tell_failure(settings, target, "verify", error)
         raise
@@ -62,18 +65,10 @@ def _look_and_judge(settings: Config, target: str, now: datetime) -> tuple[Judge
     return judgement.with_findings([*identity, *others]), tally, seen.identity
 
 
-def _finish(
-    settings: Config,
-    target: str,
-    now: datetime,
-    judgement: Judgement,
-    tally: Tally,
-    identity: Identity | None,
-    good_backup: str | None,
+def _report(
+    settings: Config, target: str, now: datetime, judgement: Judgement, tally: Tally, identity: Identity | None
 ) -> CheckResult:
-    """Tell whom it concerns, and leave a report; an undelivered alert is itself a finding."""
-    undelivered = menu.tell(settings, target, judgement, identity, tally.counts, good_backup)
-    judgement = judgement.with_findings(undelivered)
+    """Leave a report."""
     result = CheckResult(
         target=target,
         verdict=judgement.verdict,

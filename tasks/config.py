@@ -147,11 +147,11 @@ class Target(Section):
     databases narrows the backup to these (and `database`); default: every database of the cluster.
     roles: whether the globals, with password verifiers, are backed up.
     deadline and lock_wait are in seconds: of one database's dump; of waiting for a locked table.
-    max_age_hours: after how long without a good backup `verify` warns.
-    prove_every_days: after how long without a drill's proof `verify` warns; 0 never.
+    max_age_hours: after how long without a good backup `verify` warns. prove_every_days: the same without a drill's
+    proof; 0 never. max_silence_minutes: after how long without a verify the Prefect automation fires. Left out, these
+    three follow from the schedules (tasks/limits.py).
     keep_days: for how long a restore's kept volume stays at least. start_wait: seconds until a started container must
     answer and be healthy. schedules: what is given here wins over the file's own `schedules`. ping: a watcher outside.
-    max_silence_minutes: after how long without a verify the Prefect automation fires.
     """
 
     container: Text
@@ -172,13 +172,13 @@ class Target(Section):
     deadline: Annotated[float, Field(gt=0, le=30 * 86_400)] = 6 * 3600.0
     lock_wait: Annotated[float, Field(gt=0, le=86_400)] = 30.0
     compression_level: Annotated[int, Field(ge=1, le=19)] = 1
-    max_age_hours: Hours = 26.0
-    prove_every_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+    max_age_hours: Hours | None = None
+    prove_every_days: Annotated[int, Field(ge=0, le=36_500)] | None = None
     keep_days: Days = 30
     start_wait: Annotated[float, Field(gt=0, le=86_400)] = 300.0
     schedules: Schedules = Schedules()
     ping: Ping | None = None
-    max_silence_minutes: Annotated[float, Field(gt=0, le=525_600)] = 60.0
+    max_silence_minutes: Annotated[float, Field(gt=0, le=525_600)] | None = None
 
     @field_validator("tables", mode="before")
     @classmethod

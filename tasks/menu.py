@@ -79,6 +79,7 @@ remove_volumes = task(leaving.remove_volumes, name="remove volumes", retry=NEVER
 # Telling
 ping_start = task(ping.ping_start, name="tell outside that it begins", retry=NEVER)
 ping_done = task(ping.ping_done, name="tell outside how it ended", retry=NEVER)
+tell_first = task(telling.tell_first, name="tell what is certain", retry=NEVER)
 tell = task(telling.tell, name="tell", retry=NEVER)
 tell_failure = task(reports.report_failure, name="tell of failure", retry=NEVER)
 report_backup = task(reports.report_backup, name="report backup", retry=NEVER)

@@ -248,6 +248,31 @@ def publish(key: str, markdown: str, description: str) -> None:
         cast("Any", create_markdown_artifact)(markdown=markdown, key=key, description=description)
 
 
+class ProgressBar:
+    """A progress artifact of the run, made at the first `show`. To be used in a flow run's context alone."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._id: Any = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether the bar is there."""
+        return self._id is not None
+
+    def show(self, percent: float, words: str) -> bool:
+        """Set the bar; False where Prefect did not take that. May wait for a server as Prefect's client does."""
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+        with _as_far_as_prefect_answers():
+            if self._id is None:
+                self._id = cast("Any", create_progress_artifact)(percent, key=self._key, description=words)
+            else:
+                cast("Any", update_progress_artifact)(self._id, percent, description=words)
+            return True
+        return False
+
+
 def emit(name: str, resource: dict[str, str], payload: dict[str, Any]) -> None:
     """Emit a Prefect event; nothing where no run is tracked."""
     if not tracked():

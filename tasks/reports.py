@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import ParamSpec
 
 from tasks import orchestration
 from tasks.alerts.all_targets import targets_report
-from tasks.alerts.artifacts import backup_report, verify_report
+from tasks.alerts.artifacts import artifact_key, fitted
 from tasks.alerts.events import backup_event, verify_event
+from tasks.alerts.run_reports import backup_report, failure_report, verify_report
 from tasks.alerts.tell import tell_failure
 from tasks.backups.file import Rotation
 from tasks.config import Config
@@ -23,6 +23,7 @@ from tasks.errors import RollcallError
 from tasks.history.chart import embedded
 from tasks.history.standing import standings
 from tasks.history.store import open_history
+from tasks.limits import check_limits
 from tasks.models import CheckResult, Manifest
 from tasks.restore.drill import DrillResult
 from tasks.restore.plan import Plan
@@ -35,8 +36,6 @@ log = logging.getLogger("rollcall")
 
 TARGETS_KEY = "rollcall-targets"
 CHART_DAYS = 30
-LARGEST = 100_000
-"""Bytes of an artifact: Prefect keeps each in its database, and the UI loads it whole."""
 
 
 def _costing_no_run(report: Callable[P, None]) -> Callable[P, None]:
@@ -55,29 +54,28 @@ def _costing_no_run(report: Callable[P, None]) -> Callable[P, None]:
     return call
 
 
-def _key(kind: str, target: str) -> str:
-    """An artifact key: Prefect allows lower-case letters, digits and dashes."""
-    return f"{kind}-{re.sub('[^a-z0-9]+', '-', target.lower()).strip('-')}"
-
-
 @_costing_no_run
 def report_check(config: Config, result: CheckResult) -> None:
     """Findings, counts against baseline, the history as a picture, identity; and the state of all targets."""
     event = verify_event(result)  # Alarms hang on it: it does not wait for a picture.
     orchestration.emit(event.name, event.resource, event.payload)
-    report = verify_report(result, result.expected, _charts(config, result.target), _pin(config, result.target))
-    if len(report.encode()) > LARGEST:
-        report = verify_report(result, result.expected, {}, _pin(config, result.target))
-    orchestration.publish(_key("verify", result.target), report, f"{result.target}: {result.verdict}")
+    charts, pin = _charts(config, result), _pin(config, result.target)
+    _publish(
+        artifact_key("verify", result.target),
+        lambda most: verify_report(result, result.expected, charts, pin, most),
+        f"{result.target}: {result.verdict}",
+    )
     report_targets(config)
 
 
-def _charts(config: Config, target: str) -> dict[str, str]:
+def _charts(config: Config, result: CheckResult) -> dict[str, str]:
     """The rows of the last days as a picture, by its caption."""
     since = datetime.now(UTC) - timedelta(days=CHART_DAYS)
+    target = result.target
     floors = {name: rule.min for name, rule in config.target(target).tables.items() if rule.min is not None}
+    alarming = {each.table for each in result.findings if each.table and each.severity != "notice"}
     with open_history(config.history) as history:
-        drawn = embedded(history.frame(target, since), target, floors)
+        drawn = embedded(history.frame(target, since), target, floors, alarming)
     return {f"Rows by table over {CHART_DAYS} days": drawn} if drawn else {}
 
 
@@ -95,22 +93,29 @@ def report_backup(config: Config, manifest: Manifest, expected: dict[str, int], 
     """Sizes, rates, timings, where the copies are, counts, rotation; and the state of all targets."""
     event = backup_event(manifest)
     orchestration.emit(event.name, event.resource, event.payload)
-    report = backup_report(manifest, expected, rotation.deleted, rotation.frozen)
-    orchestration.publish(_key("backup", manifest.target), report, f"{manifest.id}: {manifest.verdict}")
+    _publish(
+        artifact_key("backup", manifest.target),
+        lambda most: backup_report(
+            manifest, expected, rotation.deleted, rotation.frozen, newest_good=rotation.newest_good, most=most
+        ),
+        f"{manifest.id}: {manifest.verdict}",
+    )
     report_targets(config)
 
 
 @_costing_no_run
 def report_plan(plan: Plan) -> None:
     """What a restore would do, to be read before anybody approves it."""
-    orchestration.publish(_key("restore-plan", plan.target), plan_markdown(plan), f"{plan.target}: plan {plan.hash}")
+    orchestration.publish(
+        artifact_key("restore-plan", plan.target), plan_markdown(plan), f"{plan.target}: plan {plan.hash}"
+    )
 
 
 @_costing_no_run
 def report_restore(config: Config, report: RestoreReport) -> None:
     """The proof, then the plan that was followed; and the state of all targets."""
     words = f"{report.target}: {report.outcome}"
-    orchestration.publish(_key("restore", report.target), restore_markdown(report), words)
+    _publish(artifact_key("restore", report.target), lambda most: restore_markdown(report, most), words)
     resource = {"prefect.resource.id": f"rollcall.target.{report.target}", "prefect.resource.name": report.target}
     payload = report.model_dump(mode="json", include={"outcome", "run", "approved_by", "downtime_seconds", "staging"})
     orchestration.emit("rollcall.restore.done", resource, payload)
@@ -124,25 +129,45 @@ def report_drill(config: Config, result: DrillResult) -> None:
     resource = {"prefect.resource.id": f"rollcall.target.{result.target}", "prefect.resource.name": result.target}
     name = "rollcall.drill.proven" if result.proven else "rollcall.drill.not-proven"
     orchestration.emit(name, resource, result.model_dump(mode="json", include={"backup", "rto_seconds", "reason"}))
-    orchestration.publish(_key("drill", result.target), drill_markdown(result), words)
+    _publish(artifact_key("drill", result.target), lambda most: drill_markdown(result, most), words)
     report_targets(config)
 
 
 def report_failure(
     config: Config, target: str, what: str, error: RollcallError, *, recorded: bool = False
 ) -> list[str]:
-    """Tell whom it concerns, as `tell_failure` does; and the state of all targets."""
+    """Tell whom it concerns, as `tell_failure` does; why it ended, where the run has not reported that itself
+    (`recorded`); and the state of all targets."""
     undelivered = tell_failure(config, target, what, error, recorded=recorded)
+    if not recorded:
+        _report_end(target, what, error)
     report_targets(config)
     return undelivered
 
 
 @_costing_no_run
+def _report_end(target: str, what: str, error: RollcallError) -> None:
+    """Under the key of what would have been reported: so its newest version is how the last run ended."""
+    now = datetime.now(UTC)
+    key = artifact_key(what.removesuffix("-volume"), target)
+    _publish(key, lambda _most: failure_report(target, what, error, now), f"{target}: {what} did not come to its end")
+
+
+def _publish(key: str, make: Callable[[int], str], words: str) -> None:
+    orchestration.publish(key, fitted(make), words)
+
+
+@_costing_no_run
 def report_targets(config: Config) -> None:
     """The state of all targets, under a key of its own: its newest version is how things are."""
+    orchestration.publish(TARGETS_KEY, *targets_page(config))
+
+
+def targets_page(config: Config) -> tuple[str, str]:
+    """The state of all targets as Markdown, and in a few words. Raise HistoryError."""
     now = datetime.now(UTC)
     with open_history(config.history) as history:
-        found = standings(history, sorted(config.targets), now, timedelta(hours=config.api.stale_after_hours))
+        found = standings(history, sorted(config.targets), now, check_limits(config))
     wrong = [name for name, standing in found.items() if not standing.healthy]
     words = f"not healthy: {', '.join(wrong)}" if wrong else "all healthy"
-    orchestration.publish(TARGETS_KEY, targets_report(list(found.values()), now), words)
+    return fitted(lambda most: targets_report(list(found.values()), now, most)), words

@@ -79,14 +79,14 @@ class Api(Section):
 
     port: 4210 is easy to remember beside Prefect's 4200, and below the range that systems hand out themselves.
     token: what a caller must send as `Authorization: Bearer …`. allow_without_token: listen without one even where
-    other machines can reach it. stale_after_hours: checks run every quarter of an hour, so four were missed by then.
+    other machines can reach it. stale_after_hours: left out, it follows from the schedules (tasks/limits.py).
     """
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 4210
     token: SecretReference | None = None
     allow_without_token: bool = False
-    stale_after_hours: Hours = 1.0
+    stale_after_hours: Hours | None = None
 
 
 Cron = Annotated[str, AfterValidator(checked_cron)]

@@ -1,3 +1,8 @@
-"""Makes the bed's fixtures known to every test."""
+"""Makes the bed's fixtures known to every test, and lets no test fail for being slow on a busy machine."""
+
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.bed.fixtures"]
+
+settings.register_profile("rollcall", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("rollcall")

@@ -10,7 +10,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.actions import ArtifactCreate, DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
@@ -208,6 +208,12 @@ def start_now(identity: UUID, key: str) -> None:
     """Let a deployment run now, once for each `key`, whoever asks and however often."""
     with get_client(sync_client=True) as client:
         client.create_flow_run_from_deployment(identity, idempotency_key=key)
+
+
+def publish(key: str, markdown: str, description: str) -> None:
+    """Keep `markdown` as the newest version of an artifact that belongs to no run."""
+    with get_client(sync_client=True) as client:
+        client.create_artifact(ArtifactCreate(key=key, type="markdown", description=description, data=markdown))
 
 
 def next_run(identity: UUID) -> datetime | None:

@@ -10,6 +10,7 @@ from typing import Any
 from tasks.storage.catalogue import Catalogue
 
 LATEST = "latest"
+FIRST = ("target", "dry_run")
 MOST_TOLD = 10  # backups that a help text names
 
 
@@ -42,7 +43,27 @@ def shaped(schema: dict[str, Any], target: str, backups: Sequence[Choice] | None
     fields.pop("config", None)
     if "backup" in fields and backups is not None:
         fields["backup"] = _backup_field(fields["backup"], backups)
+    shaped["properties"] = _in_order({name: _plain(field) for name, field in fields.items()})
     return shaped
+
+
+def _plain(field: dict[str, Any]) -> dict[str, Any]:
+    """A field that may be left out as one of its plain type: the UI would offer None as a type to choose, and say of an
+    empty one that it "is type None". What is left empty is not sent, and so is as it is by default."""
+    types = [each for each in field.get("anyOf", []) if each != {"type": "null"}]
+    if len(types) != 1 or len(types) == len(field["anyOf"]):
+        return field
+    kept = {name: value for name, value in field.items() if name != "anyOf"}
+    if kept.get("default", ...) is None:
+        del kept["default"]
+    return {**kept, **types[0]}
+
+
+def _in_order(fields: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The switch that makes a run safe stands first, below the target: it must not be overlooked."""
+    names = [name for name in FIRST if name in fields]
+    names += [name for name in fields if name not in names]
+    return {name: {**fields[name], "position": place} for place, name in enumerate(names)}
 
 
 def _backup_field(field: dict[str, Any], backups: Sequence[Choice]) -> dict[str, Any]:

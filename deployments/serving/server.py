@@ -38,8 +38,7 @@ class OwnServer:
     @property
     def api(self) -> str:
         """Where programs on this machine reach it."""
-        host = "127.0.0.1" if self._section.host in EVERYWHERE else self._section.host
-        return f"http://{_in_url(host)}:{self.port}/api"
+        return own_api(self._section, self.port)
 
     @property
     def ui(self) -> str:
@@ -119,7 +118,7 @@ class OwnServer:
     def _wait_for_former(self) -> None:
         """One whose parent was killed needs a moment to notice. Raise RollcallError if it does not."""
         deadline = time.monotonic() + STOP_SECONDS
-        while _is_locked(self._lock):
+        while is_locked(self._lock):
             if time.monotonic() > deadline:
                 raise RollcallError(f"A former Prefect server still uses {self.folder}; end it, then start again.")
             time.sleep(0.2)
@@ -134,6 +133,20 @@ class OwnServer:
                 self.stop()
                 raise RollcallError(f"The Prefect server gave no answer in {START_SECONDS:.0f} s; see {self.log}.")
             time.sleep(0.2)
+
+
+def running_api(folder: Path, section: Serve) -> str | None:
+    """The API of the server that a `rollcall serve` with this `folder` has running now; None where none runs."""
+    port = _last_port(folder)  # Where it answered; serve.port may be another since.
+    if port is None or not (folder / "server.lock").exists() or not is_locked(folder / "server.lock"):
+        return None
+    return own_api(section, port)
+
+
+def own_api(section: Serve, port: int) -> str:
+    """Where programs on this machine reach a server of our own."""
+    host = "127.0.0.1" if section.host in EVERYWHERE else section.host
+    return f"http://{_in_url(host)}:{port}/api"
 
 
 def chosen_port(section: Serve, last: int | None) -> int:
@@ -184,7 +197,8 @@ def _last_port(folder: Path) -> int | None:
         return None
 
 
-def _is_locked(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
+    """Whether some process holds the file's lock; the file is made if it is not there."""
     with path.open("a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

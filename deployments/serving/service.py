@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,15 +16,18 @@ from uuid import UUID
 
 import httpx
 
+from deployments.serving.beside import WATCHER, beside
+from deployments.serving.folders import check_writable, only_service, work_from_the_project
 from deployments.serving.left_over import Decision, decide, was_missed
+from deployments.serving.page import Page
 from deployments.serving.server import OwnServer
-from deployments.serving.wanted import ROOT, Wanted, wanted
-from deployments.status_server import ServedApi, serve_if_free
+from deployments.serving.wanted import Wanted, wanted
+from deployments.status_server import ServedApi, serve_api, serve_if_free
 from deployments.tracking import answers, configured_api
 from deployments.watcher import watch
 from tasks.checks.lock import is_held
 from tasks.config import Config
-from tasks.errors import Busy, ConfigError, RollcallError
+from tasks.errors import RollcallError
 
 if TYPE_CHECKING:
     from deployments.serving.forms import Choice
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("rollcall")
 
 PLANNED_SECONDS = 90.0
-MOST_RESTARTS = 3  # of the server, within so many seconds:
-RESTART_WINDOW = 600.0
+RENEW_SECONDS = 30.0
+SERVER_LOOK_SECONDS = 0.5
 TIDY_SECONDS = 60.0
 LOOK_AT_ALL = timedelta(minutes=15)  # for backups that were taken without this serve
 SEND_SECONDS = 5.0
@@ -59,16 +61,17 @@ class Service:
         self._offered: dict[str, list[Choice]] = {}
         self._outliving: set[str] = set()
         self._runner: RunnerThread | None = None
-        self._threads: list[threading.Thread] = []
-        self._restarts: list[float] = []
+        self._beside = beside(config, self.stopping)
+        self._renew_after = 0.0
         self._held = ExitStack()
 
     def __enter__(self) -> Service:
         try:
+            check_writable(self.config.state)
             self._held.enter_context(only_service(self.config.state))
-            self.status_api = serve_if_free(self.config)
+            self.status_api = serve_if_free(self.config, self._beside.states)
             self._connect()
-            _work_from_the_project()
+            work_from_the_project()
             with _prefect_s_refusals_in_words():
                 self._deploy()
                 self._settle()
@@ -86,8 +89,7 @@ class Service:
             runner.ask_to_stop()
             if not runner.wait(self.config.serve.grace + STOP_SECONDS):
                 log.warning("Prefect's runner did not end; going on without it.")
-        for thread in self._threads:
-            thread.join(5)
+        self._beside.join(5)
         if self.status_api:
             self.status_api.stop()
         if runner:
@@ -110,31 +112,36 @@ class Service:
 
     def mend(self) -> None:
         """Start again what has ended or is worn; runs at work go on meanwhile. Raise RollcallError if all must end."""
+        self._beside.mend()
         runner = self._runner
         if runner and not runner.runs:
             raise RollcallError(f"Prefect's runner ended ({type(runner.failure).__name__}); start serve again.")
-        if self.server and self.server.ended() is not None:
-            self._mend_server(self.server)
-        elif runner and runner.worn and not runner.at_work:
+        if runner and runner.worn and not runner.at_work and time.monotonic() >= self._renew_after:
             self._renew(runner)
 
     def _renew(self, runner: RunnerThread) -> None:
-        """A new runner in place of one that has lost its ear for runs to be cancelled."""
+        """A new runner in place of one that has lost its ear for runs to be cancelled; later, where Prefect is away."""
+        try:
+            with _prefect_s_refusals_in_words():
+                self._since = applied().schedules_before(list(self.deployed.values()))
+        except RollcallError as error:
+            log.warning("%s", error)
+            self._renew_after = time.monotonic() + RENEW_SECONDS
+            return
         runner.ask_to_stop()
         runner.wait(self.config.serve.grace + STOP_SECONDS)
         with _prefect_s_refusals_in_words():
-            self._since = applied().schedules_before(list(self.deployed.values()))
             self._runner = self._new_runner(list(self.deployed.values()))
             self._runner.start()
             self._plan()
 
-    def _mend_server(self, server: OwnServer) -> None:
-        now = time.monotonic()
-        self._restarts = [each for each in self._restarts if now - each < RESTART_WINDOW] + [now]
-        if len(self._restarts) > MOST_RESTARTS:
-            raise RollcallError(f"The Prefect server ends again and again; {server.log} says why.")
-        log.warning("The Prefect server ended with %s; starting it again.", server.ended())
-        server.start()
+    def _keep_server(self, server: OwnServer) -> None:
+        """Start it again if it has ended, and see that it runs. Raise RollcallError when it does not."""
+        if server.ended() is not None:
+            server.start()
+        while not self.stopping.wait(SERVER_LOOK_SECONDS):
+            if (code := server.ended()) is not None:
+                raise RollcallError(f"it ended with {code}, and {server.log} may say why")
 
     def _connect(self) -> None:
         """Find Prefect's API, or start a server. Only then may Prefect be imported: it reads the environment once."""
@@ -211,15 +218,21 @@ class Service:
     def _run(self) -> None:
         if self._runner:
             self._runner.start()
-        self._beside("watcher", lambda: watch(self.config, self.stopping, str(self.file)))
+        if self.server:
+            own = self.server
+            self._beside.go_on("Prefect server", lambda: self._keep_server(own))
+        page = Page(self.config, self.stopping, applied().publish)
+        self._beside.go_on(WATCHER, lambda: watch(self.config, self.stopping, str(self.file), checked=page.changed))
+        self._beside.go_on("page of all targets", page.keep)
+        if self.status_api:
+            self._beside.keep("status API", self._serve_status_again, self.status_api.thread)
         self._plan()
-        self._beside("tidy", self._tidy)
+        self._beside.go_on("care of forms and runs", self._tidy)
 
-    def _beside(self, name: str, work: Callable[[], None]) -> None:
-        """Work that goes on in a thread of its own until all is to stop."""
-        thread = threading.Thread(target=work, name=name, daemon=True)
-        thread.start()
-        self._threads.append(thread)
+    def _serve_status_again(self) -> threading.Thread:
+        """Raise RollcallError where its port is taken by now."""
+        self.status_api = serve_api(self.config, self._beside.states)
+        return self.status_api.thread
 
     def _plan(self) -> None:
         """Wait until Prefect has planned every schedule's next run, then look whether one fell between two plans."""
@@ -308,40 +321,5 @@ def _prefect_s_refusals_in_words() -> Iterator[None]:
         raise RollcallError(f"Prefect's API does not answer any more ({type(error).__name__}); see to it.") from None
 
 
-def _work_from_the_project() -> None:
-    """Make the project's folder the current one, as it is that of every run.
-
-    To look for a flow's hooks, when it ends a run, Prefect's runner "downloads" its code into the current folder:
-    it would copy the whole project to wherever serve was started.
-    """
-    home = os.environ.get("PREFECT_HOME")
-    if home:
-        os.environ["PREFECT_HOME"] = str(Path(home).expanduser().absolute())
-    os.chdir(ROOT)
-
-
 def _when(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-@contextmanager
-def only_service(state: Path) -> Iterator[None]:
-    """Hold the state folder's one place for a serve. Raise Busy if another has it, ConfigError if it is unusable."""
-    folder = state / "serve"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = (folder / "lock").open("a+")
-    except OSError as error:
-        raise ConfigError(f"The state folder {state} cannot be used: {error.strerror}. Check `state`.") from error
-    with handle as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise Busy(
-                f"Another rollcall serve (process {lock.read().strip()}) uses {state}; stop that one first."
-            ) from error
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        yield

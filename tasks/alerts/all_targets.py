@@ -5,25 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from tasks.alerts.artifacts import escape, findings_list, moment, size, table
+from tasks.alerts.artifacts import MARK, MOST, escape, findings_list, moment, size, table
+from tasks.alerts.message import next_step
 from tasks.history.standing import Standing
-from tasks.models import WORST_FIRST, Verdict
+from tasks.models import WORST_FIRST
 
-_MARK: dict[Verdict, str] = {"healthy": "✔ healthy", "warning": "⚠ warning", "critical": "⚠ **CRITICAL**"}
-_HEADS = ("target", "state", "rows", "checked", "last good backup", "proven", "restore takes")
+_HEADS = ("target", "state", "rows", "checked", "last good backup", "comes back")
+_FINDINGS = 3
+_TOLD = 20
+"""Targets of which the page says what is wrong; the table has them all."""
 
 
-def targets_report(standings: Sequence[Standing], now: datetime) -> str:
-    """One row a target, worst first, then what is wrong with each. Ages are those of `now`, which the page names."""
+def targets_report(standings: Sequence[Standing], now: datetime, most: int = MOST) -> str:
+    """One row a target, worst first, then what is wrong with each and what to do about it. Ages are those of `now`,
+    which the page names. most: rows at most."""
     ordered = sorted(standings, key=lambda each: (_badness(each), each.target))
     wrong = [each for each in ordered if not each.healthy]
+    left, untold = len(ordered) - most, len(wrong) - min(_TOLD, most)
     parts = [
         f"# {_headline(ordered)}",
         f"As of {moment(now)}, from the history alone; every run writes this page anew.",
-        table(_HEADS, [_row(each, now) for each in ordered], numbers=(2,)),
-        *(f"## {escape(each.target)}\n\n{findings_list(each.findings)}" for each in wrong),
+        table(_HEADS, [_row(each, now) for each in ordered[:most]], numbers=(2,)),
+        *([f"and {left:,} more targets, which are left out here."] if left > 0 else []),
+        *(_told(each) for each in wrong[: min(_TOLD, most)]),
+        *([f"What is wrong with {untold:,} more targets is in the reports of their checks."] if untold > 0 else []),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _told(standing: Standing) -> str:
+    step = f"\n\n**Next:** {escape(next_step(standing.findings, standing.target))}" if standing.findings else ""
+    return f"## {escape(standing.target)}\n\n{findings_list(standing.findings, _FINDINGS)}{step}"
 
 
 def _badness(standing: Standing) -> int:
@@ -39,18 +51,34 @@ def _headline(standings: Sequence[Standing]) -> str:
 
 
 def _row(standing: Standing, now: datetime) -> list[str]:
-    backup, drill = standing.last_backup, standing.last_drill
-    kept = f"{ago(now - backup.created_at)}, {size(max(backup.stored.values(), default=0))}" if backup else "⚠ none"
-    copies = f" in {len(backup.stored)} storages" if backup and len(backup.stored) > 1 else ""
     return [
         escape(standing.target),
-        _MARK[standing.verdict],
+        MARK[standing.verdict],
         f"{sum(standing.counts.values()):,}" if standing.counts else "?",
         ago(now - standing.checked_at) if standing.checked_at else "⚠ never",
-        kept + copies,
-        ago(now - standing.last_proven_at) if standing.last_proven_at else "not yet",
-        _seconds(drill.message) if drill and drill.outcome == "proven" else "",
+        _backup(standing, now),
+        _proof(standing, now),
     ]
+
+
+def _backup(standing: Standing, now: datetime) -> str:
+    """`2 h ago, 856 MB × 2`: the age, and the size of each copy."""
+    backup = standing.last_backup
+    if backup is None:
+        return "⚠ none"
+    copies = f" × {len(backup.stored)}" if len(backup.stored) > 1 else ""
+    return f"{ago(now - backup.created_at)}, {size(max(backup.stored.values(), default=0))}{copies}"
+
+
+def _proof(standing: Standing, now: datetime) -> str:
+    """`3 days ago, in 41.0 s`: when a backup was proven last, and how long a drill took to bring it back."""
+    drill = standing.last_drill
+    if drill is not None and drill.outcome != "proven":
+        return "⚠ the last drill failed"
+    if standing.last_proven_at is None:
+        return "not proven yet"
+    took = f", in {_seconds(drill.message)}" if drill else ""
+    return f"{ago(now - standing.last_proven_at)}{took}"
 
 
 def _seconds(message: str) -> str:

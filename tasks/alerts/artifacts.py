@@ -1,33 +1,35 @@
-"""Reports in Markdown, as Prefect's UI shows them: tables, `<details>`, and pictures as data: URIs. Pure."""
+"""What reports are made of, in Markdown as Prefect's UI shows it: tables, folds, lists, words. Pure."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from tasks.alerts.message import rows_of, tables_in_words
-from tasks.models import (
-    WORST_FIRST,
-    CheckResult,
-    Finding,
-    Identity,
-    Manifest,
-    Severity,
-    StoredObject,
-    Tally,
-    Verdict,
-)
+from tasks.alerts import codes
+from tasks.alerts.message import rows_of
+from tasks.models import WORST_FIRST, Finding, Identity, Severity, Verdict
 
-# So many tables are shown at once, the next behind a click, the rest only counted:
-# a page of 10,000 rows helps nobody.
+LARGEST = 100_000
+"""Bytes of a report: Prefect keeps each in its database, and the UI loads it whole."""
+MOST = 1000
+"""Entries of a list, and rows of a table, that a report holds at most."""
+_FEWER = (MOST, 300, 100, 30, 10)
 _SHOWN = 40
-_FOLDED = 1000
+"""Rows of a table that are shown at once; the next are behind a click, and those beyond MOST only counted."""
+_LISTED = 10
+"""Findings that a list names, of those about rows: the table of rows has them all."""
 
 _BAD, _GOOD = "⚠", "✔"
-_MARK: dict[Verdict, str] = {"healthy": "✔ healthy", "warning": "⚠ warning", "critical": "⚠ CRITICAL"}
+MARK: dict[Verdict, str] = {"healthy": "✔ healthy", "warning": "⚠ warning", "critical": "⚠ CRITICAL"}
 _COUNT_HEAD = ("", "table", "rows", "expected", "difference", "%", "finding")
+_COUNT_NUMBERS = (2, 3, 4, 5)
+
+
+def artifact_key(kind: str, target: str) -> str:
+    """Under which Prefect keeps a report: it allows lower-case letters, digits and dashes."""
+    return f"{kind}-{re.sub('[^a-z0-9]+', '-', target.lower()).strip('-')}"
 
 
 def escape(text: str) -> str:
@@ -39,32 +41,80 @@ def escape(text: str) -> str:
     return html.escape(safe, quote=False)
 
 
+def as_line(text: str) -> str:
+    """The same where a line begins with it: no list, heading or quotation is begun either."""
+    return re.sub(r"^(\s*\d*)([-+#.)])", r"\1\\\2", escape(text))
+
+
 def _flat(text: str) -> str:
     """One line: what cannot be printed becomes spaces."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-def counts_table(counts: Mapping[str, int], expected: Mapping[str, int], findings: Sequence[Finding] = ()) -> str:
-    """Rows of every table against the baseline, worst first; those beyond the fortieth folded away."""
+def fitted(make: Callable[[int], str]) -> str:
+    """The report that `make` makes of so many entries a list at most: of as many as LARGEST allows.
+
+    One that is too large even so is cut at the end of a line, and says so.
+    """
+    for most in _FEWER:
+        report = make(most)
+        if len(report.encode()) <= LARGEST:
+            return report
+    return _cut(report)
+
+
+def _cut(report: str) -> str:
+    kept, room = [], LARGEST - 200
+    for line in report.splitlines(keepends=True):
+        room -= len(line.encode())
+        if room < 0:
+            break
+        kept.append(line)
+    return (
+        "".join(kept) + f"\n\n{_BAD} The rest is left out here: it is more than Prefect keeps. See the command line.\n"
+    )
+
+
+def counts_table(
+    counts: Mapping[str, int], expected: Mapping[str, int], findings: Sequence[Finding] = (), most: int = MOST
+) -> str:
+    """Rows of every table against the baseline, worst first; those beyond the fortieth folded away, and those beyond
+    `most` only counted."""
     worst = _worst_by_table(findings, counts)
     names = sorted(_names(counts, expected), key=lambda name: _badness(name, counts, expected, worst))
     if not names:
         return "No tables were counted."
-    rows = [_count_row(name, counts.get(name), rows_of(name, expected), worst.get(name)) for name in names]
-    shown = table(_COUNT_HEAD, rows[:_SHOWN], numbers=(2, 3, 4, 5))
-    if len(rows) <= _SHOWN:
-        return shown
-    folded = table(_COUNT_HEAD, rows[_SHOWN:_FOLDED], numbers=(2, 3, 4, 5))
-    more = f"\n\nand {len(rows) - _FOLDED:,} more tables." if len(rows) > _FOLDED else ""
-    return f"{shown}\n\n{_fold(f'{len(rows) - _SHOWN:,} more tables', folded + more)}"
+    rows = [_count_row(name, counts.get(name), rows_of(name, expected), worst.get(name)) for name in names[:most]]
+    left = len(names) - len(rows)
+    more = f"and {left:,} more tables, which are left out here: rollcall verify --json has them all." if left else ""
+    shown = table(_COUNT_HEAD, [[row[0], escape(row[1]), *row[2:]] for row in rows[:_SHOWN]], _COUNT_NUMBERS)
+    if len(rows) > _SHOWN:
+        inside = html_table(_COUNT_HEAD, rows[_SHOWN:], _COUNT_NUMBERS)
+        shown += "\n\n" + fold(f"{len(rows) - _SHOWN:,} more tables", inside)
+    return f"{shown}\n\n{more}" if more else shown
 
 
-def findings_list(findings: Sequence[Finding]) -> str:
-    """One line a finding, worst first."""
+def findings_list(findings: Sequence[Finding], most: int = _LISTED) -> str:
+    """One line a finding, worst first. What is wrong with the rows of one table is said once, and of `most` tables: the
+    table of rows has them all."""
     if not findings:
         return f"{_GOOD} Nothing is wrong."
-    ordered = sorted(findings, key=lambda finding: WORST_FIRST.index(finding.severity))
-    return "\n".join(_finding_line(finding) for finding in ordered)
+    lines, tables = [], set()
+    for each in sorted(findings, key=lambda finding: WORST_FIRST.index(finding.severity)):
+        if _of_rows(each):
+            if each.table in tables:
+                continue
+            tables.add(each.table)
+            if len(tables) > most:
+                continue
+        lines.append(_finding_line(each))
+    if len(tables) > most:
+        lines.append(f"- {_BAD} and the rows of {len(tables) - most:,} more tables")
+    return "\n".join(lines)
+
+
+def _of_rows(finding: Finding) -> bool:
+    return finding.table is not None and finding.code in codes.ROW_CODES
 
 
 def identity_table(identity: Identity | None, pin: Mapping[str, str] | None = None) -> str:
@@ -72,48 +122,11 @@ def identity_table(identity: Identity | None, pin: Mapping[str, str] | None = No
     if identity is None:
         return "The server's identity could not be read."
     pins = pin or {}
-    rows = [_identity_row(field, str(getattr(identity, field) or "none"), pins.get(field)) for field in _IDENTITY]
+    known = [(field, getattr(identity, field)) for field in _IDENTITY]
+    rows = [
+        _identity_row(field, str(value or "none"), pins.get(field)) for field, value in known if value or field in pins
+    ]
     return table(("", "", "found", "pinned"), rows)
-
-
-def verify_report(
-    result: CheckResult,
-    expected: Mapping[str, int],
-    charts: Mapping[str, str] | None = None,
-    pin: Mapping[str, str] | None = None,
-) -> str:
-    """The report of a check. `charts` are data: URIs of pictures by caption."""
-    parts = [
-        f"# {_MARK[result.verdict]}: {escape(result.target)}",
-        f"Checked {moment(result.checked_at)}.",
-        "## Findings\n\n" + findings_list(result.findings),
-        "## Rows\n\n" + counts_table(result.counts, expected, result.findings),
-        *(f"![{escape(caption)}]({uri})" for caption, uri in (charts or {}).items()),
-        "## Identity\n\n" + identity_table(result.identity, pin),
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def backup_report(
-    manifest: Manifest, expected: Mapping[str, int], deleted: Sequence[str] = (), frozen: str | None = None
-) -> str:
-    """The report of a backup. `deleted`: ids that rotation removed; `frozen`: why it was held, if it was."""
-    state = "⚠ QUARANTINED" if manifest.quarantined else "✔ stored"
-    parts = [
-        f"# {state}: {escape(manifest.target)}, backup {escape(manifest.id)}",
-        f"Taken {moment(manifest.created_at)} by {escape(manifest.method)} from PostgreSQL "
-        f"{escape(manifest.server_version)}; verdict {manifest.verdict}. {_speed(manifest)}",
-        "## Findings\n\n" + findings_list(manifest.findings),
-        "## Where the copies are\n\n" + _copies(manifest.objects),
-        "## Rows\n\n" + counts_table(manifest.tally.counts, expected, manifest.findings),
-        *(_other_database(name, tally) for name, tally in manifest.databases.items()),
-        "## Time\n\n" + _timings(manifest.timings),
-        "## Rotation\n\n" + _rotation(deleted, frozen),
-        "## Identity\n\n" + identity_table(manifest.identity),
-    ]
-    if manifest.omitted:
-        parts.append("## Not in this backup\n\n" + "\n".join(f"- {escape(each)}" for each in manifest.omitted))
-    return "\n\n".join(parts) + "\n"
 
 
 def size(number: float) -> str:
@@ -165,7 +178,7 @@ def _count_row(name: str, now: int | None, before: int | None, finding: Finding 
     bad = finding is not None and finding.severity != "notice"
     return [
         _BAD if bad else _GOOD,
-        escape(name),
+        name,
         "missing" if now is None else f"{now:,}",
         "" if before is None else f"{before:,}",
         "" if before is None else f"{(now or 0) - before:+,}" if now != before else "0",
@@ -198,77 +211,27 @@ def _identity_row(field: str, found: str, pinned: str | None) -> list[str]:
     return [mark, field.replace("_", " "), escape(found), escape(pinned or "")]
 
 
-def _copies(objects: Sequence[StoredObject]) -> str:
-    """What each storage holds, and each object once: they are the same everywhere, to the byte."""
-    if not objects:
-        return "Nothing was stored."
-    by_storage: dict[str, list[StoredObject]] = {}
-    for each in objects:
-        by_storage.setdefault(each.storage, []).append(each)
-    copies = [
-        [escape(name), f"{len(held):,}", size(sum(each.bytes for each in held)), escape(_folder(held[0].key))]
-        for name, held in by_storage.items()
-    ]
-    once = {each.key: each for each in objects}
-    parts = [_object_row(each) for each in sorted(once.values(), key=lambda each: (-each.bytes, each.key))]
-    heads = ("object", "what", "stored", "before", "SHA-256")
-    return table(("storage", "objects", "stored", "in"), copies, (1, 2)) + "\n\n" + table(heads, parts, (2, 3))
+def fold(summary: str, inside: str) -> str:
+    """`inside`, which is HTML without an empty line, behind a click on the words `summary`.
+
+    Markdown cannot stand in it: Prefect's UI would end the fold where it begins.
+    """
+    return f"<details><summary>{_in_html(summary)}</summary>\n{inside}\n</details>"
 
 
-def _folder(key: str) -> str:
-    """TARGET/ID of TARGET/ID/NAME."""
-    return "/".join(key.split("/")[:2])
+def html_table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
+    """A table of plain words for the inside of a fold."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        right = [' align="right"' if place in numbers else "" for place in range(len(cells))]
+        each = (f"<{tag}{at}>{_in_html(cell)}</{tag}>" for at, cell in zip(right, cells, strict=True))
+        return f"<tr>{''.join(each)}</tr>"
+
+    return "<table>" + "\n".join((line("th", heads), *(line("td", row) for row in rows))) + "</table>"
 
 
-def _object_row(each: StoredObject) -> list[str]:
-    return [
-        escape(each.key.removeprefix(f"{_folder(each.key)}/")),
-        each.role + (f" of {escape(each.database)}" if each.database else ""),
-        size(each.bytes),
-        size(each.raw_bytes) if each.raw_bytes else "",
-        f"{each.sha256[:8]}…",
-    ]
-
-
-def _speed(manifest: Manifest) -> str:
-    """Size and rate of one copy: of the storage that is named first."""
-    one = [each for each in manifest.objects if each.storage == manifest.objects[0].storage]
-    stored, raw, seconds = (
-        sum(each.bytes for each in one),
-        sum(each.raw_bytes for each in one),
-        _total(manifest.timings),
-    )
-    rate = f" at {size((raw or stored) / seconds)}/s" if seconds > 0 else ""
-    return f"One copy is {size(stored)}{f' of {size(raw)}' if raw else ''}; {seconds:.1f} s in all{rate}."
-
-
-def _total(timings: Mapping[str, float]) -> float:
-    return timings.get("total", sum(timings.values()))
-
-
-def _timings(timings: Mapping[str, float]) -> str:
-    rows = [[escape(step), f"{seconds:.2f}"] for step, seconds in timings.items()]
-    return table(("step", "seconds"), rows, numbers=(1,)) if rows else "No times were taken."
-
-
-def _rotation(deleted: Sequence[str], frozen: str | None) -> str:
-    if frozen:
-        return f"{_BAD} Held, nothing was deleted: {escape(frozen)}"
-    if not deleted:
-        return "Nothing was due to be deleted."
-    return f"Deleted {len(deleted)}: " + ", ".join(escape(each) for each in deleted)
-
-
-def _other_database(name: str, tally: Tally) -> str:
-    rows, tables = sum(tally.counts.values()), tables_in_words(len(tally.counts))
-    # In HTML, where a backslash is a backslash.
-    return _fold(
-        f"Database {html.escape(_flat(name), quote=False)}: {rows:,} rows in {tables}", counts_table(tally.counts, {})
-    )
-
-
-def _fold(summary: str, inside: str) -> str:
-    return f"<details><summary>{summary}</summary>\n\n{inside}\n\n</details>"
+def _in_html(text: str) -> str:
+    return html.escape(_flat(text), quote=False)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:

@@ -19,6 +19,7 @@ REMIND_OF_WARNING_EVERY = timedelta(days=1)
 _LEVEL: dict[Verdict, int] = {"healthy": 0, "warning": 1, "critical": 2}
 # Checks come by schedule, a little early or late: without this an hourly check would remind every other hour.
 _EARLY = timedelta(seconds=30)
+_AT_ONCE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def _change(before: Verdict, verdict: Verdict) -> Reason:
 
 
 def _due(verdict: Verdict, elapsed: timedelta, remind_every: timedelta) -> bool:
-    """True after the cool-down; also when the last alert lies in the future (the clock was set back)."""
+    """True after the cool-down; also when the last alert lies in the future (the clock was set back), and not only
+    because of two runs at once the other one was first."""
     wait = remind_every if verdict == "critical" else max(remind_every, REMIND_OF_WARNING_EVERY)
-    return elapsed < timedelta(0) or elapsed + min(_EARLY, wait / 20) >= wait
+    return elapsed < -_AT_ONCE or elapsed + min(_EARLY, wait / 20) >= wait

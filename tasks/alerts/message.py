@@ -91,6 +91,23 @@ def in_words(title: str, said: str, after: Sequence[str], kind: Kind) -> Message
     return Message(_cut(title, LINE), _joined([*lines, *after]), kind)
 
 
+def wrong_in_words(findings: Sequence[Finding], counts: Mapping[str, int], expected: Mapping[str, int]) -> str:
+    """`wrong volume, 84 of 85 experts gone, +3 more`: what is wrong in a line, worst first; empty where nothing is."""
+    wrong = _worst_first(findings)
+    return _listed(_title_words(wrong, counts, expected), 2 * LINE) if wrong else ""
+
+
+def next_step(findings: Sequence[Finding], target: str) -> str:
+    """What to do next about the finding that explains the others."""
+    return codes.step(_leading(_worst_first(findings)), target)
+
+
+def _leading(wrong: Sequence[Finding]) -> str:
+    """The code that explains the others: a wrong volume explains missing rows, never the other way round."""
+    others = [finding for finding in wrong if finding.code not in codes.ROW_CODES]
+    return others[0].code if others else wrong[0].code if wrong else ""
+
+
 def short(table: str) -> str:
     """A table's name as people say it: without the schema `public`."""
     return table.removeprefix("public.")

@@ -1,13 +1,19 @@
 """Tell a watcher outside (healthchecks.io, or anything that answers like it) that a run began and how it ended.
 
 A machine that is off, a schedule that was never made, a run that was killed: none of them can tell anybody. Somebody
-outside who waits for a call can. A call never costs a run, and its URL, which lets anybody call, is never shown.
+outside who waits for a call can. A call never costs a run nor delays it: it is made in a thread of its own, one after
+the other for each kind of run, and only the end of the process waits a while for those under way. The URL, which lets
+anybody call, is never shown.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextvars
 import http.client
 import logging
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -27,8 +33,14 @@ log = logging.getLogger("rollcall")
 Signal = Literal["start", "success", "fail"]
 SUFFIX: dict[Signal, str] = {"start": "/start", "success": "", "fail": "/fail"}
 TIMEOUT = 5.0
-TRIES = 3
+TRIES: dict[Signal, int] = {"start": 1, "success": 3, "fail": 3}
+"""How a run ended must get through; that it began is late after a second try, and would keep its end waiting."""
 LONGEST = 1000
+EXIT_SECONDS = 25.0
+"""A start that nobody answers, and an end, each as often as it is tried."""
+
+_under_way: dict[tuple[str, str], threading.Thread] = {}
+_one_at_a_time = threading.Lock()
 
 
 def ping_start(config: Config, target: str, what: str) -> None:
@@ -51,14 +63,39 @@ def ping_failure(config: Config, target: str, what: str, error: RollcallError) -
     _ping(config, target, what, "fail", f"The {what} of {target} failed: {error}")
 
 
+def finish(seconds: float = EXIT_SECONDS) -> None:
+    """Wait so long at most for the calls that are under way."""
+    deadline = time.monotonic() + seconds
+    with _one_at_a_time:
+        threads = list(_under_way.values())
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+atexit.register(finish)
+
+
 def _ping(config: Config, target: str, what: str, signal: Signal, said: str) -> None:
+    """Call in a thread of its own, once the call before it, of such a run, is over."""
     reference = config.target(target).ping_of(what)
     if reference is None:
         return
-    try:
-        call(reference, signal, said)
-    except RollcallError as error:
-        log.warning("The watcher outside could not be told of the %s (%s): %s", what, signal, error)
+
+    def call_in_turn(before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join()
+        try:
+            call(reference, signal, said)
+        except RollcallError as error:
+            log.warning("The watcher outside could not be told of the %s (%s): %s", what, signal, error)
+
+    # What it logs belongs to the run.
+    run = contextvars.copy_context().run
+    with _one_at_a_time:
+        before = _under_way.get((target, what))
+        thread = threading.Thread(target=run, args=(call_in_turn, before), daemon=True, name="rollcall-ping")
+        _under_way[target, what] = thread
+        thread.start()
 
 
 def call(
@@ -69,18 +106,18 @@ def call(
     timeout: float = TIMEOUT,
     sleep: Callable[[float], None] = wait,
 ) -> None:
-    """POST one sentence to the URL; again where that may help, so within TRIES * timeout + 3 seconds.
+    """POST one sentence to the URL; again where that may help, so within 3 * timeout + 3 seconds.
 
     timeout: seconds for one try. Raise SecretError, ConfigError (no URL of the web) or NotificationFailed; none of
     them quotes the URL.
     """
-    request = urllib.request.Request(  # noqa: S310 - _address lets http and https through alone
-        _address(reveal(reference), signal),
+    request = urllib.request.Request(  # noqa: S310 - address lets http and https through alone
+        address(reveal(reference), signal),
         data=said[:LONGEST].encode(),
         headers={"Content-Type": "text/plain; charset=utf-8", "User-Agent": "rollcall"},
     )
     retrying = Retrying(
-        stop=stop_after_attempt(TRIES),
+        stop=stop_after_attempt(TRIES[signal]),
         wait=wait_exponential(multiplier=1, max=2),
         retry=retry_if_exception(lambda error: isinstance(error, NotificationFailed) and error.transient),
         sleep=sleep,
@@ -89,7 +126,7 @@ def call(
     retrying(_post, request, timeout)
 
 
-def _address(url: str, signal: Signal) -> str:
+def address(url: str, signal: Signal) -> str:
     """The URL for this signal. Raise ConfigError where the secret holds something else."""
     try:
         parts = urlsplit(url.strip())

@@ -1,4 +1,4 @@
-"""Tell people: decide whether a run's outcome is news, send it, and remember that it was sent."""
+"""Tell people: decide whether a run's outcome is news, send it once, and remember that it was sent."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from tasks import orchestration
-from tasks.alerts.decide import LastAlert, decide, fingerprint
+from tasks.alerts.decide import LastAlert, Reason, decide, fingerprint
 from tasks.alerts.events import alert_event, failed_event
-from tasks.alerts.message import Message, compose, compose_failure, compose_recovery
+from tasks.alerts.message import Message, compose, compose_failure
 from tasks.alerts.notify import notify, undelivered_finding
 from tasks.alerts.ping import ping_failure
 from tasks.checks.judgement import Judgement
+from tasks.checks.shelves import said_by_storages
 from tasks.config import Config
 from tasks.errors import HistoryError, RollcallError
-from tasks.history.records import Alert, Run
+from tasks.history.backups import newest_good_of
+from tasks.history.records import Alert, Run, Telling
 from tasks.history.store import History, open_history
+from tasks.history.telling import ALERT, AT_WORK, begin_alert, begin_failure, end_alert, end_failure
 from tasks.models import Finding, Identity
 
 log = logging.getLogger("rollcall")
+
+_told_without_history: dict[tuple[str, str, str, str], datetime] = {}
+"""Which failures were told while the history could not be used, as on a full disk: a watcher tries again and again."""
 
 
 def tell(
@@ -30,46 +36,62 @@ def tell(
     counts: Mapping[str, int],
     backup_id: str | None,
 ) -> list[Finding]:
-    """Send the outcome if it is news; return `notification.failed` where it could not be delivered."""
-    now = datetime.now(UTC)
+    """Send the outcome if it is news; return `notification.failed` where it could not be delivered.
+
+    Of several runs that find the same at once one sends it, and none waits for another.
+    """
+    now, every = datetime.now(UTC), timedelta(hours=config.remind_every_hours)
+    verdict, told = judgement.verdict, fingerprint(judgement.findings)
+    telling = Telling(target=target, what=ALERT, verdict=verdict, fingerprint=told, since=now)
+
+    def why(last: Alert | None) -> Reason | None:
+        return decide(verdict, judgement.findings, _last(last), now, every)
+
     with open_history(config.history) as history:
-        last = _last(history, target)
-        every = timedelta(hours=config.remind_every_hours)
-        reason = decide(judgement.verdict, judgement.findings, last, now, every)
+        reason: Reason | None = begin_alert(history, telling, why)
         if reason is None:
             return []
-        if judgement.verdict == "healthy":
-            message = compose_recovery(target, counts, judgement.expected, identity, when=now, backup=backup_id)
-        else:
-            message = compose(
-                target,
-                judgement.verdict,
-                judgement.findings,
-                identity,
-                counts,
-                expected=judgement.expected,
-                reason=reason,
-                when=now,
-                backup=backup_id,
-            )
-        undelivered = send(config, message)
-        alert = Alert(
-            target=target,
-            verdict=judgement.verdict,
-            fingerprint=fingerprint(judgement.findings),
-            sent_at=now,
-            delivered=not undelivered,
+        message = compose(
+            target,
+            verdict,
+            judgement.findings,
+            identity,
+            counts,
+            expected=judgement.expected,
+            reason=reason,
+            when=now,
+            backup=backup_id,
         )
-        history.record_alert(alert)
-    event = alert_event(target, judgement.verdict, reason, message.title, undelivered)
+        undelivered = send(config, message)
+        end_alert(history, telling, delivered=not undelivered)
+    event = alert_event(target, verdict, reason, message.title, undelivered)
     orchestration.emit(event.name, event.resource, event.payload)
     finding = undelivered_finding(undelivered)
     return [finding] if finding else []
 
 
-def _last(history: History, target: str) -> LastAlert | None:
-    last = history.last_alert(target)
-    return LastAlert(last.verdict, last.fingerprint, last.sent_at, last.delivered) if last else None
+def _last(alert: Alert | None) -> LastAlert | None:
+    return LastAlert(alert.verdict, alert.fingerprint, alert.sent_at, alert.delivered) if alert else None
+
+
+def tell_first(
+    config: Config, target: str, judgement: Judgement, identity: Identity | None, counts: Mapping[str, int]
+) -> list[Finding]:
+    """Send what is critical whatever the storages say, before they are asked: one that is silent takes a minute.
+
+    What they said at the last check is taken to hold still, so that this is the only message where it does. Before
+    there was a check, nothing is sent. Return as `tell` does.
+    """
+    if judgement.verdict != "critical":
+        return []
+    with open_history(config.history) as history:
+        before = history.latest(target, "verify")
+        backup = newest_good_of(history, target)
+    if before is None:
+        return []
+    taken = backup is not None and backup.created_at > before.checked_at
+    said = said_by_storages(before.findings, taken_since=taken)
+    return tell(config, target, judgement.with_findings(said), identity, counts, backup.id if backup else None)
 
 
 def send(config: Config, message: Message) -> list[str]:
@@ -91,30 +113,40 @@ def tell_failure(config: Config, target: str, what: str, error: RollcallError, *
     event = failed_event(target, what, error)
     orchestration.emit(event.name, event.resource, event.payload)
     now = datetime.now(UTC)
-    if not _is_news(config, target, what, str(error), now):
+    telling = Telling(target=target, what=what, fingerprint=str(error), since=now)
+    if not _begin(config, telling):
         return []
     undelivered = send(config, compose_failure(target, what, error, now))
     for sentence in undelivered:
         log.warning("%s", sentence)
-    if recorded:
-        return undelivered
     run = Run(target=target, kind=what, started_at=now, ended_at=now, outcome="failed", message=str(error))
     try:
         with open_history(config.history) as history:
-            history.record_run(run)
+            end_failure(history, telling, None if recorded else run)
     except HistoryError as reason:
         log.warning("%s", reason)
     return undelivered
 
 
-def _is_news(config: Config, target: str, what: str, message: str, now: datetime) -> bool:
-    """False if just this was told within the cool-down and nothing has come to its end since."""
+def _begin(config: Config, telling: Telling) -> bool:
+    """Whether this process is to tell of the failure; where the history cannot say, by its own memory."""
     try:
         with open_history(config.history) as history:
-            told = [run for run in history.runs(target, what) if run.message == message]
-            seen = history.latest(target)
+            return begin_failure(history, telling, lambda known: _is_news(config, telling, known))
     except HistoryError:
+        key = (config.history, telling.target, telling.what, telling.fingerprint)
+        last = _told_without_history.get(key)
+        if last is not None and telling.since - last < timedelta(hours=config.remind_every_hours):
+            return False
+        _told_without_history[key] = telling.since
         return True
-    if not told or now - told[-1].started_at >= timedelta(hours=config.remind_every_hours):
-        return True
-    return seen is not None and seen.checked_at > told[-1].started_at
+
+
+def _is_news(config: Config, telling: Telling, history: History) -> bool:
+    """False if just this was told within the cool-down and nothing has come to its end since."""
+    every, now = timedelta(hours=config.remind_every_hours), telling.since
+    same = [run for run in history.runs(telling.target, telling.what) if run.message == telling.fingerprint]
+    # What is dated in the future, for the clock was set back, silences nothing.
+    told = [run for run in same if -AT_WORK < now - run.started_at < every]
+    seen = history.latest(telling.target)
+    return not told or (seen is not None and told[-1].started_at < seen.checked_at < now + AT_WORK)

@@ -6,10 +6,10 @@ import io
 import logging
 import random
 import tarfile
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import PurePosixPath
 from urllib.parse import quote
@@ -17,11 +17,14 @@ from urllib.parse import quote
 import docker
 from docker.errors import NotFound
 
+from tasks.alerts import progress
+from tasks.backups.expected import dump_bytes
 from tasks.checks.look import Seen, login
 from tasks.config import Config, Target
 from tasks.containers.engine import engine
 from tasks.containers.programs import beside, sweep_helpers
 from tasks.databases import dump
+from tasks.databases.connect import Login
 from tasks.databases.lock_watch import lock_watch
 from tasks.databases.tally import Frozen, frozen
 from tasks.errors import RollcallError, StorageError, TablesLocked
@@ -34,7 +37,6 @@ from tasks.storage.pipeline import Streamed, stream
 log = logging.getLogger("rollcall")
 
 LOCK_PATIENCE = 10.0  # seconds, and three times the target's lock_wait
-SAY_EVERY = 2.0  # seconds between two lines of progress
 
 
 class Part(Model):
@@ -118,8 +120,9 @@ def _take_database(config: Config, label: Label, seen: Seen, database: str, into
         lock_watch(way, name, instant.backend_pid, running.stop),
     ):
         running.say(instant.snapshot)
-        with _tally_beside(instant, database) as counting:
-            streamed = _store(_unless_failed(running.chunks(), counting), config, label, rules, into)
+        passed = _Passed()
+        with _dump_shown(config, label.target, seen, way, passed), _tally_beside(instant, passed) as counting:
+            streamed = _store(_unless_failed(running.chunks(), counting), config, label, rules, into, passed)
             tally = counting.result()
     part = _part(label, streamed, started)
     return part.model_copy(update={"tally": tally, "database": database})
@@ -128,12 +131,12 @@ def _take_database(config: Config, label: Label, seen: Seen, database: str, into
 class _tally_beside:  # noqa: N801 - reads as a with-statement
     """Count in a thread while the dump streams; a run that ends early takes the count with it."""
 
-    def __init__(self, instant: Frozen, database: str) -> None:
-        self._instant, self._database = instant, database
+    def __init__(self, instant: Frozen, passed: _Passed) -> None:
+        self._instant, self._passed = instant, passed
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tally")
 
     def __enter__(self) -> Future[Tally]:
-        return self._pool.submit(self._instant.tally, counted(self._database))
+        return self._pool.submit(self._instant.tally, self._passed.count)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
@@ -153,45 +156,56 @@ def _unless_failed(chunks: Iterator[bytes], counting: Future[Tally]) -> Iterator
     counting.result()
 
 
-def counted(database: str) -> Callable[[int, int, str], None]:
-    """A progress function that says now and then how many tables are counted."""
-    say = _Now()
-
-    def progress(done: int, tables: int, table: str) -> None:
-        if say.due():
-            log.info("%s: %d of %d tables counted, just now %s", database, done, tables, table)
-
-    return progress
-
-
-class _Now:
-    """True at most every SAY_EVERY seconds."""
+class _Passed:
+    """How much of a database has passed: bytes of its dump, tables counted. Written by those who work, read by any."""
 
     def __init__(self) -> None:
-        self._next = time.monotonic() + SAY_EVERY
-        self._lock = threading.Lock()
+        self.raw_bytes = 0
+        self._tables = ""
 
-    def due(self) -> bool:
-        with self._lock:
-            if time.monotonic() < self._next:
-                return False
-            self._next = time.monotonic() + SAY_EVERY
-            return True
+    def store(self, raw: int, _stored: int) -> None:
+        """Progress as `stream` tells it."""
+        self.raw_bytes = raw
+
+    def count(self, done: int, tables: int, _table: str) -> None:
+        """Progress as a tally tells it."""
+        self._tables = f"{done:,} of {tables:,} tables counted"
+
+    def counted(self) -> str:
+        """How far the count is, in words."""
+        return self._tables
 
 
-def _store(chunks: Iterable[bytes], config: Config, label: Label, rules: Target, into: Sequence[str]) -> Streamed:
-    say, started = _Now(), time.monotonic()
+@contextmanager
+def _dump_shown(config: Config, target: str, seen: Seen, way: Login, passed: _Passed) -> Iterator[None]:
+    """Show how far the dump of one database is."""
+    names = seen.databases
+    number = f", {names.index(way.database) + 1} of {len(names)}" if len(names) > 1 else ""
+    with (
+        progress.shown("backup", target) as meter,
+        meter.stage(
+            f"dumping {way.database}{number}",
+            done=lambda: passed.raw_bytes,
+            total=lambda: dump_bytes(config, target, way, names),
+            note=passed.counted,
+        ),
+    ):
+        yield
 
-    def progress(raw: int, stored: int) -> None:
-        if say.due():
-            rate = raw / (time.monotonic() - started) / 1e6
-            log.info("%s: %.0f MB read (%.0f MB/s), %.0f MB to store", label.name, raw / 1e6, rate, stored / 1e6)
 
+def _store(
+    chunks: Iterable[bytes],
+    config: Config,
+    label: Label,
+    rules: Target,
+    into: Sequence[str],
+    passed: _Passed | None = None,
+) -> Streamed:
     level = rules.compression_level if label.role == "dump" else None
     storages, closed = open_all(config.storages, into)
     if not storages and closed:
         raise next(iter(closed.values()))
-    streamed = stream(chunks, storages, label.key, level=level, progress=progress)
+    streamed = stream(chunks, storages, label.key, level=level, progress=passed.store if passed else None)
     return replace(streamed, failed={**closed, **streamed.failed})
 
 

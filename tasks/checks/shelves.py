@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,10 +11,12 @@ from tasks.errors import StorageError
 from tasks.history.backups import remember_stored
 from tasks.history.records import StoredBackup
 from tasks.history.store import open_history
+from tasks.limits import backup_limit, proof_limit
 from tasks.models import Finding
 from tasks.storage import Storage, open_all, open_storage
 from tasks.storage.catalogue import Catalogue, Entry, catalogue
 
+ENDED_BY_A_BACKUP = frozenset({"backup.missing", "backup.stale", "backup.failed"})
 CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
@@ -79,6 +81,13 @@ def restore_history(config: Config, target: str) -> list[Finding]:
     return [Finding(code="history.lost", severity="critical", message=f"{message} {target} --reason TEXT")]
 
 
+def said_by_storages(findings: Sequence[Finding], *, taken_since: bool) -> list[Finding]:
+    """Those of an earlier check's findings that the storages were asked for. taken_since: there is a good backup by
+    now that is younger than that check."""
+    asked = [each for each in findings if each.code.partition(".")[0] in ("storage", "backup", "clock")]
+    return [each for each in asked if not (taken_since and each.code in ENDED_BY_A_BACKUP)]
+
+
 def storage_findings(failed: Mapping[str, StorageError | str]) -> list[Finding]:
     """`storage.unreachable` for each storage that did not answer or did not take what it was given."""
     return [
@@ -104,14 +113,16 @@ def _failure_since(config: Config, target: str, good: datetime) -> list[Finding]
 
 def _unproven(config: Config, target: str, found: Catalogue, first: datetime, now: datetime) -> list[Finding]:
     """`backup.unproven` where backups are old enough to have been drilled and no proof is young enough."""
-    days = config.target(target).prove_every_days
-    since = now - timedelta(days=days)
+    limit = proof_limit(config, target)
+    if limit is None:
+        return []
+    since = now - limit
     good = [each for each in found.backups if not each.manifest.quarantined]
     proofs = [each.proven_at for each in good if each.proven_at is not None]
-    if days == 0 or first > since or any(each > since for each in proofs):
+    if first > since or any(each > since for each in proofs):
         return []
     last = f"the last proof is of {max(proofs):%Y-%m-%d}" if proofs else "none was ever proven"
-    message = f"No backup of {target} was proven by a drill in {days} days ({last}); run: rollcall drill {target}"
+    message = f"No backup of {target} was proven by a drill in {limit.days} days ({last}); run: rollcall drill {target}"
     return [Finding(code="backup.unproven", severity="warning", message=message)]
 
 
@@ -141,7 +152,8 @@ def freshness_findings(config: Config, target: str, found: Catalogue, now: datet
         return [*findings, Finding(code="backup.missing", severity="warning", message=message)]
     findings += _failure_since(config, target, max(good)) + _unproven(config, target, found, min(good), now)
     age = now - max(good)
-    if age > timedelta(hours=config.target(target).max_age_hours):
+    limit = backup_limit(config, target)
+    if limit is not None and age > limit:
         hours = age.total_seconds() / 3600
         message = (
             f"The newest good backup of {target} is {hours:,.0f} hours old; make one now: rollcall backup {target}"

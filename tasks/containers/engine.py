@@ -28,8 +28,10 @@ OUR_LABEL = "io.rollcall.helper"
 
 
 class Client(docker.DockerClient):
-    """A client that knows where its engine is: host, None for an engine of this machine's own socket."""
+    """A client that knows which engine it is of. where: what `engine` was asked for, so that another thread can ask for
+    the same; host: the machine that it is on, None for an engine of this machine's own socket."""
 
+    where: Docker | None = None
     host: str | None = None
 
 
@@ -65,6 +67,7 @@ def engine(where: Docker | None, timeout: float = 60.0) -> Iterator[Client]:
         client = _client(way, int(timeout))
     except (DockerException, OSError, ValueError) as error:
         raise way.unreachable() from error
+    client.where = where
     try:
         yield client
     except NotFound as error:

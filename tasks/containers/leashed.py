@@ -84,6 +84,10 @@ class Leashed:
                 return None if found["ExitCode"] is None else int(found["ExitCode"])
             time.sleep(0.02)
 
+    def through(self, client: docker.DockerClient) -> Leashed:
+        """The same container by another client: a client is for one thread."""
+        return Leashed(client, self._id, self._line)
+
     def close(self) -> None:
         """End the container with all that runs in it, and wait until it is gone."""
         self._line.close()

@@ -19,14 +19,16 @@ import docker
 import psycopg
 from docker.types import Mount
 
-from tasks.containers.engine import shares_this_kernel
+from tasks.containers.engine import engine, shares_this_kernel
 from tasks.containers.leashed import Leashed, ProgramFailed, leashed
 from tasks.containers.scratch_settings import PORT, configuration, is_full, last_reason, scratch_settings
 from tasks.containers.volumes import find_volume
 from tasks.errors import EngineError, RestoreFailed
 from tasks.models import Model
+from tasks.sections import Docker
 
 START_SECONDS = 3600.0
+SIZE_SECONDS = 20.0
 PREPARING = ("CHOWN", "DAC_OVERRIDE", "FOWNER")
 
 # Every program in a scratch container speaks to this server and English.
@@ -70,12 +72,13 @@ class Scratch:
     """A server that only we reach.
 
     volume: what it runs on; socket: the folder of its socket; user: a superuser who may log in, without a password;
-    major: its version.
+    major: its version; where: the engine that it is on, as `engine` is asked for it.
     """
 
     def __init__(self, box: Leashed, folder: Path, volume: str, place: Place, deadline: float) -> None:
         self._box, self.volume, self._place, self._deadline = box, volume, place, deadline
         self.socket, self.user, self.major = folder, "", 0
+        self.where: Docker | None = None
         self._running = False
 
     def run(
@@ -197,6 +200,13 @@ class Scratch:
         script = 'umask 077 && cat > "$1.new" && mv "$1.new" "$1"'
         self.run(["sh", "-c", script, "sh", f"{self._place.pgdata}/{name}"], [content])
 
+    def newest_bytes(self) -> int:
+        """Bytes on the disk, now, of the database that was made last. May be asked by another thread while a program
+        runs in here. Raise EngineError, RestoreFailed."""
+        with engine(self.where, SIZE_SECONDS) as client:
+            script = ["sh", "-c", 'du -sk "$1"/base/*', "sh", self._place.pgdata]
+            return newest_in(self._box.through(client).run(script, deadline=SIZE_SECONDS))
+
     def sync(self) -> None:
         """Bring all that was written onto the disk: PGDATA, and the folders that lead to it."""
         self.run(["initdb", "--sync-only", f"--pgdata={self._place.pgdata}"], deadline=self._deadline)
@@ -214,6 +224,13 @@ def why_not_here(client: docker.DockerClient) -> str:
         "Data is rebuilt on a scratch server, which is reached by a socket in a folder of this machine: run this on "
         "the Docker engine's own host, not from another machine or from inside a container."
     )
+
+
+def newest_in(said: str) -> int:
+    """Bytes of the folder with the highest number: a database's own is called by its oid, and these are given in order.
+    said: lines of `du -k` (pure)."""
+    folders = [(path.rpartition("/")[2], kib) for kib, _, path in (line.partition("\t") for line in said.splitlines())]
+    return max(((int(name), 1024 * int(kib)) for name, kib in folders if name.isdigit()), default=(0, 0))[1]
 
 
 @contextmanager
@@ -250,7 +267,7 @@ def scratch_server(
             mounts.append(Mount("/archives", str(archives), type="bind", read_only=True))
         with leashed(client, image_id=image_id, owner=owner, user=user, mounts=mounts) as box:
             server = Scratch(box, folder, volume, place, deadline)
-            server.major = _version(server, major)
+            server.major, server.where = _version(server, major), getattr(client, "where", None)
             server.user = superuser
             if initdb is not None:
                 server.run(["initdb", f"--pgdata={place.pgdata}", *initdb], deadline=deadline)

@@ -14,12 +14,13 @@ from tasks.config import Config, NotifyUrl, Target
 from tasks.containers.engine import engine, everybody, host_of, inspect_container, shares_this_kernel
 from tasks.containers.observe import read
 from tasks.containers.programs import Program, beside
+from tasks.doctor.clocks import clock_diagnoses
 from tasks.doctor.compose import compose_diagnoses
 from tasks.doctor.diagnosis import Diagnosis, tried, wrong
-from tasks.doctor.schedules import schedule_diagnoses
+from tasks.doctor.outside import ping_diagnoses
 from tasks.doctor.server import server_diagnoses
 from tasks.doctor.shelf import shelf_diagnoses
-from tasks.errors import ConfigError, DatabaseError, EngineError, NotificationFailed, RollcallError
+from tasks.errors import ConfigError, DatabaseError, EngineError, HistoryError, NotificationFailed, RollcallError
 from tasks.history.judge import judge_identity
 from tasks.history.store import open_history
 from tasks.secrets import reveal
@@ -28,7 +29,7 @@ from tasks.storage import open_storage
 
 
 def examine(config: Config, *, notify: bool = False) -> list[Diagnosis]:
-    """Try the engine, the history, every notification's secret, what is scheduled, and everything about every target.
+    """Try the engine, the history, every notification's secret, the clocks, and everything about every target.
 
     notify: really send a message to every destination.
     """
@@ -39,9 +40,10 @@ def examine(config: Config, *, notify: bool = False) -> list[Diagnosis]:
         found.append(Diagnosis(subject="notify", well=False, words="Nobody is told: add a destination under notify."))
     elif notify:
         found.append(tried("notify", partial(_send, config)))
+    found += clock_diagnoses(config)
     for target in config.targets:
         found += list(_target(config, target))
-    return found + schedule_diagnoses(list(config.targets))
+    return found
 
 
 def _name_of(where: Docker | None) -> str:
@@ -57,7 +59,8 @@ def _engine(where: Docker | None) -> str:
 
 def _history(config: Config) -> str:
     with open_history(config.history) as history:
-        return f"The history opens and knows {len(history.targets())} targets."
+        names = ", ".join(sorted(history.targets())) or "no target yet"
+        return f"The history opens and knows {names}."
 
 
 def _destination(entry: object) -> str:
@@ -98,7 +101,8 @@ def _target(config: Config, target: str) -> Iterator[Diagnosis]:
     for name in rules.storages:
         yield tried(f"{target}: storage {name}", partial(_storage, config, name))
     yield from shelf_diagnoses(config, target)
-    yield tried(f"{target}: volume", partial(_volume, rules))
+    yield from ping_diagnoses(config, target)
+    yield tried(f"{target}: volume", partial(_volume, config, target))
     try:
         seen = look_at_cluster(rules, look_at_container(rules))
     except RollcallError as error:
@@ -130,10 +134,23 @@ def _compose(target: str, rules: Target, pgdata: str | None, *, serves: bool) ->
         return []
 
 
-def _volume(rules: Target) -> str:
+def _volume(config: Config, target: str) -> str:
+    rules = config.target(target)
     if found := volume_findings(rules):
-        raise EngineError(" ".join(each.message for each in found))
+        raise EngineError(" ".join(each.message for each in found) + _slip(config, target))
     return f"The pinned volume {rules.volume} is there."
+
+
+def _slip(config: Config, target: str) -> str:
+    """Advice where no check has ever seen the right volume: then a wrong name in the file is likelier than a loss."""
+    rules = config.target(target)
+    try:
+        with open_history(config.history) as history, engine(rules.docker) as client:
+            seen_before = history.pin(target) is not None
+            mounted = None if seen_before else read(inspect_container(client, rules.container)).volume
+    except (EngineError, HistoryError):
+        return ""
+    return f" {rules.container} keeps its data on {mounted}: if that is right, write it as `volume`." if mounted else ""
 
 
 def _identity(config: Config, target: str, seen: Seen) -> str:

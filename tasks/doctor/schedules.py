@@ -1,87 +1,94 @@
-"""Whether Prefect will really run something: each target's deployments, and runs of them in the future."""
+"""Whether Prefect will really run something: each target's deployments, their schedules, and runs of them to come."""
 
 from __future__ import annotations
 
-import base64
-import http.client
-import json
-import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.config import Config
+from tasks.cron import NEVER
 from tasks.doctor.diagnosis import Diagnosis, wrong
+from tasks.sections import Schedules
 
 Deployment = Mapping[str, Any]
+Ask = Callable[[str, Mapping[str, Any]], Any]
+"""The answer of Prefect's API to a POST of this body to this path, as JSON."""
 
-FLOWS = ("backup", "verify")  # without these two nobody protects and nobody notices
-SECONDS = 10
+FLOWS = ("backup", "verify", "drill")
 PAGE = 200
 
 
-def schedule_diagnoses(targets: Sequence[str], environ: Mapping[str, str] = os.environ) -> list[Diagnosis]:
-    """One for each target; none where no Prefect API is configured by PREFECT_API_URL."""
-    api = environ.get("PREFECT_API_URL")
-    if not api:
-        return []
-    try:
-        flows = {each["id"]: each["name"] for each in _all(api, "flows/filter", environ)}
-        deployments = [
-            {**each, "flow": flows.get(each["flow_id"], "")} for each in _all(api, "deployments/filter", environ)
-        ]
-        return [_of_target(target, deployments, lambda each: _ahead(api, each, environ)) for target in targets]
-    except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
-        met = f"{error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
-        return [wrong("schedules", f"Prefect's API cannot be asked what is scheduled ({met}); start its server.")]
+def schedule_diagnoses(config: Config, ask: Ask) -> list[Diagnosis]:
+    """One for each target."""
+    flows = {each["id"]: each["name"] for each in _all(ask, "/flows/filter")}
+    deployments = [{**each, "flow": flows.get(each["flow_id"], "")} for each in _all(ask, "/deployments/filter")]
+    return [
+        _of_target(target, config.schedules_of(target), deployments, lambda each: _ahead(ask, each))
+        for target in config.targets
+    ]
 
 
-def _of_target(target: str, deployments: Sequence[Deployment], ahead: Callable[[Deployment], bool]) -> Diagnosis:
-    """Whether backup and verify of the target have a run in the future."""
-    subject = f"{target}: schedules"
-    lacking = []
+def _of_target(
+    target: str, schedules: Schedules, deployments: Sequence[Deployment], ahead: Callable[[Deployment], bool]
+) -> Diagnosis:
+    """Whether every flow that the configuration schedules has a run to come, and by just that schedule."""
+    lacking, planned, never = [], [], []
     for flow in FLOWS:
-        mine = [
-            each for each in deployments if each["flow"] == flow and (each["parameters"] or {}).get("target") == target
-        ]
-        if not mine:
-            lacking.append(f"{flow} has no deployment")
-        elif not any(ahead(each) for each in mine):
-            paused = " (it is paused)" if all(each.get("paused") for each in mine) else ""
-            lacking.append(f"no run of {flow} is scheduled{paused}")
+        cron = getattr(schedules, flow)
+        mine = [each for each in deployments if each["flow"] == flow and _target_of(each) == target]
+        if cron == NEVER:
+            never.append(flow)
+        elif lack := _lacking(flow, (cron, schedules.timezone), mine, ahead):
+            lacking.append(lack)
+        else:
+            planned.append(flow)
+    subject = f"{target}: schedules"
     if lacking:
-        words = f"{' and '.join(lacking)}: use rollcall serve, or rollcall deploy and a worker."
+        words = f"{'; '.join(lacking)}: start rollcall serve anew, or use rollcall deploy and a worker."
         return wrong(subject, words[0].upper() + words[1:])
-    return Diagnosis(subject=subject, well=True, words="Runs of backup and verify are scheduled in Prefect.")
+    said = [f"Runs of {', '.join(planned)} are scheduled in Prefect."] if planned else []
+    said += [f"By the configuration, {', '.join(never)}: never."] if never else []
+    return Diagnosis(subject=subject, well=True, words=" ".join(said))
 
 
-def _ahead(api: str, deployment: Deployment, environ: Mapping[str, str]) -> bool:
+def _target_of(deployment: Deployment) -> str | None:
+    return (deployment["parameters"] or {}).get("target")
+
+
+def _lacking(
+    flow: str, wanted: tuple[str, str], mine: Sequence[Deployment], ahead: Callable[[Deployment], bool]
+) -> str | None:
+    """What keeps the flow from running as it should; None if nothing does."""
+    if not mine:
+        return f"{flow} has no deployment"
+    if not any(ahead(each) for each in mine):
+        return f"no run of {flow} is scheduled{' (it is paused)' * all(each.get('paused') for each in mine)}"
+    found = [_line(each["schedule"]) for one in mine for each in one.get("schedules") or [] if each.get("active")]
+    if wanted not in found:
+        there = ", ".join(f"{cron} {timezone}" for cron, timezone in found)
+        return f"{flow} is scheduled otherwise ({there}) than the configuration says ({' '.join(wanted)})"
+    return None
+
+
+def _line(schedule: Mapping[str, Any]) -> tuple[str, str]:
+    """Cron line and time zone; another kind of schedule has an empty line."""
+    return " ".join(str(schedule.get("cron") or "").split()), str(schedule.get("timezone") or "UTC")
+
+
+def _ahead(ask: Ask, deployment: Deployment) -> bool:
     """Whether the deployment has a run that is still to come."""
     later = {"expected_start_time": {"after_": datetime.now(UTC).isoformat()}}
     scheduled = {"state": {"type": {"any_": ["SCHEDULED"]}}}
     body = {"flow_runs": {**scheduled, **later}, "deployments": {"id": {"any_": [deployment["id"]]}}}
-    return bool(_ask(api, "flow_runs/count", body, environ))
+    return bool(ask("/flow_runs/count", body))
 
 
-def _all(api: str, path: str, environ: Mapping[str, str]) -> list[Deployment]:
+def _all(ask: Ask, path: str) -> list[Deployment]:
     """Every page of it."""
     found: list[Deployment] = []
     while True:
-        page = _ask(api, path, {"limit": PAGE, "offset": len(found)}, environ)
+        page = ask(path, {"limit": PAGE, "offset": len(found)})
         found += page
         if len(page) < PAGE:
             return found
-
-
-def _ask(api: str, path: str, body: Mapping[str, Any], environ: Mapping[str, str]) -> Any:
-    headers = {"Content-Type": "application/json"}
-    if key := environ.get("PREFECT_API_KEY"):
-        headers["Authorization"] = f"Bearer {key}"
-    elif login := environ.get("PREFECT_API_AUTH_STRING"):
-        headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
-    request = urllib.request.Request(  # noqa: S310 - the user's own address
-        f"{api.rstrip('/')}/{path}", json.dumps(body).encode(), headers
-    )
-    with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310 - the user's own address
-        return json.load(answer)

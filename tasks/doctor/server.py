@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 
 from tasks.alerts.artifacts import size
@@ -13,17 +13,18 @@ from tasks.config import Config, Target
 from tasks.containers.engine import engine, shares_this_kernel
 from tasks.databases import rights
 from tasks.databases.connect import connect, translated
+from tasks.doctor.clocks import TOLERANCE, off_by
 from tasks.doctor.diagnosis import Diagnosis, tried
 from tasks.errors import DatabaseError, EngineError
 
-CLOCK_TOLERANCE = timedelta(seconds=30)
 MOST_NAMES = 5
 
 
 def server_diagnoses(config: Config, target: str, seen: Seen) -> Iterator[Diagnosis]:
-    """Rights, clock and room for a restore."""
+    """Rights, what a backup would lack, clock and room for a restore."""
     rules = config.target(target)
     yield tried(f"{target}: rights", partial(_rights, rules, seen))
+    yield tried(f"{target}: completeness", partial(_left_out, rules, seen))
     yield tried(f"{target}: clock", partial(_clock, rules, seen))
     yield tried(f"{target}: room for a restore", partial(_room, rules, seen))
 
@@ -33,19 +34,41 @@ def _rights(rules: Target, seen: Seen) -> str:
     for database in seen.databases:
         with connect(login(rules, seen.way, database)) as connection:
             names = rights.hidden(connection)
+            large = rights.unreadable_large_objects(connection)
             roles = rights.may_read_roles(connection)
         if names:
-            more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
             raise DatabaseError(
-                f"{user} cannot read all of {', '.join(names[:MOST_NAMES])}{more} in {database}, and a dump stops "
+                f"{user} cannot read all of {_some(names)} in {database}, and a dump stops "
                 f"there: GRANT pg_read_all_data TO {user}; for hidden rows: ALTER ROLE {user} BYPASSRLS."
+            )
+        if large:
+            raise DatabaseError(
+                f"{user} cannot read {large} of the large objects in {database}, and a dump stops there: GRANT SELECT "
+                f"ON LARGE OBJECT … TO {user} for each (pg_read_all_data does not), or use a superuser as `user`."
             )
     if rules.roles and not roles:
         raise DatabaseError(
             f"{user} may not read the roles' password verifiers, and the backup of them fails: GRANT "
             f"pg_read_all_data TO {user}, use a superuser as `user`, or say `roles: false`."
         )
-    return f"{user} reads every table and sequence of {len(seen.databases)} databases."
+    return f"{user} reads every table, sequence and large object of {len(seen.databases)} databases."
+
+
+def _left_out(rules: Target, seen: Seen) -> str:
+    for database in seen.databases:
+        with connect(login(rules, seen.way, database)) as connection:
+            names = rights.left_out(connection)
+        if names:
+            raise DatabaseError(
+                f"A backup of {database} leaves out {_some(names)}, for {rules.user} is no superuser: keep the "
+                "statements that made them with your own files, or use a superuser as `user`."
+            )
+    return "Nothing of the databases is left out of a backup."
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"{', '.join(names[:MOST_NAMES])}{more}"
 
 
 def _clock(rules: Target, seen: Seen) -> str:
@@ -53,17 +76,12 @@ def _clock(rules: Target, seen: Seen) -> str:
     with connect(login(rules, seen.way)) as connection, translated("the server's clock"):
         row = connection.execute("SELECT clock_timestamp()").fetchone()
     told: datetime = row[0] if row else before
-    if (apart := off_by(told, before, datetime.now(UTC))) > CLOCK_TOLERANCE:
+    if (apart := off_by(told, before, datetime.now(UTC))) > TOLERANCE:
         raise DatabaseError(
             f"The server's clock and this machine's are {apart.total_seconds():,.0f} s apart: set both by NTP, or "
             "the ages of backups mislead."
         )
     return "The server's clock and this machine's agree."
-
-
-def off_by(told: datetime, before: datetime, after: datetime) -> timedelta:
-    """How far a clock that was asked between two moments is from them (pure)."""
-    return max(before - told, told - after, timedelta(0))
 
 
 def _room(rules: Target, seen: Seen) -> str:
@@ -77,7 +95,11 @@ def _room(rules: Target, seen: Seen) -> str:
         found = os.statvfs(root)
     except OSError:
         return f"The databases have {size(needed)}; the engine's disk cannot be seen by this user."
-    free = found.f_bavail * found.f_frsize
+    return enough(needed, found.f_bavail * found.f_frsize, root)
+
+
+def enough(needed: int, free: int, root: str) -> str:
+    """That the databases' bytes fit once more on the engine's disk, in words (pure). Raise EngineError if not."""
     if free < needed:
         raise EngineError(
             f"A restore rebuilds the databases beside what is there, and they have {size(needed)}: the engine's disk "

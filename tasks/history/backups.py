@@ -60,6 +60,12 @@ def stored_backups(history: History, target: str) -> list[StoredBackup]:
         return _records(connection, query.order_by(*_OLDEST_FIRST))
 
 
+def newest_good_of(history: History, target: str) -> StoredBackup | None:
+    """The target's newest backup that is not quarantined, as far as it is known. Raise HistoryError."""
+    with history.reading() as connection:
+        return newest_good(connection).get(target)
+
+
 def newest_good(connection: Connection) -> dict[str, StoredBackup]:
     """Of every target, the newest backup that is not quarantined."""
     found = tables.backups.c

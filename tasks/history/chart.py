@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,15 +80,16 @@ def picture(frame: pd.DataFrame, target: str, path: Path, floors: Mapping[str, i
         raise HistoryError(f"The picture {path} cannot be written: {reason}.") from error
 
 
-def embedded(frame: pd.DataFrame, target: str, floors: Mapping[str, int]) -> str | None:
+def embedded(frame: pd.DataFrame, target: str, floors: Mapping[str, int], alarming: Collection[str] = ()) -> str | None:
     """The same as a data: URI of a PNG for a report, of the six most important tables, or of as few as make it small
-    enough. None where there is nothing to draw: a line needs two points."""
+    enough. alarming: tables that a finding names. None where there is nothing to draw: a line needs two points."""
     if len(frame) < 2 or not len(frame.columns):
         return None
     qualified = _qualified(floors, frame)
+    resolved = {resolve_table(name, list(frame.columns)) for name in alarming}
     for most in range(_MOST_EMBEDDED, 0, -1):
         written = io.BytesIO()
-        _figure(frame, target, qualified, most).savefig(written, format="png", facecolor=_CARD, dpi=110)
+        _figure(frame, target, qualified, most, resolved).savefig(written, format="png", facecolor=_CARD, dpi=110)
         if len(written.getvalue()) <= _LARGEST_EMBEDDED:
             return "data:image/png;base64," + base64.b64encode(written.getvalue()).decode("ascii")
     return None
@@ -100,7 +101,13 @@ def _qualified(floors: Mapping[str, int], frame: pd.DataFrame) -> dict[str, int]
     return {table: floor for table, floor in resolved.items() if table is not None}
 
 
-def _figure(frame: pd.DataFrame, target: str, floors: Mapping[str, int], most: int = _MOST_PANELS) -> Any:
+def _figure(
+    frame: pd.DataFrame,
+    target: str,
+    floors: Mapping[str, int],
+    most: int = _MOST_PANELS,
+    alarming: Collection[str | None] = (),
+) -> Any:
     """The whole picture. A Figure of its own, without pyplot: nothing global, so safe in threads."""
     from matplotlib.figure import Figure
 
@@ -111,7 +118,7 @@ def _figure(frame: pd.DataFrame, target: str, floors: Mapping[str, int], most: i
     figure.get_layout_engine().set(w_pad=0.09, h_pad=0.07)  # type: ignore[union-attr, call-arg]
     panels = list(figure.subplots(down, across, squeeze=False, sharex=True).flat)
     for panel, table in zip(panels, tables, strict=False):
-        _draw(panel, frame[table], table, floors.get(table))
+        _draw(panel, frame[table], table, floors.get(table), alarming=table in alarming)
     for place in range(len(tables), len(panels)):
         panels[place].set_visible(False)
         panels[place - across].tick_params(labelbottom=True)  # the dates, which stand at the bottom panel alone
@@ -121,13 +128,13 @@ def _figure(frame: pd.DataFrame, target: str, floors: Mapping[str, int], most: i
     return figure
 
 
-def _draw(panel: Any, rows: pd.Series[Any], table: str, floor: int | None) -> None:
+def _draw(panel: Any, rows: pd.Series[Any], table: str, floor: int | None, *, alarming: bool) -> None:
     """One table: a step line from zero, the floor dashed, the newest count written out."""
     values = rows.astype("float64")
     present = values.dropna()
     gone = bool(values.isna().iloc[-1])
     now = 0.0 if gone else float(present.iloc[-1])
-    bad = gone or (floor is not None and now < floor)
+    bad = gone or alarming or (floor is not None and now < floor)
     panel.step(values.index, values, where="post", color=_LINE, linewidth=1.6)
     panel.fill_between(values.index, values, step="post", color=_LINE, alpha=0.10, linewidth=0)
     if len(present):
@@ -151,10 +158,14 @@ def _dress(panel: Any, top: float) -> None:
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     dates = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
     panel.xaxis.set_major_locator(dates)
-    panel.xaxis.set_major_formatter(ConciseDateFormatter(dates))  # type: ignore[no-untyped-call]
+    # Each label says its month: what Matplotlib would put beside the axis instead runs into the panel below.
+    within = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%S.%f"]
+    first = ["", "%Y", "%b", "%d %b", "%H:%M", "%H:%M"]
+    panel.xaxis.set_major_formatter(
+        ConciseDateFormatter(dates, formats=within, zero_formats=first, show_offset=False)  # type: ignore[no-untyped-call]
+    )
     panel.set_facecolor(_CARD)
     panel.tick_params(colors=_FAINT, labelsize=8, length=0)
-    panel.xaxis.get_offset_text().set(color=_FAINT, size=8)
     panel.grid(axis="y", color=_FAINT, alpha=0.18, linewidth=0.8)
     for side, spine in panel.spines.items():
         spine.set_visible(side == "bottom")

@@ -31,7 +31,10 @@ _SQLITE_IN_WORDS = (
     ("malformed", "the file is damaged; move it away, then rebuild the history from the backups"),
     ("unable to open", "the file cannot be opened; check the path and the rights on its folder"),
     ("disk is full", "the disk is full; make room"),
-    ("disk I/O error", "the disk failed to read or write it; check the disk and the rights on its folder"),
+    (
+        "disk I/O error",
+        "the disk failed to read or write it; see whether it is full, and check the rights on its folder",
+    ),
 )
 
 

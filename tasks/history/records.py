@@ -72,6 +72,17 @@ class Alert(Model):
     delivered: bool
 
 
+class Telling(Model):
+    """A message that is being sent. what: `alert`, or the kind of run that failed; verdict: of an alert."""
+
+    id: str = Field(default_factory=lambda: uuid.uuid4().hex)
+    target: str
+    what: str
+    verdict: Verdict = "critical"
+    fingerprint: str
+    since: Moment
+
+
 class Run(Model):
     """One run of a flow; `ended_at` is None where it was recorded while still going."""
 

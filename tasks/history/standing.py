@@ -64,8 +64,11 @@ class Standing(Model):
         return self.verdict == "healthy"
 
 
-def standings(history: History, targets: Sequence[str], now: datetime, stale_after: timedelta) -> dict[str, Standing]:
-    """Every target's standing by its name, in the order given. Raise HistoryError."""
+def standings(
+    history: History, targets: Sequence[str], now: datetime, stale_after: Mapping[str, timedelta | None]
+) -> dict[str, Standing]:
+    """Every target's standing by its name, in the order given; stale_after: by target, None where a check may be of any
+    age. Raise HistoryError."""
     try:
         with history.reading() as connection:
             backups, proofs = newest_good(connection), last_proofs(connection)
@@ -81,7 +84,7 @@ def standings(history: History, targets: Sequence[str], now: datetime, stale_aft
             checks[target],
             runs.get(target, {}),
             now,
-            stale_after,
+            stale_after[target],
             last_backup=backups.get(target),
             last_proven_at=proofs.get(target),
         )
@@ -94,7 +97,7 @@ def standing_of(
     check: LastCheck | None,
     runs: Mapping[str, Run],
     now: datetime,
-    stale_after: timedelta,
+    stale_after: timedelta | None,
     *,
     last_backup: StoredBackup | None = None,
     last_proven_at: datetime | None = None,
@@ -118,7 +121,7 @@ def standing_of(
 
 
 def _doubts(
-    target: str, check: LastCheck | None, run: Run | None, now: datetime, stale_after: timedelta
+    target: str, check: LastCheck | None, run: Run | None, now: datetime, stale_after: timedelta | None
 ) -> list[Finding]:
     """Why the last check is not all that can be said."""
     doubts: list[tuple[str, str]] = []
@@ -127,7 +130,7 @@ def _doubts(
         doubts.append(("check.failed", f"{target} could not be checked at {when}: {run.message}"))
     if check is None:
         doubts.append(("check.missing", f"{target} was never checked; run: rollcall verify {target}"))
-    elif now - check.at > stale_after:
+    elif stale_after is not None and now - check.at > stale_after:
         hours, most = ((each.total_seconds() / 3600) for each in (now - check.at, stale_after))
         message = (
             f"{target} was last checked {hours:,.1f} hours ago, and {most:,.1f} are the most: nobody knows how it is "

@@ -20,7 +20,7 @@ from tasks.history import tables
 from tasks.history.baseline import baseline_of
 from tasks.history.manifests import observations_of, other
 from tasks.history.opening import open_engine, speaking_plainly
-from tasks.history.records import Acceptance, Alert, Baseline, Moment, Observation, Pin, Run, Tallied
+from tasks.history.records import Acceptance, Alert, Baseline, Moment, Observation, ObservationKind, Pin, Run, Tallied
 from tasks.history.table_names import resolve_table
 from tasks.models import Identity, Manifest
 
@@ -82,9 +82,12 @@ class History:
             query = query.where(tables.observations.c.checked_at >= since)
         return [_observation(row) for row in self._all(query.order_by(*_OLDEST_FIRST))]
 
-    def latest(self, target: str) -> Observation | None:
-        """The newest observation of `target`."""
-        row = self._first(_observations(target).order_by(*_NEWEST_FIRST))
+    def latest(self, target: str, kind: ObservationKind | None = None) -> Observation | None:
+        """The newest observation of `target` (of one kind)."""
+        query = _observations(target)
+        if kind is not None:
+            query = query.where(tables.observations.c.kind == kind)
+        row = self._first(query.order_by(*_NEWEST_FIRST))
         return _observation(row) if row else None
 
     def last_accepted(self, target: str) -> Observation | None:
@@ -179,10 +182,9 @@ class History:
             _put_pin(connection, pin)
 
     def last_alert(self, target: str) -> Alert | None:
-        """The alert of `target` that was sent, or tried, last."""
+        """The alert of `target` that was sent, or tried, last; a clock that was set back changes nothing."""
         found = tables.alerts
-        query = select(found).where(found.c.target == target)
-        row = self._first(query.order_by(found.c.sent_at.desc(), found.c.number.desc()))
+        row = self._first(select(found).where(found.c.target == target).order_by(found.c.number.desc()))
         return Alert.model_validate(dict(row._mapping)) if row else None
 
     def record_alert(self, alert: Alert) -> None:

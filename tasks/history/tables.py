@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 2  # 2: backups
+SCHEMA_VERSION = 3  # 2: backups; 3: being_told
 
 
 class Utc(TypeDecorator[datetime]):
@@ -111,6 +111,18 @@ alerts = Table(
     Column("fingerprint", Text, nullable=False),
     Column("sent_at", Utc, nullable=False),
     Column("delivered", Boolean, nullable=False),
+)
+
+# What is being sent right now, so that nobody else sends it too.
+being_told = Table(
+    "being_told",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("target", String(100), nullable=False, index=True),
+    Column("what", String(40), nullable=False),
+    Column("verdict", String(20), nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("since", Utc, nullable=False),
 )
 
 runs = Table(

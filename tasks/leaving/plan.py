@@ -109,7 +109,10 @@ def _may_be_needed(holding: Holding) -> str:
     if holding.beside_data:
         return "a database mounts it beside its data: a tablespace, or its log, may be in it"
     if not holding.known_by:
-        return "no container is there to show what it is for; docker volume rm, if you know"
+        return (
+            "no container of the project is there any more to show what it is for, and a part of a database (a "
+            f"tablespace, its log) has no mark of its own; up, and ask again, or docker volume rm {holding.name}"
+        )
     return ""
 
 

@@ -73,9 +73,11 @@ def down_lines(report: DownReport) -> list[str]:
     lines = [f"The containers of {report.plan.project} are gone; approved by {report.approved_by}."]
     lines += [f"{target} is in backup {backup}, proven." for target, backup in report.backups.items()]
     lines += [f"Removed the volume {short(name)}." for name in report.removed]
-    stays = [short(each.name) for each in report.plan.volumes if each.name not in report.removed]
-    if stays:
-        lines.append(f"Still there: {', '.join(stays)}.")
+    stays = [each for each in report.plan.volumes if each.name not in report.removed]
+    if report.plan.remove_volumes:
+        lines += [f"Still there: {short(each.name)} ({each.why})." for each in stays]
+    elif stays:
+        lines.append(f"Still there: {', '.join(short(each.name) for each in stays)}.")
     return lines + [
         f"To bring {target} back after the next up: rollcall restore-volume {target} --backup {backup}"
         for target, backup in report.backups.items()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
+from tasks.alerts import progress
 from tasks.config import Config
 from tasks.containers.engine import engine, inspect_container
 from tasks.containers.images import LocalImages, PostgresImage, read_image
@@ -89,7 +90,7 @@ def drill_backup(config: Config, target: str, wanted: str) -> DrillResult:
     image_id, place = _like_the_container(config, target, manifest)
     started = time.monotonic()
     try:
-        with _volume(config, target) as volume:
+        with progress.shown("drill", target), _volume(config, target) as volume:
             built = rebuild_from_backup(
                 config, target, manifest, source.storages,
                 volume=volume, image_id=image_id, place=place, owner=owner_of(config, target),

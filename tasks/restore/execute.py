@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import logging
 
+from tasks.alerts import progress
 from tasks.errors import NeedsRecover, RollcallError, RolledBack
 from tasks.restore.hands import Hands
+from tasks.restore.plan import Plan
 from tasks.restore.steps import STEPS
 
 log = logging.getLogger("rollcall")
+
+REBUILDING = 0.9
 
 
 def carry_out(hands: Hands) -> None:
     """Every step of the plan, in order. Raise RolledBack if one failed and all were undone; NeedsRecover if what failed
     could not be undone, or failed after the commit."""
     try:
-        for step in hands.plan.steps:
-            log.info("%s: %s", hands.plan.target, step.does)
-            perform(hands, step.name)
+        with progress.shown("restore", hands.plan.target) as meter:
+            for (number, step), share in zip(enumerate(hands.plan.steps, 1), _shares(hands.plan), strict=True):
+                log.info("%s: %s", hands.plan.target, step.does)
+                with meter.stage(f"step {number} of {len(hands.plan.steps)}, {step.name}", share):
+                    perform(hands, step.name)
     except BaseException as error:
         if hands.journal.committed:
             raise NeedsRecover(_unfinished(hands, error)) from error
         _undo_for(hands, error)
         raise RolledBack(f"{_sentence(error)} Every step was undone: all is as it was before.") from error
     hands.journal.end()
+
+
+def _shares(plan: Plan) -> list[float]:
+    """What part of the way each step is: rebuilding takes nearly all of the time, where there is any."""
+    others = max(1, len(plan.steps) - plan.rebuilds)
+    rest = (1 - REBUILDING if plan.rebuilds else 1.0) / others
+    return [REBUILDING if step.name == "rebuild" else rest for step in plan.steps]
 
 
 def perform(hands: Hands, name: str) -> None:

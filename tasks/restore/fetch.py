@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
@@ -129,6 +130,20 @@ def unpack(fetched: Fetched, file: Path) -> None:
         raise ObjectDamaged(
             f"The object {fetched.object.key} unpacks to {size} bytes instead of {fetched.object.raw_bytes}."
         )
+
+
+def bytes_in(folder: Path) -> int:
+    """Of all files in a folder, and not below it; of those that are there still when they are looked at."""
+    total = 0
+    for each in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            total += each.stat().st_size if each.is_file() else 0
+    return total
+
+
+def bytes_of(manifest: Manifest) -> int:
+    """Of one copy, as it is stored."""
+    return sum({each.key: each.bytes for each in manifest.objects}.values())
 
 
 def _no_room(file: Path, error: OSError) -> RestoreFailed:

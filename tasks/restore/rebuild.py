@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tasks.alerts.progress import meter
 from tasks.config import Config
 from tasks.containers.copying import copy_volume
 from tasks.containers.engine import engine
@@ -23,12 +25,15 @@ from tasks.databases.tally import frozen
 from tasks.errors import DoesNotRestore, LoginRefused, RestoreFailed
 from tasks.models import Manifest, Model, Tally
 from tasks.restore.compare import refreshed, require_equal
-from tasks.restore.fetch import Fetched, fetch, of_role, unpack
+from tasks.restore.fetch import Fetched, bytes_in, bytes_of, fetch, of_role, unpack
 
 log = logging.getLogger("rollcall")
 
 ENGINE_SECONDS = 900.0  # for one call: a container is only gone once all that it wrote is
 MOST_JOBS = 4
+# What part of the way each stage is, roughly, so that the bar people see moves evenly enough.
+FETCH, LOAD, PROVE, ANALYZE, SYNC = 0.1, 0.65, 0.1, 0.05, 0.1
+UNPACK = 0.1  # of a database's own part
 # A cluster that is loaded from scratch needs no WAL that anybody replays.
 FRESH = {"wal_level": "minimal"}
 
@@ -108,7 +113,10 @@ def rebuild_from_backup(
     clock, owner = _Clock(), owner or config.owner(target)
     with engine(config.target(target).docker, ENGINE_SECONDS) as client, _private_folder(config, owner) as folder:
         log.info("%s: fetching backup %s", target, manifest.id)
-        backup = _Load(config, target, manifest, fetch(config, manifest, storages, folder))
+        with meter().stage(
+            f"fetching backup {manifest.id}", FETCH, done=lambda: bytes_in(folder), total=lambda: bytes_of(manifest)
+        ):
+            backup = _Load(config, target, manifest, fetch(config, manifest, storages, folder))
         clock.lap("fetch")
         archives = folder / "archives"
         archives.mkdir()
@@ -134,14 +142,18 @@ def _bring_back(config: Config, backup: _Load, server: Scratch, archives: Path, 
     """Everything of the backup into a server that is new; proven, shut down, on the disk."""
     _load_roles(backup, server)
     clock.lap("roles")
-    _load_databases(backup, server, archives)
+    with meter().stage(share=LOAD):
+        _load_databases(backup, server, archives)
     clock.lap("load")
-    tallies = _tallies(config, backup.target, server, list(backup.tallies))
-    require_equal(backup.tallies, tallies, f"backup {backup.manifest.id}")
+    with meter().stage("counting, to prove it equal", PROVE):
+        tallies = _tallies(config, backup.target, server, list(backup.tallies))
+        require_equal(backup.tallies, tallies, f"backup {backup.manifest.id}")
     clock.lap("prove")
-    notes = _analyze(backup, server)
+    with meter().stage("gathering statistics", ANALYZE):
+        notes = _analyze(backup, server)
     clock.lap("analyze")
-    control = _finish(backup, server)
+    with meter().stage("shutting down, bringing all of it onto the disk", SYNC):
+        control = _finish(backup, server)
     clock.lap("shut down and sync")
     notes += _notes(backup, tallies)
     for note in notes:
@@ -176,21 +188,35 @@ def _psql(backup: _Load, server: Scratch, script: bytes) -> None:
 def _load_databases(backup: _Load, server: Scratch, archives: Path) -> None:
     """Every database, one after the other: only one unpacked archive needs room at a time."""
     dumps = of_role(backup.fetched, "dump")
+    raw = [each.object.raw_bytes or each.object.bytes for each in dumps]
     for number, each in enumerate(dumps, 1):
-        name, archive = str(each.object.database), archives / "archive"
-        log.info("%s: database %d of %d, %s: unpacking", backup.target, number, len(dumps), name)
-        unpack(each, archive)
-        archive.chmod(0o644)  # The server's user reads it; nobody else passes through the folder above.
-        each.file.unlink()
-        log.info("%s: loading %s (%.0f MB)", backup.target, name, archive.stat().st_size / 1e6)
-        command = load.restore_command(name, "/archives/archive", backup.user, _jobs())
+        archive = archives / "archive"
+        place = f"{each.object.database}, {number} of {len(dumps)}" if len(dumps) > 1 else str(each.object.database)
+        with meter().stage(share=raw[number - 1] / max(1, sum(raw))):
+            log.info("%s: unpacking %s", backup.target, place)
+            with _unpacking(place, archives, raw[number - 1]):
+                unpack(each, archive)
+            archive.chmod(0o644)  # The server's user reads it; nobody else passes through the folder above.
+            each.file.unlink()
+            log.info("%s: loading %s (%.0f MB)", backup.target, place, archive.stat().st_size / 1e6)
+            _load_database(backup, server, str(each.object.database), place, archive.stat().st_size)
+            archive.unlink()
+
+
+def _unpacking(place: str, archives: Path, raw_bytes: int) -> contextlib.AbstractContextManager[None]:
+    return meter().stage(f"unpacking {place}", UNPACK, done=lambda: bytes_in(archives), total=lambda: raw_bytes)
+
+
+def _load_database(backup: _Load, server: Scratch, name: str, place: str, raw_bytes: int) -> None:
+    command = load.restore_command(name, "/archives/archive", backup.user, _jobs())
+    # On the disk, indexes make up for the text that numbers are in an archive, more or less.
+    with meter().stage(f"loading {place}", 1 - UNPACK, done=server.newest_bytes, total=lambda: raw_bytes):
         try:
             server.run(command, None, backup.deadline, load.session_environment(backup.major))
         except ProgramFailed as error:
             raise DoesNotRestore(
                 f"The database {name} of backup {backup.manifest.id} cannot be restored: {error.words}."
             ) from error
-        archive.unlink()
 
 
 def _analyze(backup: _Load, server: Scratch) -> list[str]:
@@ -240,9 +266,16 @@ def rebuild_from_volume(
     clock, owner, rules = _Clock(), owner or config.owner(target), config.target(target)
     with engine(config.target(target).docker, ENGINE_SECONDS) as client:
         log.info("%s: copying the volume %s", target, source)
-        major = copy_volume(
-            client, source=source, volume=volume, place=place, image_id=image_id, owner=owner, deadline=rules.deadline
-        )
+        with meter().stage(f"copying the volume {source}", FETCH + LOAD):
+            major = copy_volume(
+                client,
+                source=source,
+                volume=volume,
+                place=place,
+                image_id=image_id,
+                owner=owner,
+                deadline=rules.deadline,
+            )
         clock.lap("copy")
         with scratch_server(
             client,
@@ -259,10 +292,12 @@ def rebuild_from_volume(
                 names = databases(connection)
             if rules.database not in names:
                 raise LoginRefused(f"In the volume {source} the database {rules.database!r} does not exist.")
-            tallies = _tallies(config, target, server, names)
+            with meter().stage("counting", PROVE):
+                tallies = _tallies(config, target, server, names)
             clock.lap("count")
-            control = server.stop()
-            server.sync()
+            with meter().stage("shutting down, bringing all of it onto the disk", ANALYZE + SYNC):
+                control = server.stop()
+                server.sync()
             clock.lap("shut down and sync")
     identifier = control["Database system identifier"]
     return Rebuilt(volume=volume, system_identifier=identifier, tallies=tallies, timings=clock.laps, source=source)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tasks.alerts.artifacts import escape, table
+from tasks.alerts.artifacts import MOST, as_line, escape, table
+from tasks.alerts.run_reports import listed
 from tasks.restore.drill import DrillResult
 from tasks.restore.facts import Source
 from tasks.restore.plan import Plan
@@ -17,7 +18,6 @@ HEADLINES = {
     "both": "RESTORE AND REATTACH: the container mounts another volume, and the pinned one does not hold the data.",
 }
 MOST_TABLES = 25
-MOST_PROVEN = 500
 SAFETY = "a backup of what is there now; nothing is touched if that fails"
 
 
@@ -100,13 +100,13 @@ def described(source: Source) -> str:
     return f"backup {source.name} of {taken} ({state}{proven}; in {', '.join(source.storages)})"
 
 
-def rows_table(plan: Plan) -> list[tuple[str, str, str]]:
-    """(table, rows now, rows after), those that change first."""
+def rows_table(plan: Plan, most: int = MOST_TABLES) -> list[tuple[str, str, str]]:
+    """(table, rows now, rows after), those that change first; `most` of them."""
     now, after = plan.counts_now or {}, plan.counts_after
     names = sorted({*now, *after}, key=lambda name: (now.get(name) == after.get(name), name))
     rows = [(name, _rows(now, name, plan.counts_now is None), _rows(after, name, not after)) for name in names]
-    left = len(rows) - MOST_TABLES
-    return rows[:MOST_TABLES] + ([(f"and {left} more", "", "")] if left > 0 else [])
+    left = len(rows) - most
+    return rows[:most] + ([(f"and {left} more", "", "")] if left > 0 else [])
 
 
 def _rows(counts: dict[str, int], name: str, unknown: bool) -> str:
@@ -115,12 +115,12 @@ def _rows(counts: dict[str, int], name: str, unknown: bool) -> str:
     return f"{counts[name]:,}" if name in counts else "no such table"
 
 
-def plan_markdown(plan: Plan) -> str:
-    """The whole plan for Prefect's UI."""
-    return "\n".join(_markdown(plan))
+def plan_markdown(plan: Plan, most: int = MOST_TABLES) -> str:
+    """The whole plan for Prefect's UI; of its tables `most`, and 25 at most."""
+    return "\n".join(_markdown(plan, min(most, MOST_TABLES)))
 
 
-def _markdown(plan: Plan) -> Iterator[str]:
+def _markdown(plan: Plan, most: int) -> Iterator[str]:
     yield f"## Restore plan for {escape(plan.target)}\n"
     yield f"**{headline(plan)}**\n"
     if plan.blockers:
@@ -134,7 +134,7 @@ def _markdown(plan: Plan) -> Iterator[str]:
     if plan.source is not None:
         yield f"- source: **{escape(described(plan.source))}**"
     yield f"- plan: {plan.hash}"
-    if rows := rows_table(plan):
+    if rows := rows_table(plan, most):
         yield "\n### Rows\n"
         yield table(
             ("table", "rows now", "rows after"), [[escape(name), now, after] for name, now, after in rows], (1, 2)
@@ -143,30 +143,31 @@ def _markdown(plan: Plan) -> Iterator[str]:
         yield "\n### Steps\n"
         first = f"First {SAFETY}. " if plan.safety_backup else ""
         yield f"{first}↓ the database is down; ↩ how a step is undone.\n"
+        # Lines that end in two spaces, not a numbered list: Prefect's UI cuts off the first digit of its number 10.
         yield from (
-            f"{number}. {'↓ ' if step.downtime else ''}{step.does}{f' ↩ {step.undo}' if step.undo else ''}"
+            f"**{number}.** {'↓ ' if step.downtime else ''}{step.does}{f' ↩ {step.undo}' if step.undo else ''}  "
             for number, step in enumerate(plan.steps, 1)
         )
     for title, lines in _after(plan):
         yield f"\n### {title.rstrip(':')}\n"
-        yield from (f"- {escape(line.strip())}" for line in lines)
+        yield from (f"- {as_line(line.strip())}" for line in lines)
 
 
-def restore_markdown(report: RestoreReport) -> str:
-    """What came of a restore, for Prefect's UI: the proof first, then the plan that was followed."""
+def restore_markdown(report: RestoreReport, most: int = MOST) -> str:
+    """What came of a restore, for Prefect's UI: the proof first, then the plan that was followed. most: of tables."""
     parts = [
         f"# ✔ {escape(report.target)} is restored",
         "\n".join(f"- {escape(each)}" for each in restored_lines(report)),
         "## Proof: rows by table",
-        _proof(report),
+        _proof(report, most),
         "## Time",
         timings_table(report.timings),
-        plan_markdown(report.plan),
+        plan_markdown(report.plan, most),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _proof(report: RestoreReport) -> str:
+def _proof(report: RestoreReport, most: int) -> str:
     """Each table in what was to come back, in what was rebuilt aside, and in what runs now; unequal ones first."""
     several = len(report.counts) > 1
     rows = []
@@ -180,9 +181,10 @@ def _proof(report: RestoreReport) -> str:
             shown = ["" if each is None else f"{each:,}" for each in numbers]
             rows.append(["✔" if equal else "⚠", escape(f"{database}: {name}" if several else name), *shown])
     rows.sort(key=lambda row: row[0] == "✔")
-    more = f"\n\nand {len(rows) - MOST_PROVEN:,} more tables." if len(rows) > MOST_PROVEN else ""
+    equal_too = "" if any(row[0] != "✔" for row in rows[most:]) else ", each equal in all three"
+    more = f"\n\nand {len(rows) - most:,} more tables{equal_too}." if len(rows) > most else ""
     heads = ("", "table", _source_head(report.plan), "rebuilt aside", "running now")
-    return table(heads, rows[:MOST_PROVEN], (2, 3, 4)) + more
+    return table(heads, rows[:most], (2, 3, 4)) + more
 
 
 def _source_head(plan: Plan) -> str:
@@ -220,7 +222,7 @@ def restored_lines(report: RestoreReport) -> list[str]:
 def drill_lines(result: DrillResult) -> list[str]:
     """What a drill found, a line each."""
     if not result.proven:
-        return [f"Backup {result.backup} is NOT proven: {result.reason}", f"Tried for {result.rto_seconds:.1f} s."]
+        return [f"Backup {result.backup} is NOT proven. {result.reason}", f"Tried for {result.rto_seconds:.1f} s."]
     rows = ", ".join(f"{name} {number:,}" for name, number in result.rows.items())
     return [
         f"Backup {result.backup} comes back exactly as it was taken (rows: {rows}).",
@@ -230,17 +232,25 @@ def drill_lines(result: DrillResult) -> list[str]:
     ]
 
 
-def drill_markdown(result: DrillResult) -> str:
-    """The drill for Prefect's UI."""
+def drill_markdown(result: DrillResult, most: int = MOST) -> str:
+    """The drill for Prefect's UI. most: entries of a list at most."""
     parts = [
-        f"# {'✔ proven' if result.proven else '⚠ NOT PROVEN'}: {escape(result.target)}, backup {escape(result.backup)}",
+        f"# {'✔ proven' if result.proven else '⚠ NOT PROVEN'}: {escape(result.target)}",
         "\n".join(f"- {escape(each)}" for each in drill_lines(result)),
+        *([] if result.proven else [f"**Next:** {escape(_unproven_step(result))}"]),
     ]
     if result.differences:
-        parts += ["## Differences", "\n".join(f"- {escape(each)}" for each in result.differences[:MOST_PROVEN])]
+        parts += ["## Differences", listed(result.differences, most)]
     if result.rows:
-        rows = [[escape(name), f"{number:,}"] for name, number in result.rows.items()]
+        rows = [[escape(name), f"{number:,}"] for name, number in list(result.rows.items())[:most]]
         parts += ["## What came back", table(("database", "rows"), rows, (1,))]
     if result.timings:
         parts += ["## Time", timings_table(result.timings)]
     return "\n\n".join(parts) + "\n"
+
+
+def _unproven_step(result: DrillResult) -> str:
+    return (
+        f"do not rely on this backup. Take a new one (rollcall backup {result.target}) and drill that; "
+        f"rollcall backups {result.target} lists those that are proven."
+    )

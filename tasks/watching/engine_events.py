@@ -21,6 +21,7 @@ FILTERS = {"type": ["container", "volume"], "event": ["create", "start", "die", 
 
 
 SUBSCRIBE_SECONDS = 20.0
+MOST_AT_ONCE = 1000
 
 
 class EngineEvent(Model):
@@ -81,6 +82,13 @@ class EngineEvents:
         if isinstance(given, EngineEvent):
             return given
         raise given or EngineUnreachable("The engine has ended its stream of events.")
+
+    def waiting(self) -> list[EngineEvent]:
+        """Those that have come already, to be taken as one: what counts is how things are after the last of them."""
+        found: list[EngineEvent] = []
+        while len(found) < MOST_AT_ONCE and (event := self.next(0)) is not None:
+            found.append(event)
+        return found
 
     def _read(self) -> None:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tasks.alerts import codes
 from tasks.alerts.message import Message, in_words
 from tasks.models import Finding
@@ -32,3 +34,20 @@ def look_alike_message(target: str, finding: Finding) -> Message:
     """The warning about it, told once: it makes no verdict."""
     after = [f"Next: {codes.step(finding.code, target)}"]
     return in_words(f"WARNING {target}: {codes.words(finding.code)}", finding.message, after, "warning")
+
+
+def engine_lost(targets: Sequence[str], why: str) -> Message:
+    """Told once for all targets: nothing can be noticed meanwhile, and their servers may be down too."""
+    after = [
+        f"Targets: {', '.join(targets)}.",
+        "Next: see to the Docker engine; what happened meanwhile is checked then.",
+    ]
+    said = f"{why.rstrip('.')}."
+    return in_words("CRITICAL rollcall watcher: the Docker engine does not answer", said, after, "failure")
+
+
+def engine_regained(targets: Sequence[str]) -> Message:
+    """The good news after that."""
+    after = [f"Targets: {', '.join(targets)}.", "What has changed meanwhile is being checked."]
+    said = "The Docker engine answers again."
+    return in_words("RECOVERED rollcall watcher: the Docker engine answers again", said, after, "success")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,20 @@ WAIT_SECONDS = 18
 DEADLINE = 120
 # With its ten minutes shortened to the ten seconds that Prefect allows at least.
 PROGRAM = "from deployments import automations, cli; automations.SILENT = 10.0; cli.main()"
+# Killed once it has made its second automation.
+KILLED = """
+import os, signal
+from deployments import cli, prefect_server
+
+carry_out = prefect_server.carry_out
+
+def die(client, planned):
+    carry_out(client, planned[:2])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+prefect_server.carry_out = die
+cli.main()
+"""
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,11 @@ class Scene:
     file: Path
     hook: HttpRecorder
     environment: dict[str, str]
+
+    def elsewhere(self, folder: Path) -> Scene:
+        """The same server, for a configuration in another folder."""
+        folder.mkdir()
+        return replace(self, file=folder / "targets.yaml")
 
     def configure(self, *targets: str) -> None:
         """Write a configuration with these targets."""
@@ -52,10 +72,10 @@ class Scene:
         }
         self.file.write_text(json.dumps(document))
 
-    def rollcall(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def rollcall(self, *arguments: str, program: str = PROGRAM) -> subprocess.CompletedProcess[str]:
         """Run the command line."""
         return subprocess.run(
-            [sys.executable, "-c", PROGRAM, *arguments, "--config", str(self.file)],
+            [sys.executable, "-c", program, *arguments, "--config", str(self.file)],
             capture_output=True, text=True, timeout=240, env=self.environment, cwd=ROOT, check=False,
         )  # fmt: skip
 
@@ -93,6 +113,10 @@ class Scene:
     def told(self, beginning: str) -> bool:
         """True once a message with such a title arrived."""
         return any(each["title"].startswith(beginning) for each in self.hook.messages)
+
+    def times(self, beginning: str) -> int:
+        """How many messages with such a title arrived."""
+        return sum(each["title"].startswith(beginning) for each in list(self.hook.messages))
 
     def wait_told(self, beginning: str) -> None:
         """Return once such a message arrived."""
@@ -156,14 +180,54 @@ def test_what_does_not_happen_is_told_of(scene: Scene) -> None:
     assert not scene.told("MISSED busy")
     scene.wait_told("MISSED idle: no good backup")
     scene.wait_told("MISSED busy: no good backup")
+    wait_until(lambda: scene.times("MISSED idle") >= 2, DEADLINE, "a reminder", lambda: str(scene.hook.messages))
 
-    assert set(scene.apply().values()) == {"keep"}
+
+def test_what_is_on_the_server_follows_the_configuration(scene: Scene, tmp_path: Path) -> None:
+    scene.configure("shop", "old")
+    assert scene.rollcall("blocks", "apply").returncode == 0
+    killed = scene.rollcall("automations", "apply", program=KILLED)
+    assert killed.returncode == -signal.SIGKILL
+    made = scene.apply()
+    assert sorted(made.values()) == ["create"] * 6 + ["keep"] * 2
     before = {each["name"]: each["id"] for each in scene.ask("automations/filter", {})}
-    scene.configure("busy")
-    gone = {name for name, change in scene.apply().items() if change == "remove"}
-    assert gone == {name for name in before if "idle" in name}
-    after = {each["name"]: each["id"] for each in scene.ask("automations/filter", {})}
-    assert after == {name: before[name] for name in before if "idle" not in name}
+    assert len(before) == 8
+    assert set(scene.apply().values()) == {"keep"}
+
+    # Another host, whose configuration has the same paths in it, on the same server.
+    other = scene.elsewhere(tmp_path / "other")
+    other.configure("shop")
+    assert other.rollcall("blocks", "apply").returncode == 0
+    done = other.rollcall("automations", "apply")
+    assert done.returncode == 0
+    assert "Another installation on this server has a target shop, too" in done.stderr
+    assert len(scene.ask("automations/filter", {})) == 8 + 5
+    assert set(scene.apply().values()) == {"keep"}
+
+    scene.configure("shop", "new")  # `old` under another name
+    changes = scene.apply()
+    assert {name for name, change in changes.items() if change == "remove"} == {
+        name for name in before if " old " in name
+    }
+    assert {name for name, change in changes.items() if change == "create"} == {
+        name.replace(" old ", " new ") for name in before if " old " in name
+    }
+    after = {each["id"] for each in scene.ask("automations/filter", {})}
+    assert {identity for name, identity in before.items() if " old " not in name} < after
+    assert len(after) == 8 + 5
+
+    # What somebody switched off in the UI goes on.
+    identity = before["rollcall: shop backup is missing"]
+    switched = urllib.request.Request(
+        f"{scene.api}/automations/{identity}",
+        b'{"enabled": false}',
+        {"Content-Type": "application/json"},
+        method="PATCH",
+    )
+    with urllib.request.urlopen(switched, timeout=30):
+        assert scene.ask(f"automations/{identity}")["enabled"] is False
+    assert scene.apply()["rollcall: shop backup is missing"] == "update"
+    assert scene.ask(f"automations/{identity}")["enabled"] is True
 
 
 def test_a_crashed_run_and_one_without_a_sign_of_life_are_told_of(scene: Scene) -> None:

@@ -63,7 +63,7 @@ def seen(age: timedelta, target: str = "shop", **given: Any) -> Observation:
 
 
 def stand(history: History, *targets: str) -> list[Standing]:
-    return list(standings(history, targets, NOW, HOUR).values())
+    return list(standings(history, targets, NOW, dict.fromkeys(targets, HOUR)).values())
 
 
 def test_backups_come_back_as_they_were_oldest_first(history: History) -> None:

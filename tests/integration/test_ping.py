@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.alerts.ping import call
+from tasks.alerts.ping import call, finish
 from tasks.errors import ConfigError, NotificationFailed
 from tasks.secrets import EnvReference
 from tests.bed.postgres import PostgresServer
@@ -95,11 +95,13 @@ def test_a_verify_calls_at_both_its_ends_and_a_critical_verdict_is_a_failure(
 ) -> None:
     target = target_for(fresh_database(postgres17), tmp_path, ping={"verify": {"env": URL.env}})
     good = target.verify()
+    finish()
     assert watcher.paths == [f"/{SECRET}/start", f"/{SECRET}"]
     assert watcher.messages[-1].startswith(f"The verify of {NAME} came to its end: {good.verdict}.")
 
     gone = target_for(postgres17, tmp_path, volume="another", ping={"url": {"env": URL.env}}).verify()
     assert gone.verdict == "critical"
+    finish()
     assert watcher.paths[2:] == [f"/{SECRET}/start", f"/{SECRET}/fail"]
     assert gone.findings[0].message in watcher.messages[-1]
 
@@ -110,6 +112,7 @@ def test_a_backup_that_fails_calls_with_its_reason(
     target = target_for(postgres17, tmp_path, container="gone", volume="gone", ping={"backup": {"env": URL.env}})
     with pytest.raises(Exception, match="gone"):
         target.backup()
+    finish()
     assert watcher.paths == [f"/{SECRET}/start", f"/{SECRET}/fail"]
     assert "gone" in watcher.messages[-1]
 
@@ -120,8 +123,31 @@ def test_a_watcher_that_refuses_costs_no_run_and_is_told_of(
     watcher.answer_with(404)
     result = target_for(postgres17, tmp_path, volume="another", ping={"url": {"env": URL.env}}).verify()
     assert result.verdict == "critical"
+    finish()
     warned = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
     assert "The watcher outside could not be told of the verify (fail): it answered 404." in warned
+
+
+def test_a_watcher_that_never_answers_keeps_no_run_waiting(
+    watcher: HttpRecorder, postgres17: PostgresServer, tmp_path: Path
+) -> None:
+    watcher.stall()
+    result = target_for(postgres17, tmp_path, volume="another", ping={"url": {"env": URL.env}}).verify()
+    assert result.verdict == "critical"
+    assert watcher.paths == [f"/{SECRET}/start"], "the call of its start still waits, and that of its end for that"
+    watcher.resume()
+    finish()
+    assert watcher.paths == [f"/{SECRET}/start", f"/{SECRET}/fail"]
+
+
+def test_a_process_that_ends_makes_its_calls_first(
+    watcher: HttpRecorder, postgres17: PostgresServer, tmp_path: Path
+) -> None:
+    target = target_for(postgres17, tmp_path, volume="another", ping={"url": {"env": URL.env}})
+    environment = os.environ | {"PREFECT_API_URL": ""}
+    line = [sys.executable, "-m", "deployments", "verify", NAME, "--config", str(target.file)]
+    subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, timeout=120, check=False)
+    assert watcher.paths == [f"/{SECRET}/start", f"/{SECRET}/fail"]
 
 
 def test_a_killed_run_calls_no_more_after_its_start(

@@ -6,6 +6,8 @@ import json
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -14,11 +16,13 @@ from typing import Any
 
 import pytest
 
+from tasks.config import Config
 from tasks.doctor.diagnosis import Diagnosis
 from tasks.doctor.schedules import schedule_diagnoses
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.prefect_server import Prefect
 from tests.bed.progress import ROOT, wait_until
+from tests.bed.proxy import TcpProxy
 from tests.bed.serving import BIN, clean_environment
 from tests.bed.target import NAME, Target, target_for
 
@@ -260,12 +264,103 @@ def test_what_may_pass_is_tried_again_with_growing_waits_and_what_may_not_is_not
 
 
 def test_the_doctor_sees_what_is_scheduled_and_what_is_not(deployed: Prefect) -> None:
-    environment = {"PREFECT_API_URL": deployed.api}
-
-    def told(target: str) -> Diagnosis:
-        return schedule_diagnoses([target], environment)[0]
+    def told(target: str, **schedules: str) -> Diagnosis:
+        rules = {"container": "c", "volume": "v", "database": "d", "storages": ["a"], "schedules": schedules}
+        storages = {"a": {"type": "local", "path": "a"}}
+        config = Config.model_validate({"storages": storages, "targets": {target: rules}})
+        return schedule_diagnoses(config, lambda path, body: deployed.ask(path.lstrip("/"), **body))[0]
 
     wait_until(lambda: told("knowledge_os").well, SCHEDULE_SECONDS, "runs that are scheduled")
-    assert told("nobody").words.startswith("Backup has no deployment and verify has no deployment")
-    assert not schedule_diagnoses(["knowledge_os"], {"PREFECT_API_URL": "http://127.0.0.1:9/api"})[0].well
-    assert schedule_diagnoses(["knowledge_os"], {}) == []
+    assert told("nobody").words.startswith("Backup has no deployment; verify has no deployment; drill has no")
+    never = told("nobody", backup="never", verify="never", drill="never")
+    assert (never.well, never.words) == (True, "By the configuration, backup, verify, drill: never.")
+    other = told("knowledge_os", backup="0 3 * * *")
+    assert other.words.startswith(
+        "Backup is scheduled otherwise (0 2 * * * UTC) than the configuration says (0 3 * * * "
+    )
+
+
+BAR = """
+import sys
+import prefect
+from tasks import orchestration
+from tasks.alerts import progress
+
+def dump(target):
+    with progress.shown("backup", target, bar_seconds=0.1):
+        with progress.meter().stage("dumping shop", done=lambda: 250, total=lambda: 1000):
+            print("begun", flush=True)
+            sys.stdin.readline()
+    print("done", flush=True)
+    sys.stdin.readline()
+
+task = orchestration.task(dump, name="take database")
+
+@orchestration.flow(name="bar", run_name="bar of {target}")
+def bar(target: str) -> None:
+    task(target)
+
+bar(sys.argv[1])
+"""
+
+
+@contextmanager
+def dumping(script: Path, target: str, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A program that dumps for as long as nobody writes it a line; it says when it begins and when it is done."""
+    script.write_text(BAR)
+    with subprocess.Popen(
+        [BIN / "python", script, target], env=env | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "begun\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def go_on(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def bars(server: Prefect, key: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = server.ask("artifacts/filter", artifacts={"key": {"any_": [key]}})
+    return found
+
+
+def test_a_long_dump_has_a_bar_that_says_how_far_it_is_and_in_the_end_that_it_is_done(
+    prefect_server: Prefect, tmp_path: Path
+) -> None:
+    with dumping(tmp_path / "bar.py", "My Shop", prefect_server.environment) as process:
+        wait_until(lambda: bool(bars(prefect_server, "progress-backup-my-shop")), 60, "a bar")
+        (shown,) = bars(prefect_server, "progress-backup-my-shop")
+        assert (shown["type"], shown["data"]) == ("progress", 25.0)
+        assert shown["description"].startswith("My Shop: dumping shop: 250 bytes of about 1.0 kB")
+        assert shown["task_run_id"] is not None
+        go_on(process)
+        assert process.stdout is not None and process.stdout.readline() == "done\n"
+        (shown,) = bars(prefect_server, "progress-backup-my-shop")
+        assert shown["data"] == 100 and shown["description"].startswith("My Shop: done in ")
+        go_on(process)
+        assert process.wait(60) == 0
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_does_not_hold_up_a_dump(prefect_server: Prefect, tmp_path: Path) -> None:
+    proxy = TcpProxy(("127.0.0.1", prefect_server.port))
+    proxy.start()
+    env = prefect_server.environment | {"PREFECT_API_URL": f"http://127.0.0.1:{proxy.port}/api"}
+    try:
+        with dumping(tmp_path / "bar.py", "stalled", env) as process:
+            wait_until(lambda: bool(bars(prefect_server, "progress-backup-stalled")), 60, "a bar")
+            proxy.stall()
+            go_on(process)
+            # While it stalls: were the bar waited for, this line would never come.
+            assert process.stdout is not None and process.stdout.readline() == "done\n"
+            proxy.resume()
+            go_on(process)
+            assert process.wait(60) == 0
+    finally:
+        proxy.stop()

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.bed.postgres import PostgresServer
+from tests.bed.progress import wait_until
 from tests.bed.serving import BIN, Served, clean_environment, free_port, own_ports, served
 from tests.bed.target import NAME, target_for
 
@@ -102,6 +103,18 @@ def test_the_forms_offer_what_there_is_and_the_restore_is_safe_as_it_comes(runni
     restore = running.deployment("restore-volume", NAME)
     assert restore["parameters"]["dry_run"] is True
     assert restore["parameter_openapi_schema"]["properties"]["backup"]["enum"] == ["latest"]
+
+
+def test_a_check_of_the_watcher_brings_the_page_of_all_targets_up_to_date(running: Served) -> None:
+    """Nothing has run that Prefect tracks: the page is of the watcher's first look."""
+
+    def published() -> list[dict[str, Any]]:
+        return [each for each in running.ask("artifacts/filter") if each["key"] == "rollcall-targets"]
+
+    wait_until(lambda: bool(published()), 60, "the page", running.log.read_text)
+    page = published()[0]
+    assert page["flow_run_id"] is None
+    assert NAME in page["data"] and "never" not in page["data"]
 
 
 def test_a_check_from_the_ui_runs_to_its_end(running: Served) -> None:

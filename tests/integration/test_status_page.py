@@ -8,8 +8,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from deployments.status_answers import SystemMetrics, TargetStatus
 from deployments.status_metrics import metrics_text
 from tasks.config import load
@@ -35,7 +33,7 @@ def test_the_answer_shown_has_every_field_and_no_other() -> None:
 def test_the_page_lists_just_the_metrics_there_are(tmp_path: Path) -> None:
     (tmp_path / "targets.yaml").write_text(CONFIGURATION)
     served = metrics_text(load(str(tmp_path / "targets.yaml")), {}).decode()
-    names = {family.name for family in text_string_to_metric_families(served)}
+    names = set(re.findall(r"^# TYPE (\S+)", served, re.MULTILINE))
     rows = [line for line in PAGE.splitlines() if line.startswith("| `rollcall_")]
     assert {name for row in rows for name in re.findall(r"`(rollcall_\w+)`", row)} == names
 

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ from tests.bed.watched import RIGHT, WRONG, Incident, configure, told, wait_for_
 from tests.bed.watched import watching as process_watching
 
 Watch = Callable[[Path], list[str]]
+FLAPS = 20
 
 
 @pytest.fixture
@@ -117,7 +119,26 @@ def with_silent_storage(config: Path, port: int, timeout: float) -> Path:
 def test_an_alert_does_not_wait_for_a_storage_that_does_not_answer(
     incident: Incident, http_recorder: HttpRecorder, watching: Watch, tmp_path: Path
 ) -> None:
-    """What is certain is told before the check has ended; the whole follows."""
+    """The check itself tells what is certain, rows and all, before it asks; the storage's silence is no news then."""
+    incident.up(incident.pinned, RIGHT)
+    incident.accepting()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = configure(tmp_path, http_recorder, [incident])
+        lines = watching(with_silent_storage(config, silent.getsockname()[1], timeout=1))
+        seen = checked(lines)
+        incident.up(incident.wrong, WRONG)
+        wait_until(lambda: bool(told(http_recorder, "wrong volume")), 60, "the alert", lambda: " | ".join(lines))
+        assert not [line for line in lines[seen:] if "checked in" in line], "the storage is still waited for"
+        checked(lines, seen)
+    (title,) = told(http_recorder, "wrong volume")
+    assert "more" in title, "what it lacks"
+
+
+@pytest.mark.slow
+def test_the_first_check_ever_tells_a_wrong_volume_before_its_end(
+    incident: Incident, http_recorder: HttpRecorder, watching: Watch, tmp_path: Path
+) -> None:
+    """Nobody knows then what the storages said before: the watcher tells what it has seen, the whole follows."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         config = configure(tmp_path, http_recorder, [incident])
         incident.up(incident.wrong, WRONG)
@@ -125,9 +146,7 @@ def test_an_alert_does_not_wait_for_a_storage_that_does_not_answer(
         word = wait_for_line(lines, "told before the check has ended")
         checked(lines)
     assert lines.index(word) < lines.index(wait_for_line(lines, "checked in"))
-    titles = told(http_recorder, "wrong volume")
-    assert len(titles) == 2
-    assert "more" in titles[1], "what it lacks"
+    assert len(told(http_recorder, "wrong volume")) == 2
 
 
 @pytest.mark.slow
@@ -328,6 +347,78 @@ def test_what_happened_while_the_connection_was_lost_is_noticed(
 
     wait_for_line(lines, "started on", incident.wrong, since=seen)
     wait_until(lambda: bool(told(http_recorder, "wrong volume")), 30, "the alert", lambda: " | ".join(lines))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.slow
+def test_an_engine_that_is_away_for_long_is_told_once_and_so_is_its_return(
+    incident: Incident, http_recorder: HttpRecorder, watching: Watch, tmp_path: Path, engine_proxy: UnixProxy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(watcher, "TELL_LOST_AFTER", 2.0)
+    incident.up(incident.pinned, RIGHT)
+    incident.accepting()
+    lines = watching(configure(tmp_path, http_recorder, [incident]))
+    checked(lines)
+    engine_proxy.refuse()
+    engine_proxy.cut()
+    wait_for_line(lines, "the engine is lost")
+    time.sleep(1)
+    assert told(http_recorder, "engine") == [], "a restart is no news"
+    wait_until(lambda: bool(told(http_recorder, "CRITICAL", "engine does not answer")), 30, "the message")
+    time.sleep(3)  # for a second one, which must not come
+    engine_proxy.start()
+    wait_until(lambda: bool(told(http_recorder, "RECOVERED", "engine answers again")), 30, "the good news")
+    assert len(told(http_recorder, "engine")) == 2
+    assert sum("the engine is lost" in line for line in lines) == 1
+
+
+@pytest.mark.slow
+def test_an_alarm_waits_behind_no_flood_of_events(
+    incident: Incident, http_recorder: HttpRecorder, watching: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hundred volumes are made while a wrong one takes the pinned one's place; they are looked at as a few."""
+    looks = list[int]()
+    look = new_volumes.NewVolumes.look
+    monkeypatch.setattr(new_volumes.NewVolumes, "look", lambda *given: looks.append(1) or look(*given))
+    incident.up(incident.pinned, RIGHT)
+    incident.accepting()
+    lines = watching(configure(tmp_path, http_recorder, [incident]))
+    seen = checked(lines)
+    looks.clear()
+
+    with ThreadPoolExecutor(8) as pool:
+        flood = [pool.submit(incident.make_volume, f"rollcall-bed-flood-{incident.name}-{each}") for each in range(200)]
+        incident.up(incident.wrong, WRONG)
+        accepted = incident.accepting()
+        wait_until(lambda: bool(told(http_recorder, "wrong volume")), 30, "the alert", lambda: " | ".join(lines))
+        print(f"\ntold {time.time() - accepted:.2f} s after it accepted; {len(looks)} looks", *lines[seen:], sep="\n")
+        assert [each.exception() for each in flood] == [None] * 200
+    assert len(looks) < 100
+    assert len(told(http_recorder, "CRITICAL", "wrong volume")) == 1
+
+
+@pytest.mark.slow
+def test_a_container_that_flaps_floods_nobody_and_what_follows_is_told(
+    incident: Incident, http_recorder: HttpRecorder, watching: Watch, tmp_path: Path
+) -> None:
+    box = incident.up(incident.pinned, RIGHT)
+    incident.accepting()
+    lines = watching(configure(tmp_path, http_recorder, [incident]))
+    checked(lines)
+    before = len(http_recorder.messages)
+    for _ in range(FLAPS):
+        box.kill()
+        box.start()
+    accepted = incident.accepting()
+    flapped = len(http_recorder.messages) - before
+    assert flapped <= 4, told(http_recorder)
+
+    incident.up(incident.wrong, WRONG)
+    accepted = incident.accepting()
+    wait_until(lambda: bool(told(http_recorder, "wrong volume")), 30, "the alert", lambda: " | ".join(lines))
+    checks = sum("checked in" in line for line in lines)
+    print(f"\ntold {time.time() - accepted:.2f} s after it accepted; {flapped} messages, {checks} checks by then")
 
 
 @pytest.mark.slow

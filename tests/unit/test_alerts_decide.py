@@ -50,6 +50,7 @@ def alerted(*findings: Finding, ago: timedelta = timedelta(minutes=5), delivered
         pytest.param([], alerted(delivered=False), "recovered", id="an undelivered recovery too"),
         pytest.param([LOST], alerted(STALE, delivered=False), "worse", id="undelivered, and worse by now"),
         pytest.param([LOST], alerted(LOST, ago=-DAY), "reminder", id="the clock was set back"),
+        pytest.param([LOST], alerted(LOST, ago=-timedelta(seconds=5)), None, id="another run at once was first"),
     ],
 )
 def test_a_change_is_told_at_once_and_what_stays_is_repeated_after_a_while(

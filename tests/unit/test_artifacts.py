@@ -3,21 +3,23 @@
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tasks.alerts import codes
 from tasks.alerts.artifacts import (
-    backup_report,
+    LARGEST,
+    as_line,
     counts_table,
     escape,
     findings_list,
+    fitted,
+    fold,
+    html_table,
     identity_table,
     size,
-    verify_report,
 )
-from tasks.models import CheckResult, Finding, Identity, Manifest, StoredObject, Tally
+from tasks.models import Finding, Identity
 
 WHEN = datetime(2026, 2, 1, 2, 5, tzinfo=UTC)
 EXPECTED = {"public.experts": 85, "public.knowledge_nodes": 26337, "public.tags": 12}
@@ -40,28 +42,6 @@ def cells(markdown: str) -> list[list[str]]:
     """The cells of every table row, without heads and rules."""
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in lines[2:]]
-
-
-def manifest(**changes: Any) -> Manifest:
-    dump = {"key": "k/b1.dump.zst", "role": "dump", "database": "knowledge_os", "sha256": "ab" * 32}
-    plain = Manifest(
-        id="b1",
-        target="knowledge_os",
-        created_at=WHEN,
-        verdict="healthy",
-        quarantined=False,
-        method="dump",
-        server_version="16.4",
-        database="knowledge_os",
-        objects=[
-            StoredObject.model_validate({**dump, "storage": name, "bytes": 856_000_000, "raw_bytes": 2_200_000_000})
-            for name in ("local", "offsite")
-        ],
-        tally=Tally(counts={"public.experts": 85}),
-        identity=IDENTITY,
-        timings={"dump": 33.0, "read_back": 11.0},
-    )
-    return plain.model_copy(update=changes)
 
 
 def test_the_incident_s_counts_come_worst_first_with_their_differences() -> None:
@@ -117,9 +97,10 @@ def test_many_tables_are_folded_and_the_bad_ones_stay_in_sight() -> None:
     bad = Finding(code="rows.dropped", severity="critical", message="", table="public.t04999")
     table = counts_table(counts, counts, [bad])
     assert cells(table)[0][1] == "public.t04999"
-    assert "<details><summary>4,960 more tables</summary>\n\n|" in table
-    assert "and 4,000 more tables." in table
-    assert len(table) < 100_000
+    assert "<details><summary>960 more tables</summary>\n<table>" in table
+    assert table.endswith("and 4,000 more tables, which are left out here: rollcall verify --json has them all.")
+    assert "\n\n" not in table[table.index("<details>") : table.index("</details>")], "an empty line would end the fold"
+    assert len(cells(table)) + table.count("<tr>") - 1 == 1000
 
 
 @pytest.mark.parametrize(
@@ -142,6 +123,20 @@ def test_names_are_words_and_never_mark_up(name: str, shown: str) -> None:
     assert cells(counts_table({name: 1}, {}))[0][1] == shown
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("+ external: true", r"\+ external: true"),
+        ("- x", r"\- x"),
+        ("12. x", r"12\. x"),
+        ("# x", r"\# x"),
+        ("16", "16"),
+    ],
+)
+def test_no_line_begins_a_list_by_what_it_says(text: str, shown: str) -> None:
+    assert as_line(text) == shown
+
+
 def test_findings_come_worst_first_and_one_a_line() -> None:
     notice = Finding(code="cluster.pinned", severity="notice", message="First\nsight.")
     assert findings_list([notice, LOST[0]]) == (
@@ -150,59 +145,53 @@ def test_findings_come_worst_first_and_one_a_line() -> None:
     assert findings_list([]) == "✔ Nothing is wrong."
 
 
+def test_what_is_wrong_with_one_table_s_rows_is_said_once_and_of_many_tables_a_few() -> None:
+    twice = [
+        Finding(code=code, severity="critical", message=f"t{number} {code}", table=f"t{number}")
+        for code in ("rows.below_min", "rows.dropped")
+        for number in range(13)
+    ]
+    lines = findings_list(twice).splitlines()
+    assert lines[0] == "- ⚠ **critical** rows.below_min: t0 rows.below_min"
+    assert lines[-1] == "- ⚠ and the rows of 3 more tables"
+    assert len(lines) == 11 and "rows.dropped" not in "".join(lines)
+
+
+def test_a_fold_holds_plain_words_and_never_mark_up() -> None:
+    inside = html_table(("table", "rows"), [["a|b<script>\n\n`x`", "1"]], (1,))
+    assert fold("<b>3 & 4", inside) == (
+        "<details><summary>&lt;b&gt;3 &amp; 4</summary>\n"
+        '<table><tr><th>table</th><th align="right">rows</th></tr>\n'
+        '<tr><td>a|b&lt;script&gt;  `x`</td><td align="right">1</td></tr></table>\n</details>'
+    )
+
+
+def test_a_report_is_as_long_as_prefect_takes_and_no_longer() -> None:
+    asked: list[int] = []
+
+    def report(most: int) -> str:
+        asked.append(most)
+        return "ä" * (most * 200)
+
+    assert len(fitted(report)) == 100 * 200
+    assert asked == [1000, 300, 100]
+    assert fitted(lambda _most: "short") == "short"
+
+
+def test_a_report_that_cannot_be_shortened_is_cut_at_a_line_and_says_so() -> None:
+    cut = fitted(lambda _most: "a line of a report\n" * 100_000)
+    assert len(cut.encode()) <= LARGEST
+    assert cut.startswith("a line of a report\n")
+    assert cut.endswith(
+        "a line of a report\n\n\n⚠ The rest is left out here: it is more than Prefect keeps. See the command line.\n"
+    )
+
+
 def test_the_identity_is_set_beside_its_pin() -> None:
     rows = cells(identity_table(IDENTITY, {"volume": "atra_knowledge_postgres_data", "system_identifier": "7301"}))
     assert ["⚠", "volume", "knowledge_os_postgres_data", "atra_knowledge_postgres_data"] in rows
     assert ["✔", "system identifier", "7301", "7301"] in rows
     assert identity_table(None) == "The server's identity could not be read."
-
-
-def test_the_report_of_a_check_holds_every_part() -> None:
-    result = CheckResult(
-        target="knowledge_os",
-        verdict="critical",
-        checked_at=WHEN,
-        findings=LOST,
-        counts=DURING,
-        identity=IDENTITY,
-    )
-    report = verify_report(result, EXPECTED, {"experts": "data:image/png;base64,AAAA"})
-    assert report.startswith("# ⚠ CRITICAL: knowledge_os\n\nChecked 2026-02-01 02:05:00 UTC.\n")
-    assert "![experts](data:image/png;base64,AAAA)" in report
-    assert [line for line in report.splitlines() if line.startswith("## ")] == [
-        "## Findings",
-        "## Rows",
-        "## Identity",
-    ]
-
-
-def test_a_check_that_reached_nothing_has_a_report() -> None:
-    result = CheckResult(target="t", verdict="critical", checked_at=WHEN, findings=[], counts={}, identity=None)
-    assert "No tables were counted." in verify_report(result, {})
-
-
-def test_the_report_of_a_backup_says_where_how_much_and_how_fast() -> None:
-    other = {"other": Tally(counts={"public.x": 4})}
-    report = backup_report(manifest(databases=other), {"public.experts": 85}, deleted=["a1", "a2"])
-    assert report.startswith("# ✔ stored: knowledge_os, backup b1\n")
-    assert "One copy is 856 MB of 2.2 GB; 44.0 s in all at 50.0 MB/s." in report
-    assert "| local | 1 | 856 MB | k/b1.dump.zst |" in report
-    assert "dump of knowledge_os | 856 MB | 2.2 GB | abababab… |" in report
-    assert "| read_back | 11.00 |" in report
-    assert "Deleted 2: a1, a2" in report
-    assert "Database other: 4 rows in 1 table</summary>" in report
-
-
-def test_a_quarantined_backup_says_so_and_why_nothing_was_deleted() -> None:
-    report = backup_report(manifest(quarantined=True), {}, frozen="the verdict is critical")
-    assert report.startswith("# ⚠ QUARANTINED: ")
-    assert "⚠ Held, nothing was deleted: the verdict is critical" in report
-
-
-def test_a_manifest_without_objects_and_times_has_a_report() -> None:
-    report = backup_report(manifest(objects=[], timings={}, omitted=["roles"]), {})
-    assert "Nothing was stored." in report
-    assert "## Not in this backup\n\n- roles" in report
 
 
 @pytest.mark.parametrize(

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import copy
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deployments.automations import holds, mark_of, steps, wanted_automations
+from deployments.automations import Wanted, holds, in_words, mark_of, rivals, steps, unwatched, wanted_automations
+from deployments.installation import NEW, installation
 from tasks.config import Config, load
+from tasks.errors import ConfigError
 
+OURS, THEIRS = mark_of("0123456789ab"), mark_of("ba9876543210")
 TEXT = """\
 storages: {{local: {{type: local, path: ./backups}}}}
-state: {state}
 targets:
   shop: {{container: pg, volume: data, database: shop, storages: [local], {more}}}
 """
 
 
-def config(folder: Path, more: str = "max_age_hours: 26", state: str = "state") -> Config:
-    (folder / "targets.yaml").write_text(TEXT.format(more=more, state=state))
+def config(folder: Path, more: str = "max_age_hours: 26") -> Config:
+    (folder / "targets.yaml").write_text(TEXT.format(more=more))
     return load(str(folder / "targets.yaml"))
 
 
-def on_server(config: Config) -> list[dict[str, Any]]:
+def wanted(config: Config, *blocks: str, mark: str = OURS) -> list[Wanted]:
+    return wanted_automations(config, blocks or ["block"], mark)
+
+
+def on_server(config: Config, mark: str = OURS) -> list[dict[str, Any]]:
     """As the server shows what it was given: with ids, defaults, and lists in another order."""
     shown = []
-    for number, each in enumerate(wanted_automations(config, ["block"])):
+    for number, each in enumerate(wanted(config, mark=mark)):
         document = copy.deepcopy(dict(each.document))
         del document["tell"]
         document["trigger"] |= {"id": f"trigger-{number}", "expect": document["trigger"]["expect"][::-1]}
@@ -35,31 +42,52 @@ def on_server(config: Config) -> list[dict[str, Any]]:
     return shown
 
 
-def test_a_target_is_waited_for_from_its_last_event_or_from_when_the_watch_began(tmp_path: Path) -> None:
-    triggers = {each.name: each.document["trigger"] for each in wanted_automations(config(tmp_path), ["block"])}
+def test_a_target_is_waited_for_anew_from_each_of_its_events(tmp_path: Path) -> None:
+    triggers = {each.name: each.document["trigger"] for each in wanted(config(tmp_path))}
     backup = triggers["rollcall: shop backup is missing"]
-    assert backup["expect"] == ["rollcall.backup.stored"]
-    assert set(backup["after"]) == {"rollcall.backup.stored", "rollcall.watch.begun"}
-    assert backup["within"] == 26 * 3600
-    assert triggers["rollcall: shop verify is missing"]["within"] == 3600
-    assert triggers["rollcall: shop drill is missing"]["within"] == 31 * 86_400
+    assert backup["expect"] == backup["after"] == ["rollcall.backup.stored"]
+    # What makes the server begin to wait by itself, for a target that never ran.
+    assert "for_each" not in backup
 
 
-def test_no_drill_is_missed_where_none_is_wanted(tmp_path: Path) -> None:
-    names = {each.name for each in wanted_automations(config(tmp_path, "prove_every_days: 0"), ["block"])}
-    assert "rollcall: shop drill is missing" not in names
+def test_how_long_is_waited_follows_from_the_schedules(tmp_path: Path) -> None:
+    def waits(more: str) -> dict[str, float]:
+        found = [each for each in wanted(config(tmp_path, more)) if each.target]
+        return {each.name.split()[2]: each.document["trigger"]["within"] / 3600 for each in found}
+
+    assert waits("user: x") == {"backup": 26, "verify": 1.25, "drill": 15 * 24}
+    assert waits('schedules: {backup: "0 * * * *", verify: never}') == {"backup": 3, "drill": 15 * 24}
+    assert waits("schedules: {verify: never}, max_silence_minutes: 30, prove_every_days: 0") == {
+        "backup": 26,
+        "verify": 0.5,
+    }
+
+
+def test_what_nobody_would_be_told_of_is_said(tmp_path: Path) -> None:
+    assert list(unwatched(config(tmp_path))) == []
+    silent = config(tmp_path, "schedules: {verify: never}, prove_every_days: 0")
+    verify, drill = unwatched(silent)
+    assert verify.startswith("shop: no alarm for a missing verify, for it is never scheduled; max_silence_minutes in")
+    assert drill.startswith("shop: no alarm for a missing drill, for prove_every_days is 0; prove_every_days in")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "words"),
+    [(75, "75 minutes"), (60, "60 minutes"), (26 * 60, "26 hours"), (20160, "14 days"), (1.5, "1.5 minutes")],
+)
+def test_a_time_is_said_without_a_fraction(minutes: float, words: str) -> None:
+    assert in_words(timedelta(minutes=minutes)) == words
 
 
 def test_every_destination_is_told_by_every_alarm(tmp_path: Path) -> None:
-    for each in wanted_automations(config(tmp_path), ["one", "two"]):
+    for each in wanted(config(tmp_path), "one", "two"):
         told = [action["block_document_id"] for action in each.document["actions"] if "block_document_id" in action]
         assert told == ([] if "sign of life" in each.name else ["one", "two"])
 
 
 def test_a_second_time_changes_nothing(tmp_path: Path) -> None:
     settings = config(tmp_path)
-    planned = steps(wanted_automations(settings, ["block"]), on_server(settings), mark_of(settings))
-    assert {each.change for each in planned} == {"keep"}
+    assert {each.change for each in steps(wanted(settings), on_server(settings), OURS)} == {"keep"}
 
 
 @pytest.mark.parametrize(
@@ -69,22 +97,40 @@ def test_what_somebody_changed_is_set_right_again(tmp_path: Path, key: str, valu
     settings = config(tmp_path)
     there = on_server(settings)
     there[0][key] = value
-    changed = [each for each in steps(wanted_automations(settings, ["block"]), there, mark_of(settings)) if each.id]
-    assert [each.id for each in changed if each.change == "update"] == ["0"]
+    assert [each.id for each in steps(wanted(settings), there, OURS) if each.change == "update"] == ["0"]
 
 
 def test_only_our_own_are_removed(tmp_path: Path) -> None:
     settings = config(tmp_path)
-    other = config(tmp_path, state="elsewhere")
-    theirs = [{"id": "t", "name": "rollcall: mine", "description": "Somebody's"}, *on_server(other)]
+    theirs = [{**each, "id": f"their-{each['id']}"} for each in on_server(settings, THEIRS)]
+    theirs += [{"id": "t", "name": "rollcall: mine", "description": "Somebody's"}, {"id": "u", "name": "none"}]
     old = {**on_server(settings)[0], "id": "old", "name": "rollcall: gone backup is missing"}
     twin = {**on_server(settings)[1], "id": "twin"}
-    planned = steps(
-        wanted_automations(settings, ["block"]), [*on_server(settings), old, twin, *theirs], mark_of(settings)
-    )
-    assert len([each for each in planned if each.change == "remove"]) == 2
-    assert "old" in {each.id for each in planned if each.change == "remove"}
-    assert not {each.id for each in planned if each.change == "remove"} & {"t"}
+    planned = steps(wanted(settings), [*on_server(settings), old, twin, *theirs], OURS)
+    removed = {each.id for each in planned if each.change == "remove"}
+    assert "old" in removed
+    assert len(removed & {"1", "twin"}) == 1
+    assert len(removed) == 2
+
+
+def test_a_target_of_the_same_name_elsewhere_is_noticed(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    assert rivals(wanted(settings), on_server(settings), OURS) == []
+    assert rivals(wanted(settings), [*on_server(settings), *on_server(settings, THEIRS)], OURS) == ["shop"]
+
+
+def test_an_installation_keeps_its_id_and_no_two_have_the_same(tmp_path: Path) -> None:
+    assert installation(tmp_path / "a") == NEW
+    first = installation(tmp_path / "a", make=True)
+    assert installation(tmp_path / "a", make=True) == installation(tmp_path / "a") == first
+    assert installation(tmp_path / "b", make=True) != first
+    assert [each.name for each in (tmp_path / "a").iterdir()] == ["installation"]
+
+
+def test_a_file_that_holds_no_id_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "installation").write_text("")
+    with pytest.raises(ConfigError, match="holds no id of an installation; remove it"):
+        installation(tmp_path)
 
 
 def test_more_than_was_asked_for_is_no_difference_and_less_is() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from deployments import app
 from deployments.cli import main
+from tests.bed.serving import free_port
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """\
@@ -224,6 +225,7 @@ def test_doctor_diagnoses_everything_where_the_engine_and_a_secret_are_missing(
     monkeypatch.setenv("NOTIFY", "nonsense with hunter2")
     far = "  far: {type: s3, bucket: b, access_key_id: {env: UNSET_A}, secret_access_key: {env: UNSET_B}}\n"
     notify = "notify:\n- {url: {env: NOTIFY}}\n- {block: slack-webhook/oncall}\n"
+    notify += f"api: {{port: {free_port()}}}\n"
     text = CONFIG.replace("targets:", f"{far}targets:").replace("[local]", "[far, local]") + notify
     (folder / "targets.yaml").write_text(text)
 
@@ -240,5 +242,15 @@ def test_doctor_diagnoses_everything_where_the_engine_and_a_secret_are_missing(
         "shop: storage local": True,
         "shop: volume": False,
         "shop: database": False,
+        "status API": True,
+        "shop: schedules": False,
     }
     assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_no_command_waits_for_what_only_others_need() -> None:
+    """Each costs a check from cron up to two seconds of imports."""
+    heavy = ("prefect", "fastapi", "prometheus_client", "httpx", "pandas", "matplotlib", "boto3", "apprise")
+    program = f"import sys, deployments.cli, flows.verify; print([name for name in {heavy} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"

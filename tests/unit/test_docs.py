@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from pydantic import BaseModel
+from ruamel.yaml import YAML
 
 from deployments.cli import app
 from tasks import config, sections
@@ -77,3 +81,73 @@ def test_the_findings_page_lists_just_the_codes_that_can_be_raised() -> None:
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} → {target}"
+
+
+def typed(page: Path) -> list[list[str]]:
+    """What a page says to type, and every command of `rollcall` that it names in full, as words; no variants."""
+    text = page.read_text()
+    lines = re.findall(r"^ *\$ (.+)$", text, re.MULTILINE) + re.findall(r"`(rollcall [^`\n]+)`", text)
+    words = [
+        shlex.split(re.split(r"[|;]|&&", line)[0], comments=True) for line in lines if not re.search(r"[\[…]", line)
+    ]
+    return [each[1:] for each in words if each and each[0].endswith("rollcall") and len(each) > 1]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_line_in_a_page_is_one_that_the_program_takes(page: Path) -> None:
+    for name, *rest in typed(page):
+        if rest:  # a bare name speaks of the command
+            COMMANDS[name].make_context(name, rest)
+
+
+def slug(heading: str) -> str:
+    """The anchor that a heading gets where Markdown is shown."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_heading_leads_to_one(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text()):
+        text = (page.parent / target if target else page).read_text()
+        assert anchor in {slug(each) for each in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}, f"{target}#{anchor}"
+
+
+def yaml_of(page: Path) -> list[dict[str, Any]]:
+    found = re.findall(r"^( *)```yaml\n(.*?)^ *```", page.read_text(), re.MULTILINE | re.DOTALL)
+    reader = YAML(typ="safe")
+    return [reader.load(re.sub(f"^{indent}", "", text, flags=re.MULTILINE)) for indent, text in found]
+
+
+OTHERS = [{"services", "volumes", "networks"}, {"rule_files", "scrape_configs"}]
+"""The keys of compose files and of Prometheus."""
+
+
+def completed(part: dict[str, Any]) -> dict[str, Any]:
+    """A whole configuration around the part of one that a page shows."""
+    needed = {"container": "c", "volume": "v", "database": "d", "storages": ["local"]}
+    targets = {name: needed | rules for name, rules in part.get("targets", {"any": {}}).items()}
+    named = {name for rules in targets.values() for name in rules["storages"]}
+    storages = {name: {"type": "local", "path": "."} for name in named} | part.get("storages", {})
+    return {**part, "storages": storages, "targets": targets}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_piece_of_configuration_in_a_page_is_valid(page: Path, tmp_path: Path) -> None:
+    file = tmp_path / "targets.yaml"
+    for part in yaml_of(page):
+        if any(set(part) <= keys for keys in OTHERS):
+            continue
+        file.write_text(json.dumps(completed(part), default=str))
+        config.load(str(file))
+
+
+def test_every_example_of_a_notification_is_a_url_of_that_service() -> None:
+    from apprise import Apprise
+
+    rows = re.findall(r"^\| ([A-Za-z-]+)[^|]*\| `([a-z]+://[^`]+)`", (ROOT / "docs/notifications.md").read_text(), re.M)
+    assert len(rows) > 8
+    for service, url in rows:
+        plugin = Apprise.instantiate(url)
+        assert plugin is not None, url
+        known = {"e-mail": "NotifyEmail", "any": "NotifyJSON", "a": "NotifyTelegram"}
+        assert type(plugin).__name__.lower() == known.get(service, f"Notify{service}").lower(), url

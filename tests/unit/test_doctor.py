@@ -10,8 +10,10 @@ import pytest
 from tasks.config import Target
 from tasks.containers.compose_service import Service
 from tasks.containers.observe import Container, Mount
+from tasks.doctor.clocks import off_by
 from tasks.doctor.compose import claimants, compose_diagnoses, misplaced, wanted_place
-from tasks.doctor.server import off_by
+from tasks.doctor.server import enough
+from tasks.errors import EngineError
 
 NOON = datetime(2026, 2, 1, 12, tzinfo=UTC)
 HOME = "/var/lib/postgresql"
@@ -34,6 +36,12 @@ def test_the_volume_belongs_where_the_image_keeps_its_data(pgdata: str, place: s
 def test_a_clock_is_judged_by_what_the_asking_cannot_explain(seconds: int, apart: int) -> None:
     told = NOON + timedelta(seconds=seconds)
     assert off_by(told, NOON, NOON + timedelta(seconds=2)) == timedelta(seconds=apart)
+
+
+def test_a_restore_needs_room_for_the_databases_once_more() -> None:
+    assert enough(1_000_000, 1_000_000, "/var/lib/docker").startswith("The databases have 1.0 MB;")
+    with pytest.raises(EngineError, match=r"the engine's disk \(/var/lib/docker\) has 1\.0 MB left\. Make room"):
+        enough(1_000_001, 1_000_000, "/var/lib/docker")
 
 
 def container(pgdata: str, *places: str) -> Container:

@@ -22,7 +22,8 @@ def config(tmp_path: Path) -> Config:
 
 
 def configured(folder: Path, **rules: object) -> Config:
-    target = {"container": "c", "volume": "v", "database": "d", "storages": ["a"], "max_age_hours": 50_000, **rules}
+    target: dict[str, object] = {"container": "c", "volume": "v", "database": "d", "storages": ["a"]}
+    target |= {"max_age_hours": 50_000, "prove_every_days": 30} | rules
     document = {"storages": {"a": {"type": "local", "path": "a"}}, "targets": {"t": target}}
     (folder / "targets.yaml").write_text(json.dumps(document))
     return load(str(folder / "targets.yaml"))
@@ -75,3 +76,16 @@ def test_a_backup_that_nobody_proved_for_long_is_a_warning(
 def test_how_often_is_set_for_each_target(tmp_path: Path, days: int, warned: bool) -> None:
     found = freshness_findings(configured(tmp_path, prove_every_days=days), "t", Catalogue([entry(31)]), NOW)
     assert ("backup.unproven" in [each.code for each in found]) == warned
+
+
+def test_without_a_key_the_schedules_say_how_often(tmp_path: Path) -> None:
+    def codes(age: float, **schedules: str) -> set[str]:
+        config = configured(tmp_path, max_age_hours=None, prove_every_days=None, schedules=schedules)
+        return {each.code for each in freshness_findings(config, "t", Catalogue([entry(age)]), NOW)}
+
+    assert codes(1.05) == set()
+    assert codes(1.1) == {"backup.stale"}
+    assert codes(15) == {"backup.stale", "backup.unproven"}
+    assert codes(6, backup="0 2 * * 1") == set()
+    assert codes(15, backup="0 2 1 * *", drill="0 4 1 * *") == set()
+    assert codes(800, backup="never", drill="never") == set()

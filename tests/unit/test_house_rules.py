@@ -21,6 +21,7 @@ SUBJECTS = (  # inside tasks/: each imports from those before it; the first ones
     "cron",
     "sections",
     "config",
+    "limits",
     "models",
     "containers",
     "databases",

@@ -16,7 +16,8 @@ from tasks.leaving.coverage import covering, uncovered
 from tasks.leaving.facts import Box, Concerned, Holding, Stored, World
 from tasks.leaving.look import stored_of
 from tasks.leaving.plan import DownPlan, make_plan
-from tasks.leaving.words import plan_text
+from tasks.leaving.report import DownReport
+from tasks.leaving.words import down_lines, plan_text
 from tasks.models import Manifest
 from tasks.storage.catalogue import Entry
 
@@ -128,7 +129,8 @@ def test_an_ordinary_volume_goes_and_an_undeclared_one_stays() -> None:
     ("holding_is", "why"),
     [
         ({"known_by": ["pg"], "beside_data": True}, "a tablespace, or its log, may be in it"),
-        ({"known_by": []}, "no container is there to show what it is for"),
+        ({"known_by": []}, "no container of the project is there any more to show what it is for"),
+        ({"known_by": []}, "docker volume rm more"),
         ({"known_by": ["app"], "strangers": ["other"]}, "mounted by other"),
     ],
 )
@@ -136,6 +138,12 @@ def test_a_volume_that_may_be_needed_stays(holding_is: dict[str, Any], why: str)
     (found,) = plan(holding(name="more", clusters=[], targets=[], **holding_is), targets=[]).volumes
     assert found.fate == "stays"
     assert why in found.why
+
+
+def test_what_stayed_says_why_when_it_is_over() -> None:
+    made = plan(holding(name="more", clusters=[], targets=[], known_by=[]), targets=[])
+    lines = down_lines(DownReport(project="atra", outcome="down", plan=made, approved_by="somebody"))
+    assert [each for each in lines if "Still there: more (no container of the project is there any more" in each]
 
 
 def test_a_database_that_allows_no_connections_is_in_no_backup() -> None:

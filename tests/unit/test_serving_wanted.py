@@ -17,6 +17,7 @@ from deployments.serving.forms import Choice, shaped
 from deployments.serving.server import USUAL_PORT, chosen_port
 from deployments.serving.service import only_service
 from deployments.serving.wanted import FLOWS, ROOT, Wanted, wanted
+from flows.restore_volume import restore_volume
 from tasks.config import Serve, load
 from tasks.errors import Busy, ConfigError, RollcallError
 
@@ -120,7 +121,7 @@ def test_a_form_offers_its_target_and_the_backups_newest_first() -> None:
 
     fields = shaped(FORM, "shop", backups)["properties"]
 
-    assert fields["target"] == {"type": "string", "description": "Name.", "enum": ["shop"]}
+    assert fields["target"] == {"type": "string", "description": "Name.", "enum": ["shop"], "position": 0}
     assert "config" not in fields
     assert fields["backup"]["enum"] == ["latest", "c", "b", "a"]
     assert fields["backup"]["description"] == (
@@ -133,7 +134,38 @@ def test_a_form_offers_its_target_and_the_backups_newest_first() -> None:
 def test_a_form_can_leave_the_backup_to_be_typed() -> None:
     fields = shaped(FORM, "shop", None)["properties"]
 
-    assert fields["backup"] == FORM["properties"]["backup"]
+    assert fields["backup"] == {"type": "string", "description": "Which\nbackup.", "position": 1}
+
+
+def test_the_form_of_a_restore_has_plain_fields_with_help_and_its_switch_stands_first() -> None:
+    from prefect.utilities.callables import parameter_schema
+
+    schema = parameter_schema(getattr(restore_volume, "fn", restore_volume)).model_dump_for_openapi()
+
+    fields = shaped(schema, "shop", [])["properties"]
+
+    order = sorted(fields, key=lambda name: int(fields[name]["position"]))
+    assert order == ["target", "dry_run", "backup", "from_volume", "leave_behind", "without_safety_backup"]
+    types = {name: field["type"] for name, field in fields.items()}
+    assert types == {
+        "target": "string",
+        "dry_run": "boolean",
+        "backup": "string",
+        "from_volume": "string",
+        "leave_behind": "array",
+        "without_safety_backup": "boolean",
+    }
+    assert fields["leave_behind"]["items"] == {"type": "string"}
+    assert fields["dry_run"]["default"] is True
+    assert all(field["description"] for field in fields.values())
+    assert not any("anyOf" in field or field.get("default", 0) is None for field in fields.values())
+
+
+def test_a_field_that_takes_two_types_is_left_as_it_is() -> None:
+    either = {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}], "default": None}
+    form = {"properties": {"target": {"type": "string"}, "either": either}}
+
+    assert shaped(form, "shop", None)["properties"]["either"] == {**either, "position": 1}
 
 
 def test_a_help_text_does_not_grow_with_the_years() -> None:

@@ -15,7 +15,7 @@ from tasks.watching.decide import Checked, Need, Pending, compare, first_look, i
 from tasks.watching.engine_events import read_event
 from tasks.watching.new_volumes import SETTLING, TOLD_EVERY, NewVolumes
 from tasks.watching.sighting import Sighting, read_sighting
-from tasks.watching.telling import first_word, look_alike, look_alike_message
+from tasks.watching.telling import engine_lost, engine_regained, first_word, look_alike, look_alike_message
 
 PIN = "atra_data"
 UP = Sighting(container="a1", started_at="2026-02-01T08:00:00.123456789Z", running=True, volume=PIN)
@@ -279,6 +279,9 @@ def test_what_is_told_fits_on_a_phone() -> None:
         look_alike_message("knowledge_os", finding),
         first_word("knowledge_os", "knowledge_postgres", "knowledge_os_postgres_data", "atra_knowledge_postgres_data"),
         first_word(long, long, long, long),
+        engine_lost([long] * 30, long * 9),
+        engine_lost(["knowledge_os"], "the engine is lost: No Docker engine answers."),
+        engine_regained([long] * 30),
     ):
         lines = [message.title, *message.body.split("\n")]
         assert max(map(len, lines)) <= 90

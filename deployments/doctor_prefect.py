@@ -1,0 +1,106 @@
+"""The doctor on Prefect: will it run what is scheduled, and notice what does not run?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from deployments import prefect_server
+from deployments.automations import mark_of, rivals, steps, wanted_automations
+from deployments.automations_command import delivering
+from deployments.installation import installation
+from tasks.config import Config
+from tasks.cron import NEVER
+from tasks.doctor.diagnosis import Diagnosis, tried, wrong
+from tasks.doctor.schedules import FLOWS, schedule_diagnoses
+from tasks.errors import ConfigError, HistoryError, RollcallError
+from tasks.history.standing import Standing, standings
+from tasks.history.store import open_history
+from tasks.limits import backup_limit, check_limits
+
+
+def prefect_diagnoses(config: Config) -> list[Diagnosis]:
+    """Version, schedules and automations of the server that `serve` runs or the environment names."""
+    if not prefect_server.api_of(config):
+        return list(without_server(config, datetime.now(UTC)))
+    try:
+        with prefect_server.server(config) as client:
+            return [
+                tried("prefect", lambda: _version(client)),
+                *schedule_diagnoses(config, lambda path, body: _post(client, path, body)),
+                *_alarms(client, config),
+            ]
+    except RollcallError as error:
+        return [wrong("prefect", f"It cannot be asked what is scheduled: {error}")]
+
+
+def _post(client: Any, path: str, body: Mapping[str, Any]) -> Any:
+    return client.request("POST", path, json=dict(body)).json()
+
+
+def _version(client: Any) -> str:
+    server, ours = prefect_server.versions(client)
+    if server.split(".")[:2] != ours.split(".")[:2]:
+        raise RollcallError(
+            f"The server is of version {server}, and the Prefect here of {ours}: runs and alarms may be lost between "
+            "them. Bring the server to the same version."
+        )
+    return f"The server is of version {server}."
+
+
+def _alarms(client: Any, config: Config) -> Iterator[Diagnosis]:
+    """Whether the automations are there, and as the configuration asks for; nothing where nobody is to be told."""
+    if not config.notify:
+        return
+    yield tried("automations", lambda: _automations(client, config))
+
+
+def _automations(client: Any, config: Config) -> str:
+    own = installation(config.state)
+    present = prefect_server.automations(client)
+    wanted = wanted_automations(config, delivering(client, config, own), mark_of(own))
+    late = [each.name for each in steps(wanted, present, mark_of(own)) if each.change != "keep"]
+    if late:
+        more = f" and {len(late) - 1} more" if len(late) > 1 else ""
+        raise ConfigError(
+            f"They are not as the configuration asks for ({late[0]}{more}): run rollcall automations apply."
+        )
+    if others := rivals(wanted, present, mark_of(own)):
+        raise ConfigError(
+            f"Another installation on this server has a target {', '.join(others)}, too, whose runs keep the alarms "
+            "silent: call one of them otherwise; if that installation is gone, remove its automations in Prefect's UI."
+        )
+    return f"All {len(wanted)} are there: what does not run is told of."
+
+
+def without_server(config: Config, now: datetime) -> Iterator[Diagnosis]:
+    """By what was done lately: cron may run it, or nobody. Nothing where the history does not open: that is told."""
+    try:
+        with open_history(config.history) as history:
+            found = standings(history, list(config.targets), now, check_limits(config))
+    except HistoryError:
+        return
+    for target, standing in found.items():
+        yield by_history(config, target, standing, now)
+
+
+def by_history(config: Config, target: str, standing: Standing, now: datetime) -> Diagnosis:
+    """Whether somebody runs what the configuration schedules, judged by when it was done last (pure)."""
+    schedules = config.schedules_of(target)
+    subject = f"{target}: schedules"
+    if all(getattr(schedules, flow) == NEVER for flow in FLOWS):
+        return Diagnosis(subject=subject, well=True, words="By the configuration, nothing runs by itself.")
+    oldest = backup_limit(config, target)
+    last = standing.last_backup.created_at if standing.last_backup else None
+    late = ["no check"] if standing.stale else []
+    if schedules.backup != NEVER and oldest is not None and (last is None or now - last > oldest):
+        late.append("no good backup")
+    if late:
+        return wrong(
+            subject,
+            f"No Prefect server is configured, no rollcall serve runs here, and there was {' and '.join(late)} lately: "
+            "nothing runs by itself. Start rollcall serve, or rollcall backup and rollcall verify by cron.",
+        )
+    words = "No Prefect server is known here, but something runs them: the last check and backup are recent."
+    return Diagnosis(subject=subject, well=True, words=words)

@@ -1,0 +1,173 @@
+"""What goes on beside the runs, each in a thread of its own, and is started again where it has ended: the watcher, …
+
+A thread that dies says nothing by itself: `mend` notices. What cannot be kept running is told to people, for nobody
+would miss a watcher until its alarm does not come.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tasks.alerts.message import Message, in_words
+from tasks.alerts.tell import send
+from tasks.config import Config
+from tasks.errors import RollcallError
+
+log = logging.getLogger("rollcall")
+
+WATCHER = "watcher"
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+"""Seconds before a new start, doubling from one failure to the next."""
+STEADY = 20.0
+"""So many seconds without an end, and it is said to run again."""
+TOLD_AFTER = 4
+"""So many ends in a row, ten seconds or so, and people are told."""
+
+
+class PartState(NamedTuple):
+    """up: it runs, and has not just ended; restarts: how often it was started again."""
+
+    up: bool
+    restarts: int
+
+
+@dataclass
+class _Part:
+    """start: puts its work into a thread and returns that; or raises RollcallError. Times: seconds, monotonic."""
+
+    name: str
+    start: Callable[[], threading.Thread]
+    thread: threading.Thread | None = None
+    started: float = 0.0
+    due: float | None = None
+    ends: int = 0
+    restarts: int = 0
+    told: float | None = None
+    why: str = "it ended by itself"
+
+
+@dataclass
+class Beside:
+    """The parts of a serve. remind: seconds between two messages about one that does not run; tell: sends it and
+    returns what could not be delivered."""
+
+    stopping: threading.Event
+    tell: Callable[[Message], list[str]]
+    remind: float = 3600.0
+    clock: Callable[[], float] = time.monotonic
+    _parts: dict[str, _Part] = field(default_factory=dict)
+
+    def go_on(self, name: str, work: Callable[[], None]) -> None:
+        """Do `work` until all is to stop, again whenever it ends before."""
+
+        def start() -> threading.Thread:
+            thread = threading.Thread(target=self._noting, args=(name, work), name=name, daemon=True)
+            thread.start()
+            return thread
+
+        self.keep(name, start)
+
+    def keep(self, name: str, start: Callable[[], threading.Thread], thread: threading.Thread | None = None) -> None:
+        """Keep running what `start` starts; `thread` where it runs already. Raise what `start` does."""
+        part = self._parts[name] = _Part(name, start, thread, self.clock())
+        part.thread = thread or start()
+
+    def mend(self) -> None:
+        """Start again what has ended, ever later; to be called every second or so."""
+        if not self.stopping.is_set():
+            for part in self._parts.values():
+                self._mend(part)
+
+    def states(self) -> dict[str, PartState]:
+        """How every part is, by its name. May be called from any thread."""
+        return {
+            name: PartState(part.ends == 0 and part.thread is not None and part.thread.is_alive(), part.restarts)
+            for name, part in list(self._parts.items())
+        }
+
+    def join(self, seconds: float) -> None:
+        """Wait so long at most for each, once all is to stop."""
+        for part in self._parts.values():
+            if part.thread is not None:
+                part.thread.join(seconds)
+
+    def _mend(self, part: _Part) -> None:
+        now = self.clock()
+        if part.thread is not None and part.thread.is_alive():
+            if part.ends and now - part.started >= STEADY:
+                self._recovered(part)
+        elif part.due is None:
+            self._note_end(part, now)
+        elif now >= part.due:
+            part.due = None
+            part.started, part.restarts = now, part.restarts + 1
+            try:
+                part.thread = part.start()
+            except RollcallError as error:
+                part.thread, part.why = None, str(error).rstrip(".")
+
+    def _note_end(self, part: _Part, now: float) -> None:
+        part.due = now + min(LONGEST_WAIT, FIRST_WAIT * 2.0**part.ends)
+        part.ends += 1
+        if part.ends == 1:
+            log.warning("The %s of rollcall serve ended (%s); starting it again.", part.name, part.why)
+        if part.ends >= TOLD_AFTER and (part.told is None or now - part.told >= self.remind):
+            part.told = now
+            self._send(part, does_not_run(part.name, part.why))
+
+    def _recovered(self, part: _Part) -> None:
+        log.info("The %s of rollcall serve runs again.", part.name)
+        if part.told is not None:
+            self._send(part, runs_again(part.name))
+        part.ends, part.told, part.why = 0, None, _Part.why
+
+    def _send(self, part: _Part, message: Message) -> None:
+        """In a thread of its own, for a destination that does not answer takes half a minute."""
+
+        def deliver() -> None:
+            log.warning("%s", message.title)
+            undelivered = self.tell(message)
+            for sentence in undelivered:
+                log.warning("%s", sentence)
+            if undelivered:
+                part.told = None  # It is tried again when it next ends.
+
+        threading.Thread(target=deliver, daemon=True, name="rollcall-tell").start()
+
+    def _noting(self, name: str, work: Callable[[], None]) -> None:
+        """Do it, and keep why it ended."""
+        why = _Part.why
+        try:
+            work()
+        except RollcallError as error:
+            why = str(error).rstrip(".")
+        except BaseException as error:  # noqa: BLE001 - said by `mend`; others' texts may hold secrets
+            why = type(error).__name__
+        part = self._parts.get(name)
+        if part is not None:
+            part.why = why
+
+
+def beside(config: Config, stopping: threading.Event) -> Beside:
+    """The parts of this configuration's serve; they tell as its alerts do."""
+    return Beside(stopping, lambda message: send(config, message), config.remind_every_hours * 3600)
+
+
+def does_not_run(name: str, why: str) -> Message:
+    """What people are told of a part that cannot be kept running."""
+    after = ["It is tried again every minute. Next: see the log of rollcall serve."]
+    if name == WATCHER:
+        after.insert(0, "A wrong container or volume is noticed at the next scheduled check, not before.")
+    said = f"It ends again and again: {why}."
+    return in_words(f"FAILED rollcall serve: its {name} does not run", said, after, "failure")
+
+
+def runs_again(name: str) -> Message:
+    """The good news after that."""
+    said = "It was started again and goes on."
+    return in_words(f"RECOVERED rollcall serve: its {name} runs again", said, [], "success")
