@@ -6,7 +6,7 @@ import getpass
 import json as json_text
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import typer
@@ -17,8 +17,9 @@ from deployments.app import ConfigOption, JsonOption
 from deployments.automations import mark_of, rivals, steps, unwatched, wanted_automations
 from deployments.installation import installation
 from tasks.config import Config, NotifyUrl, load
-from tasks.errors import ConfigError, RollcallError
-from tasks.secrets import BlockReference, reveal
+from tasks.errors import ConfigError, RollcallError, SecretError
+from tasks.secrets import BlockReference, EnvReference, reveal
+from tasks.sections import Docker, wrong_address
 
 log = logging.getLogger("rollcall")
 
@@ -51,30 +52,105 @@ def automations(
 
 
 def blocks(
-    action: ApplyArgument, config: ConfigOption = None, json: JsonOption = False, dry_run: DryRunOption = False
+    action: ApplyArgument,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    dry_run: DryRunOption = False,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--secret", help="NAME=VARIABLE: the Secret block NAME gets what this environment variable holds."
+        ),
+    ] = None,
+    replace: Annotated[
+        list[str] | None, typer.Option("--replace", help="Ask for the value of this Secret block again.")
+    ] = None,
+    docker_host: Annotated[
+        list[str] | None, typer.Option("--docker-host", help="NAME=URL: the DockerHost block NAME gets this URL.")
+    ] = None,
 ) -> None:
-    """The Prefect blocks that the configuration needs. Those of notifications and secrets. Exit 0; 1 failed."""
+    """The Prefect blocks that the configuration needs: notifications, secrets, Docker hosts. Exit 0; 1."""
     settings = load(config)
-    shown: list[tuple[str, str]] = []
+    secrets, hosts = sorted(set(_blocks_of(settings, BlockReference))), sorted(set(_blocks_of(settings, Docker)))
+    values = {name: _variable(variable) for name, variable in _pairs("--secret", secret, secrets).items()}
+    urls = _pairs("--docker-host", docker_host, hosts)
+    again = _known("--replace", replace or [], secrets)
+    for name, url in urls.items():
+        if wrong := wrong_address(url):
+            raise ConfigError(f"--docker-host {name} {wrong}.")
     with prefect_server.server(settings) as client:
         own = installation(settings.state, make=not dry_run)
-        for position, entry in enumerate(settings.notify):
-            name = _block_name(settings, own, position)
-            there = prefect_server.block_id(client, name) is not None
-            if not isinstance(entry, NotifyUrl):
-                if not there:
-                    raise ConfigError(f"There is no Prefect block {name!r}; make it in Prefect's UI, or mend its name.")
-                shown.append(("keep", name))
-                continue
-            if not dry_run:
-                prefect_server.save_notification_block(name.partition("/")[2], reveal(entry.url).strip())
-            shown.append(("update" if there else "create", name))
-        for secret in sorted(set(_secret_blocks(settings))):
-            there = prefect_server.block_id(client, f"secret/{secret}") is not None
-            if not there and not dry_run:
-                prefect_server.save_secret_block(secret, _asked(secret))
-            shown.append(("keep" if there else "create", f"secret/{secret}"))
+        # Secrets first: the URL of a notification may be one.
+        shown = [_secret(client, name, values, again, dry_run) for name in secrets]
+        shown += [_docker_host(client, name, urls.get(name), dry_run) for name in hosts]
+        shown += [_notification(client, settings, own, position, dry_run) for position in range(len(settings.notify))]
     _show(shown, "blocks", dry_run, json)
+
+
+def _notification(client: Any, config: Config, installation: str, position: int, dry_run: bool) -> tuple[str, str]:
+    """What becomes of the block that `notify[position]` needs; made or changed, unless it is a dry run."""
+    entry, name = config.notify[position], _block_name(config, installation, position)
+    there = prefect_server.block_id(client, name) is not None
+    if not isinstance(entry, NotifyUrl):
+        if not there:
+            raise ConfigError(f"There is no Prefect block {name!r}; make it in Prefect's UI, or mend its name.")
+        return "keep", name
+    if not dry_run:
+        prefect_server.save_notification_block(name.partition("/")[2], reveal(entry.url).strip())
+    return "update" if there else "create", name
+
+
+def _secret(
+    client: Any, name: str, values: Mapping[str, str], again: Collection[str], dry_run: bool
+) -> tuple[str, str]:
+    """The same of a Secret block: one that is there stays as it is, unless a value is given or asked for again."""
+    there = prefect_server.block_id(client, f"secret/{name}") is not None
+    if there and name not in values and name not in again:
+        return "keep", f"secret/{name}"
+    if not dry_run:
+        prefect_server.save_secret_block(name, values[name] if name in values else _asked(name))
+    return "update" if there else "create", f"secret/{name}"
+
+
+def _docker_host(client: Any, name: str, url: str | None, dry_run: bool) -> tuple[str, str]:
+    """The same of a DockerHost block."""
+    there = prefect_server.block_id(client, f"docker-host/{name}") is not None
+    if not there and url is None:
+        raise ConfigError(
+            f"There is no Prefect DockerHost block {name!r}; say where its engine is: rollcall blocks apply "
+            f"--docker-host {name}=ssh://USER@HOST"
+        )
+    if url is None:
+        return "keep", f"docker-host/{name}"
+    if not dry_run:
+        prefect_server.save_docker_host_block(name, url)
+    return "update" if there else "create", f"docker-host/{name}"
+
+
+def _pairs(option: str, given: Sequence[str] | None, known: Sequence[str]) -> dict[str, str]:
+    """The NAME=VALUE of an option that may be given again. Raise ConfigError."""
+    split = [each.partition("=") for each in given or []]
+    if wrong := next((name for name, equals, value in split if not (name and equals and value)), None):
+        raise ConfigError(f"{option} {wrong}: it takes NAME=VALUE.")
+    _known(option, [name for name, _, _ in split], known)
+    return {name: value for name, _, value in split}
+
+
+def _known(option: str, names: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+    """The names, once the configuration is known to use them. Raise ConfigError."""
+    for name in names:
+        if name not in known:
+            uses = f"it uses: {', '.join(known)}" if known else "it uses none"
+            raise ConfigError(f"{option} {name}: the configuration uses no such block; {uses}.")
+    return names
+
+
+def _variable(name: str) -> str:
+    """What an environment variable holds. Raise SecretError, without it, where that is nothing."""
+    value = reveal(EnvReference(env=name))
+    if not value:
+        raise SecretError(f"The environment variable {name} is empty; the Secret block was not made.")
+    return value
 
 
 def delivering(client: Any, config: Config, installation: str) -> list[str]:
@@ -97,27 +173,25 @@ def _block_name(config: Config, installation: str, position: int) -> str:
     return f"slack-webhook/rollcall-{installation}-{position}"
 
 
-def _secret_blocks(value: Any) -> Iterator[str]:
-    """The names of all Secret blocks in the configuration, however deep."""
-    match value:
-        case BlockReference(block=name):
-            yield name
-        case BaseModel():
-            for field in type(value).model_fields:
-                yield from _secret_blocks(getattr(value, field))
-        case dict():
-            for each in value.values():
-                yield from _secret_blocks(each)
-        case list():
-            for each in value:
-                yield from _secret_blocks(each)
+def _blocks_of(value: Any, kind: type[BlockReference | Docker]) -> Iterator[str]:
+    """The names of all blocks of a kind in the configuration, however deep."""
+    if isinstance(value, kind):
+        if value.block is not None:
+            yield value.block
+    elif isinstance(value, BaseModel):
+        for field in type(value).model_fields:
+            yield from _blocks_of(getattr(value, field), kind)
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _blocks_of(each, kind)
 
 
 def _asked(name: str) -> str:
     """The value for a Secret block, from the terminal without echo: never an argument, which others could read."""
     if not sys.stdin.isatty():
         raise RollcallError(
-            f"There is no Prefect Secret block {name!r}, and no terminal to ask for its value; run this on a terminal."
+            f"There is no value for the Prefect Secret block {name!r}, and no terminal to ask for it; run this on a "
+            f"terminal, or say which variable holds it: --secret {name}=VARIABLE"
         )
     value = getpass.getpass(f"Value for the Prefect Secret block {name}: ")
     if not value:

@@ -30,7 +30,7 @@ def doctor(
     settings = load(config)
     diagnoses = [*examine(settings, notify=notify), status_api_diagnosis(settings), *prefect_diagnoses(settings)]
     if fix:
-        diagnoses = fixed(diagnoses)
+        diagnoses = fixed(settings, diagnoses)
     show.diagnoses_document(diagnoses) if json else show.diagnoses(diagnoses)
     raise typer.Exit(0 if all(each.well for each in diagnoses) else FINDINGS)
 

@@ -105,7 +105,14 @@ def save_notification_block(name: str, url: str) -> None:
 
 
 def save_secret_block(name: str, value: str) -> None:
-    """Make the Secret block `name`."""
+    """Make or replace the Secret block `name`."""
     from prefect.blocks.system import Secret
 
-    cast("Any", Secret(value=cast("Any", value))).save(name)
+    cast("Any", Secret(value=cast("Any", value))).save(name, overwrite=True)
+
+
+def save_docker_host_block(name: str, url: str) -> None:
+    """Make or replace the DockerHost block `name`."""
+    from prefect_docker import DockerHost  # type: ignore[import-untyped]
+
+    cast("Any", DockerHost(base_url=url)).save(name, overwrite=True)

@@ -59,13 +59,23 @@ def watch(
     while not stop.is_set():
         try:
             with only_run(settings.state, "watcher/watch"):
-                _Watcher(settings, stop, config, say, checked).run()
+                _run([_Watcher(settings.on(each), stop, config, say, checked) for each in settings.engines()])
                 return
         except Busy:
             if not standing_by:
                 say("another watcher is at work on this state folder; this one waits for its end")
             standing_by = True
             stop.wait(STANDBY)
+
+
+def _run(watchers: Sequence[_Watcher]) -> None:
+    """One for each engine, until it is time to stop: an engine that is lost must not hide what happens on another."""
+    threads = [threading.Thread(target=each.run, name="rollcall-watcher") for each in watchers[1:]]
+    for thread in threads:
+        thread.start()
+    watchers[0].run()
+    for thread in threads:
+        thread.join()
 
 
 class _Watcher:
@@ -133,9 +143,9 @@ class _Watcher:
 
     def _follow(self) -> None:
         """One connection: subscribe, then look at everything, so that nothing falls in between."""
-        with engine(ENGINE_SECONDS) as client:
+        with engine(self._settings.docker, ENGINE_SECONDS) as client:
             client.ping()  # Where this hangs it ends; a subscription has no time-out.
-        with EngineEvents(self._since) as events:
+        with EngineEvents(self._settings.docker, self._since) as events:
             self._look(self._cases)
             self._regain()
             looked = time.monotonic()
@@ -158,7 +168,7 @@ class _Watcher:
 
     def _look(self, targets: Iterable[str], *, volumes: bool = True) -> None:
         """Look at these targets, and at which volumes there are, and ask for the checks that the changes call for."""
-        with engine(ENGINE_SECONDS) as client:
+        with engine(self._settings.docker, ENGINE_SECONDS) as client:
             for name in targets:
                 self._compare(name, sight(client, self._settings.target(name)))
             found = self._volumes.look(client) if volumes else []

@@ -45,6 +45,7 @@ def safe_down(
         without_backup: Leave out the backup before a down that removes no volume.
     """
     settings = load(config)
+    settings = settings.on(settings.docker)
     known = menu.look_at_compose(settings, project_dir, files or [], project_name)
     try:
         with ExitStack() as locks:
@@ -59,7 +60,7 @@ def safe_down(
             backups = _back_up_and_prove(settings, world, plan, plan.backups)
             approval.ask_for_volumes(plan, backups)
             backups |= _stop_until_nothing_is_lost(settings, world, plan, backups)
-            menu.bring_down(world)
+            menu.bring_down(settings, world)
             removed = menu.remove_volumes(settings, world, plan, backups)
             return _report(world, plan, backups, removed, approved_by)
     except Busy as error:
@@ -93,7 +94,7 @@ def _stop_until_nothing_is_lost(
     the databases alone running. Raise Refused, and start all again, if somebody wrote each time even then."""
     again = {target: None for target, known in plan.backups.items() if known is None}
     try:
-        menu.stop_all(world)
+        menu.stop_all(settings, world)
         lost = menu.later_writes(settings, world, plan, backups)
         for _ in range(ATTEMPTS if again else 0):
             if not lost:
@@ -101,13 +102,13 @@ def _stop_until_nothing_is_lost(
             log.warning("%s Once more, with the databases alone running.", " ".join(lost))
             menu.start_databases(settings, world)
             backups = backups | _back_up_and_prove(settings, world, plan, again)
-            menu.stop_all(world)
+            menu.stop_all(settings, world)
             lost = menu.later_writes(settings, world, plan, backups)
     except BaseException:
-        menu.start_again(world)
+        menu.start_again(settings, world)
         raise
     if lost:
-        menu.start_again(world)
+        menu.start_again(settings, world)
         raise Refused(f"Nothing is removed, and what ran before is started again. {' '.join(lost)}")
     return backups
 

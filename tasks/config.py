@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     Discriminator,
     Field,
     Tag,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -23,7 +23,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from tasks.errors import ConfigError
 from tasks.secrets import BlockReference, EnvReference, FileReference, SecretReference
-from tasks.sections import Api, Hours, Ping, Schedules, Section, Serve, Text
+from tasks.sections import Api, Docker, Hours, Ping, Schedules, Section, Serve, Text, with_paths_from
 from tasks.yaml_file import keys_in_document, line_of, read
 
 DEFAULT_PATH = Path("deployments/targets.yaml")
@@ -143,6 +143,7 @@ class Target(Section):
     """A protected database: container, pinned volume, database.
 
     host and port replace the search for a way in (a tunnel, another host's published port).
+    docker: the engine that runs the container; what the file says at its top holds for a target that says nothing.
     databases narrows the backup to these (and `database`); default: every database of the cluster.
     roles: whether the globals, with password verifiers, are backed up.
     deadline and lock_wait are in seconds: of one database's dump; of waiting for a locked table.
@@ -160,6 +161,7 @@ class Target(Section):
     password: SecretReference | None = None
     host: str | None = None
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    docker: Docker | None = None
     tables: dict[str, TableRule] = Field(default_factory=dict)
     thresholds: Thresholds = Thresholds()
     databases: Names | None = None
@@ -199,6 +201,7 @@ class Config(Section):
 
     history: str = "sqlite:///state/history.db"
     state: Path = Path("state")
+    docker: Docker | None = None
     storages: dict[Name, StorageSection]
     notify: list[NotifySection] = Field(default_factory=list)
     remind_every_hours: Hours = 1.0
@@ -206,6 +209,16 @@ class Config(Section):
     serve: Serve = Serve()
     api: Api = Api()
     targets: Annotated[dict[Name, Target], Field(min_length=1)]
+
+    @field_validator("targets")
+    @classmethod
+    def a_target_is_on_some_engine(cls, targets: dict[str, Target], info: ValidationInfo) -> dict[str, Target]:
+        """What is asked of a target alone must reach its engine, and never another one."""
+        docker = info.data.get("docker")
+        return {
+            name: target if target.docker or docker is None else target.model_copy(update={"docker": docker})
+            for name, target in targets.items()
+        }
 
     @model_validator(mode="after")
     def targets_name_known_storages(self) -> Config:
@@ -233,6 +246,21 @@ class Config(Section):
         """When the target's flows run: the file's schedules, and over them what the target says itself."""
         own = self.target(target).schedules
         return self.schedules.model_copy(update=own.model_dump(exclude_unset=True))
+
+    def engines(self) -> list[Docker | None]:
+        """Every engine that targets are on, each once; None: that of the environment."""
+        return list(dict.fromkeys(target.docker for target in self.targets.values()))
+
+    def on(self, docker: Docker | None) -> Config:
+        """The configuration with the targets of one engine alone, and with that engine at its top.
+
+        Raise ConfigError where no target is on it.
+        """
+        here = {name: target for name, target in self.targets.items() if target.docker == docker}
+        if not here:
+            place = docker.named if docker else "of the environment"
+            raise ConfigError(f"No target is on the Docker engine {place}, which this works on; see the key docker.")
+        return self.model_copy(update={"docker": docker, "targets": here})
 
     def owner(self, target: str) -> str:
         """What helper containers of this target are labelled with: of this state folder's target, for the lock that
@@ -308,21 +336,4 @@ def _anchored(config: Config, folder: Path) -> Config:
     history = config.history
     if history.startswith("sqlite:///") and not history.startswith("sqlite:////"):
         history = f"sqlite:///{folder / history.removeprefix('sqlite:///')}"
-    return cast("Config", _with_paths_from(folder, config)).model_copy(update={"history": history})
-
-
-def _with_paths_from(folder: Path, value: Any) -> Any:
-    """`value` with every path in it, however deep, absolute: those of storages, of the state, of secret files."""
-    match value:
-        case Path():
-            return folder / value.expanduser()
-        case BaseModel():
-            parts = {name: getattr(value, name) for name in type(value).model_fields}
-            anchored = {name: _with_paths_from(folder, part) for name, part in parts.items()}
-            # Only what changed: what the file does not say must go on being known as not said.
-            return value.model_copy(update={name: part for name, part in anchored.items() if part is not parts[name]})
-        case dict():
-            return {key: _with_paths_from(folder, each) for key, each in value.items()}
-        case list():
-            return [_with_paths_from(folder, each) for each in value]
-    return value
+    return cast("Config", with_paths_from(folder, config)).model_copy(update={"history": history})

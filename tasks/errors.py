@@ -37,6 +37,12 @@ class EngineUnreachable(EngineError):
     transient = True
 
 
+class EngineNotTrusted(EngineUnreachable):
+    """The engine, or the way to it, is not the one that is expected, or does not let us in: no use to try again."""
+
+    transient = False
+
+
 class ControlFileUnreadable(RollcallError):
     """What should be a cluster's global/pg_control is none."""
 

@@ -155,10 +155,14 @@ def secret_block(name: str) -> str:
 
     try:
         return str(cast("Any", Secret.load(name)).get())
+    except ValueError:
+        raise SecretError(
+            f"There is no Prefect Secret block {name!r}; make it: rollcall blocks apply (or mend its name)."
+        ) from None
     except Exception as error:  # noqa: BLE001 - whatever the API's client met; its text may quote the value
         raise SecretError(
             f"The Prefect Secret block {name!r} cannot be loaded ({type(error).__name__}). "
-            "Create it, fix its name, or see that Prefect's API answers."
+            "See that Prefect's API answers."
         ) from None
 
 
@@ -167,6 +171,30 @@ def load_blocks() -> None:
     import prefect.blocks.abstract
     import prefect.blocks.core
     import prefect.blocks.notifications  # noqa: F401
+
+
+@functools.cache
+def docker_host_block(name: str) -> str:
+    """The URL that the Prefect DockerHost block `name` holds, asked once. Raise SecretError if it cannot be loaded."""
+    from prefect_docker import DockerHost  # type: ignore[import-untyped]
+
+    try:
+        block = cast("Any", DockerHost.load(name))
+    except ValueError:
+        raise SecretError(
+            f"There is no Prefect DockerHost block {name!r}; make it: rollcall blocks apply --docker-host {name}=URL"
+        ) from None
+    except Exception as error:  # noqa: BLE001 - whatever the API's client met
+        raise SecretError(
+            f"The Prefect DockerHost block {name!r} cannot be loaded ({type(error).__name__}); see that Prefect's API "
+            "answers."
+        ) from None
+    if block.client_kwargs:
+        raise SecretError(
+            f"The Prefect DockerHost block {name!r} has additional configuration, which is not read here: give TLS "
+            "files in the key docker, beside block."
+        )
+    return str(block.base_url or "")
 
 
 def send_notification_block(name: str, subject: str, body: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -17,6 +19,59 @@ class Section(BaseModel):
     """A part of the file: unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class Docker(Section):
+    """A Docker engine that is not the one of the environment (DOCKER_HOST, else this machine's socket).
+
+    host: `unix:///path`, `tcp://host:port` or `ssh://[user@]host[:port]`; block: a Prefect `DockerHost` block that
+    holds such a URL, by name. tls_ca, tls_cert and tls_key are files in PEM: whom to believe that it is the engine, and
+    what it knows us by. A block holds no such files, so they stand here in both cases.
+    """
+
+    host: str | None = None
+    block: Text | None = None
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    @model_validator(mode="after")
+    def names_one_engine(self) -> Docker:
+        """An engine that is half said would be another one than was meant."""
+        if (self.host is None) == (self.block is None):
+            raise ValueError("takes either host (unix://…, tcp://… or ssh://…) or block (a DockerHost block's name)")
+        if self.host is not None and (wrong := wrong_address(self.host)):
+            raise ValueError(wrong)
+        files = (self.tls_ca, self.tls_cert, self.tls_key)
+        if any(files) and not all(files):
+            raise ValueError("takes tls_ca, tls_cert and tls_key together, or none of them")
+        if any(files) and self.host is not None and not self.host.startswith("tcp://"):
+            raise ValueError("takes tls_ca, tls_cert and tls_key for a tcp:// host alone")
+        return self
+
+    @property
+    def named(self) -> str:
+        """The engine in words for people; no secret is in it."""
+        return self.host or f"of the block {self.block}"
+
+
+def wrong_address(url: str) -> str:
+    """What is wrong with an engine's URL; nothing where it is one."""
+    try:
+        parts, port = urlsplit(url), urlsplit(url).port
+    except ValueError:
+        return "has a host that is no URL"
+    if parts.scheme == "unix":
+        return "" if parts.path.startswith("/") and not parts.netloc else "has a unix:// host that names no whole path"
+    wrong = {
+        "has a host that begins with none of unix://, tcp:// and ssh://": parts.scheme not in ("tcp", "ssh"),
+        # The name becomes an argument of the ssh program.
+        "has a host that names no machine": not parts.hostname
+        or "-" in (parts.hostname[0], (parts.username or " ")[0]),
+        "has a password in its host; ssh takes keys, of the user who runs this": parts.password is not None,
+        "has a tcp:// host without a port (with TLS usually 2376)": parts.scheme == "tcp" and port is None,
+    }
+    return next((words for words, so in wrong.items() if so), "")
 
 
 class Api(Section):
@@ -74,3 +129,20 @@ class Ping(Section):
         if not self.model_fields_set or None in (getattr(self, each) for each in self.model_fields_set):
             raise ValueError("names no URL; it takes url for all flows, or backup, verify and drill")
         return self
+
+
+def with_paths_from(folder: Path, value: Any) -> Any:
+    """`value` with every path in it, however deep, absolute: those of storages, of the state, of secret files."""
+    match value:
+        case Path():
+            return folder / value.expanduser()
+        case BaseModel():
+            parts = {name: getattr(value, name) for name in type(value).model_fields}
+            anchored = {name: with_paths_from(folder, part) for name, part in parts.items()}
+            # Only what changed: what the file does not say must go on being known as not said.
+            return value.model_copy(update={name: part for name, part in anchored.items() if part is not parts[name]})
+        case dict():
+            return {key: with_paths_from(folder, each) for key, each in value.items()}
+        case list():
+            return [with_paths_from(folder, each) for each in value]
+    return value

@@ -32,7 +32,7 @@ def read_contents(config: Config, target: str, seen: Seen, part: Part, storages:
     if part.tally is None:
         return part
     stored = next(each for each in part.objects if each.storage in storages)
-    with engine() as client:
+    with engine(config.target(target).docker) as client:
         contents = _ask(client, config, target, seen, stored, dump.LIST_LINE, "")
         lacking = dump.unlisted(contents, part.tally.counts)
         if lacking:

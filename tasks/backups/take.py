@@ -110,7 +110,7 @@ def _take_database(config: Config, label: Label, seen: Seen, database: str, into
     line = dump.dump_line(dump.connection_string(rules, seen.container, seen.way, database, name))
     way = login(rules, seen.way, database)
     with (
-        engine() as client,
+        engine(rules.docker) as client,
         # The helper waits for its argument before the tables are locked: so the gap between our locks and pg_dump's
         # own, in which a TRUNCATE can queue, is as short as a connection.
         beside(
@@ -235,7 +235,7 @@ def take_globals(config: Config, target: str, seen: Seen, backup_id: str, into: 
     password = reveal(rules.password) if rules.password else ""
     label = Label(target=target, backup_id=backup_id, role="globals", name="globals.sql")
     with (
-        engine() as client,
+        engine(rules.docker) as client,
         beside(client, seen.container, dump.program(rules, line, password), owner=config.owner(target)) as running,
     ):
         running.say("")
@@ -249,7 +249,7 @@ def take_settings(config: Config, target: str, seen: Seen, backup_id: str, into:
     tried again.
     """
     started = time.monotonic()
-    with engine() as client:
+    with engine(config.target(target).docker) as client:
         contents = {name: _file_of(client, seen, path) for name, path in seen.files.items()}
     missing = [seen.files[name] for name, content in contents.items() if content is None]
     part = Part(objects=[], missing=missing)
@@ -289,7 +289,7 @@ def _file_of(client: docker.DockerClient, seen: Seen, path: str, links: int = 5)
 
 def sweep(config: Config, target: str) -> None:
     """Remove helpers that a killed run of this target left behind; the caller holds the target's lock."""
-    with engine() as client:
+    with engine(config.target(target).docker) as client:
         for each in sweep_helpers(client, config.owner(target)):
             log.warning("A helper container that an earlier run left (%s) is removed.", each[:12])
 

@@ -34,7 +34,7 @@ class Seen(Model):
 
 def look_at_container(target: Target) -> Container:
     """The target's container, running. Raise ContainerMissing, ContainerStopped, EngineUnreachable."""
-    return observe(target.container, target.volume, target.port if not target.host else None)
+    return observe(target.docker, target.container, target.volume, target.port if not target.host else None)
 
 
 def login(target: Target, way: Way, database: str | None = None) -> Login:
@@ -108,7 +108,7 @@ def take_tally(target: Target, seen: Seen, progress: Progress | None = None, dat
 
 def volume_findings(target: Target) -> list[Finding]:
     """`volume.missing` where the engine has no volume of the pinned name."""
-    with engine() as client:
+    with engine(target.docker) as client:
         try:
             client.api.inspect_volume(target.volume)
         except NotFound:

@@ -34,6 +34,8 @@ def plan_mend(service: Service, destination: str, pinned: str) -> Mend | None:
 
     Raise CannotMend, with the text to write by hand.
     """
+    if service.engine_host is not None:
+        raise CannotMend(f"The compose files are on {service.engine_host}. Write there:\n{by_hand(pinned)}")
     if not service.files:
         raise CannotMend(f"The container does not say which compose files it was made from. Write:\n{by_hand(pinned)}")
     documents = {path: _read(path, pinned) for path in service.files}

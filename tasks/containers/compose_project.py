@@ -102,10 +102,13 @@ def _declared(root: Node, key: str, project: str) -> DeclaredVolume:
     )
 
 
-def down(project: Project) -> None:
-    """`down` without `--volumes`: containers and networks go, every volume stays. Raise ComposeFileError."""
+def down(project: Project, environ: Mapping[str, str] = os.environ) -> None:
+    """`down` without `--volumes`: containers and networks go, every volume stays.
+
+    environ: says where the engine is. Raise ComposeFileError.
+    """
     line = project.line("down")
-    done = compose(line, project.folder, DOWN_SECONDS)
+    done = compose(line, project.folder, DOWN_SECONDS, environ)
     if done.returncode != 0:
         # Its own words may quote a value.
         raise ComposeFileError(
@@ -114,11 +117,13 @@ def down(project: Project) -> None:
         )
 
 
-def compose(line: Sequence[str], folder: Path, seconds: float) -> subprocess.CompletedProcess[str]:
+def compose(
+    line: Sequence[str], folder: Path, seconds: float, environ: Mapping[str, str] = os.environ
+) -> subprocess.CompletedProcess[str]:
     """Run it in the folder. Raise ComposeFileError if it cannot be run, or has not ended after so many seconds."""
     try:
         return subprocess.run(
-            line, cwd=folder, env={**os.environ, "PWD": str(folder)}, stdin=subprocess.DEVNULL, capture_output=True,
+            line, cwd=folder, env={**environ, "PWD": str(folder)}, stdin=subprocess.DEVNULL, capture_output=True,
             text=True, errors="replace", check=False, timeout=seconds,
         )  # fmt: skip
     except OSError as error:

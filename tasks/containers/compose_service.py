@@ -26,7 +26,8 @@ class CannotMend(EngineError):
 class Service(Model):
     """The service that a container was made from: its project, its files in the order they were given.
 
-    version: of the Compose program that made the container.
+    version: of the Compose program that made the container. engine_host: the machine that the files are on, where that
+    is not this one: a file of that name here may be another one.
     """
 
     project: str
@@ -35,6 +36,7 @@ class Service(Model):
     files: list[Path]
     env_files: list[Path] = []
     version: str = ""
+    engine_host: str | None = None
 
 
 class Mend(Model):
@@ -52,7 +54,7 @@ class Mend(Model):
     destination: str
 
 
-def service_of(found: Mapping[str, Any]) -> Service | None:
+def service_of(found: Mapping[str, Any], engine_host: str | None = None) -> Service | None:
     """The service by the container's labels; None for a container that Compose did not make."""
     labels = found["Config"].get("Labels") or {}
     if not labels.get(PROJECT) or not labels.get(SERVICE):
@@ -65,6 +67,7 @@ def service_of(found: Mapping[str, Any]) -> Service | None:
         files=_files(labels.get(FILES) or "", folder),
         env_files=[Path(each) for each in (labels.get(ENVIRONMENT_FILES) or "").split(",") if each],
         version=labels.get(VERSION) or "",
+        engine_host=engine_host,
     )
 
 

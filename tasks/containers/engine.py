@@ -2,33 +2,72 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import platform
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import docker
 import requests.exceptions
 from docker.errors import APIError, DockerException, NotFound
+from docker.transport import UnixHTTPAdapter
+from docker.utils import kwargs_from_env
 
-from tasks.errors import ContainerMissing, EngineError, EngineUnreachable
+from tasks.containers.relay import Relay, by_ssh, ssh_host, why_not, without_engine
+from tasks.errors import ConfigError, ContainerMissing, EngineError, EngineUnreachable
+from tasks.orchestration import docker_host_block
+from tasks.sections import Docker, wrong_address
 
 OUR_LABEL = "io.rollcall.helper"
 
 
-@contextmanager
-def engine(timeout: float = 60.0) -> Iterator[docker.DockerClient]:
-    """A client of the engine that DOCKER_HOST or the default socket names; `timeout` in seconds for one call.
+class Client(docker.DockerClient):
+    """A client that knows which engine it is of. where: what `engine` was asked for, so that another thread can ask for
+    the same; host: the machine that it is on, None for an engine of this machine's own socket."""
 
-    Raise EngineUnreachable if none answers, EngineError for any call inside the block that the engine refuses.
+    where: Docker | None = None
+    host: str | None = None
+
+
+class Way(NamedTuple):
+    """The way to an engine. named: for people; url: its address, or that of the relay to it, None: as the environment
+    says; host: the machine that it is on, None for this one; by: the relay."""
+
+    named: str
+    url: str | None
+    host: str | None
+    by: Relay | None
+
+    def unreachable(self) -> EngineUnreachable:
+        """The error for an engine that does not answer, with what the way to it had to say."""
+        if self.url is not None:
+            return why_not(self.named, self.by.said() if self.by else "")
+        return EngineUnreachable(
+            "No Docker engine answers. Start it, or point DOCKER_HOST at it; this user must be allowed to use its "
+            "socket."
+        )
+
+
+@contextmanager
+def engine(where: Docker | None, timeout: float = 60.0) -> Iterator[Client]:
+    """A client of the engine that the configuration names, None: that DOCKER_HOST or the default socket names.
+
+    timeout: in seconds, of one call. Raise EngineUnreachable if none answers, EngineError for any call inside the block
+    that the engine refuses, SecretError where a block that names it cannot be loaded, ConfigError for a TLS file that
+    is not there.
     """
+    way = way_to(where)
     try:
-        client = docker.from_env(timeout=int(timeout))
+        client = _client(way, int(timeout))
     except (DockerException, OSError, ValueError) as error:
-        raise _unreachable() from error
+        raise way.unreachable() from error
+    client.where = where
     try:
         yield client
     except NotFound as error:
@@ -36,15 +75,111 @@ def engine(timeout: float = 60.0) -> Iterator[docker.DockerClient]:
     except APIError as error:
         raise EngineError(f"The Docker engine refused: {error.explanation or error}.") from error
     except requests.exceptions.RequestException as error:
-        raise _unreachable() from error
+        raise way.unreachable() from error
     finally:
-        client.close()
+        if way.by is None:
+            client.close()
 
 
-def _unreachable() -> EngineUnreachable:
-    return EngineUnreachable(
-        "No Docker engine answers. Start it, or point DOCKER_HOST at it; this user must be allowed to use its socket."
-    )
+SCHEME = "http+docker://"
+OLDEST = "1.24"  # which the version is asked in
+_clients: dict[tuple[str, int], Client] = {}
+_relays: dict[tuple[str, ...], Relay] = {}
+_making = threading.Lock()
+
+
+def _client(way: Way, timeout: int) -> Client:
+    """One for the call; to an engine elsewhere one for as long as the process lives: a connection may take seconds."""
+    if way.by is None:
+        url = {"base_url": way.url} if way.url else kwargs_from_env()
+        client = Client(timeout=timeout, **url)
+    elif (known := _clients.get((way.by.url, timeout))) is not None:
+        return known
+    else:
+        adapter = _OnePool(f"http+{way.by.url}", timeout)
+        asking = docker.APIClient(way.by.url, OLDEST, timeout)
+        asking.mount(SCHEME, adapter)
+        version = asking.version(api_version=False)["ApiVersion"]
+        client = Client(way.by.url, version, timeout)
+        client.api.mount(SCHEME, adapter)
+        _clients[way.by.url, timeout] = client
+    client.host = way.host
+    return client
+
+
+class _OnePool(UnixHTTPAdapter):
+    """The library's own has a pool of connections for each URL that is asked: so it hardly uses one again."""
+
+    def get_connection(self, url: str | bytes, proxies: Any = None) -> Any:
+        """A pool, as the library asks for one; the same for every URL."""
+        return super().get_connection(SCHEME, proxies)
+
+
+def way_to(where: Docker | None, environ: Mapping[str, str] = os.environ) -> Way:
+    """The way to the engine. Raise EngineUnreachable, ConfigError, SecretError; whether it answers is not asked."""
+    url, tls = (environ.get("DOCKER_HOST", ""), []) if where is None else _options(where)
+    named = f"at {url}"
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise why_not(named, "it is no URL") from error
+    if parts.scheme == "ssh":
+        relay = _relay(by_ssh(url), environ, named)
+        return Way(named, relay.url, ssh_host(url), relay)
+    if parts.scheme == "tcp" and (tls if where else environ.get("DOCKER_TLS_VERIFY")):
+        told = ["--host", url, *tls] if where else []
+        surroundings = without_engine(environ) if where else environ
+        relay = _relay(["docker", *told, "system", "dial-stdio"], surroundings, named)
+        return Way(named, relay.url, parts.hostname, relay)
+    return Way(named, url if where else None, parts.hostname if parts.scheme == "tcp" else None, None)
+
+
+def _relay(command: list[str], environ: Mapping[str, str], named: str) -> Relay:
+    """The relay that this command is for, made when it is first asked for, and closed when the process ends."""
+    with _making:
+        key = (*command, environ.get("DOCKER_HOST", ""))
+        if key not in _relays:
+            made = Relay(command, environ, named)
+            atexit.register(_close, made)
+            _relays[key] = made
+        return _relays[key]
+
+
+def _close(relay: Relay) -> None:
+    for (url, _), client in list(_clients.items()):
+        if url == relay.url:
+            client.close()
+    relay.close()
+
+
+def _options(where: Docker) -> tuple[str, list[str]]:
+    """The engine's URL, and what the docker program must be told of TLS."""
+    url = where.host or docker_host_block(where.block or "")
+    if wrong := wrong_address(url):
+        raise ConfigError(f"The Prefect DockerHost block {where.block!r} {wrong}.")
+    files = {"--tlscacert": where.tls_ca, "--tlscert": where.tls_cert, "--tlskey": where.tls_key}
+    given = {option: path for option, path in files.items() if path is not None}
+    if given and not url.startswith("tcp://"):
+        raise ConfigError(
+            f"The key docker has TLS files, and the block {where.block!r} no tcp:// host to use them for."
+        )
+    for path in given.values():
+        _check_readable(path)
+    named = [word for option, path in given.items() for word in (option, str(path))]
+    return url, ["--tlsverify", *named] if named else []
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ConfigError(f"The key docker names {path}, which cannot be read: {error.strerror}.") from error
+
+
+def compose_environment(where: Docker | None) -> dict[str, str]:
+    """The environment in which Compose and Docker's other programs reach the same engine. Raise as `way_to` does."""
+    way = way_to(where)
+    return dict(os.environ) if way.url is None else {**without_engine(os.environ), "DOCKER_HOST": way.url}
 
 
 def inspect_container(client: docker.DockerClient, name: str) -> dict[str, Any]:
@@ -67,17 +202,14 @@ def everybody(client: docker.DockerClient) -> list[dict[str, Any]]:
     return found
 
 
-def host_of(client: docker.DockerClient, environ: Mapping[str, str] = os.environ) -> str | None:
+def host_of(client: docker.DockerClient) -> str | None:
     """The host of an engine that is not reached through a socket of this machine; None for one that is.
 
     Where it is not None, neither a container's address nor this machine's loopback leads to the engine's containers:
     they may lead to another server.
     """
     address = urlsplit(client.api.base_url)
-    if address.scheme != "http+docker":
-        return address.hostname
-    # The library calls every engine behind ssh by the name `ssh`.
-    return (urlsplit(environ.get("DOCKER_HOST", "")).hostname or "ssh") if address.hostname == "ssh" else None
+    return getattr(client, "host", None) or (None if address.scheme == "http+docker" else address.hostname)
 
 
 def shares_this_kernel(client: docker.DockerClient) -> bool:
@@ -85,7 +217,7 @@ def shares_this_kernel(client: docker.DockerClient) -> bool:
 
     Not so with Docker Desktop (a virtual machine), a remote engine, or a worker that itself runs in a container.
     """
-    if platform.system() != "Linux" or not client.api.base_url.startswith("http+docker"):
+    if platform.system() != "Linux" or host_of(client) is not None:
         return False
     info = client.info()
     return bool(info.get("Name") == socket.gethostname() and info.get("KernelVersion") == platform.release())

@@ -14,6 +14,7 @@ import docker
 from tasks.containers.engine import engine, host_of, inspect_container
 from tasks.errors import ContainerMissing, ContainerStopped
 from tasks.models import Model
+from tasks.sections import Docker
 
 COMPOSE_PROJECT = "com.docker.compose.project"
 DEFAULT_PGDATA = "/var/lib/postgresql/data"
@@ -59,12 +60,13 @@ class Container(Model):
         return mount.volume if mount else None
 
 
-def observe(name: str, volume: str, port: int | None = None) -> Container:
+def observe(where: Docker | None, name: str, volume: str, port: int | None = None) -> Container:
     """The container called `name`; where none is, the only running one that mounts `volume` (it was renamed).
 
-    Raise ContainerMissing, ContainerStopped, EngineUnreachable, EngineError.
+    where: the engine, None: that of the environment. Raise ContainerMissing, ContainerStopped, EngineUnreachable,
+    EngineError.
     """
-    with engine() as client:
+    with engine(where) as client:
         found = find_container(client, name, volume)
         host = host_of(client)
     state = found["State"]["Status"]

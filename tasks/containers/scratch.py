@@ -25,6 +25,7 @@ from tasks.containers.scratch_settings import PORT, configuration, is_full, last
 from tasks.containers.volumes import find_volume
 from tasks.errors import EngineError, RestoreFailed
 from tasks.models import Model
+from tasks.sections import Docker
 
 START_SECONDS = 3600.0
 SIZE_SECONDS = 20.0
@@ -71,12 +72,13 @@ class Scratch:
     """A server that only we reach.
 
     volume: what it runs on; socket: the folder of its socket; user: a superuser who may log in, without a password;
-    major: its version.
+    major: its version; where: the engine that it is on, as `engine` is asked for it.
     """
 
     def __init__(self, box: Leashed, folder: Path, volume: str, place: Place, deadline: float) -> None:
         self._box, self.volume, self._place, self._deadline = box, volume, place, deadline
         self.socket, self.user, self.major = folder, "", 0
+        self.where: Docker | None = None
         self._running = False
 
     def run(
@@ -201,7 +203,7 @@ class Scratch:
     def newest_bytes(self) -> int:
         """Bytes on the disk, now, of the database that was made last. May be asked by another thread while a program
         runs in here. Raise EngineError, RestoreFailed."""
-        with engine(timeout=SIZE_SECONDS) as client:
+        with engine(self.where, SIZE_SECONDS) as client:
             script = ["sh", "-c", 'du -sk "$1"/base/*', "sh", self._place.pgdata]
             return newest_in(self._box.through(client).run(script, deadline=SIZE_SECONDS))
 
@@ -212,6 +214,16 @@ class Scratch:
         above = [str(each) for each in inside.parents if each.is_relative_to(self._place.destination)]
         if above:
             self.run(["sync", *above], deadline=self._deadline)
+
+
+def why_not_here(client: docker.DockerClient) -> str:
+    """Why no scratch server can be used from here; empty where one can."""
+    if shares_this_kernel(client):
+        return ""
+    return (
+        "Data is rebuilt on a scratch server, which is reached by a socket in a folder of this machine: run this on "
+        "the Docker engine's own host, not from another machine or from inside a container."
+    )
 
 
 def newest_in(said: str) -> int:
@@ -243,11 +255,8 @@ def scratch_server(
     /archives. deadline: seconds for a start or a stop. Raise EngineError, RestoreFailed.
     """
     below = place.below
-    if not shares_this_kernel(client):
-        raise EngineError(
-            "A scratch server is reached by a socket in a folder of this machine: run this on the Docker engine's own "
-            "host, not from another machine or from inside a container."
-        )
+    if reason := why_not_here(client):
+        raise EngineError(reason)
     if find_volume(client, volume) is None:
         raise EngineError(f"There is no volume {volume} to put a scratch server on.")
     # The image may have something beside PGDATA for a new volume; PGDATA itself must be empty.
@@ -258,7 +267,7 @@ def scratch_server(
             mounts.append(Mount("/archives", str(archives), type="bind", read_only=True))
         with leashed(client, image_id=image_id, owner=owner, user=user, mounts=mounts) as box:
             server = Scratch(box, folder, volume, place, deadline)
-            server.major = _version(server, major)
+            server.major, server.where = _version(server, major), getattr(client, "where", None)
             server.user = superuser
             if initdb is not None:
                 server.run(["initdb", f"--pgdata={place.pgdata}", *initdb], deadline=deadline)

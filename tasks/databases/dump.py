@@ -27,8 +27,12 @@ SETVAL = re.compile(r"^SELECT pg_catalog\.setval\('((?:[^']|'')+)', (-?\d+), (tr
 
 
 def _server(target: Target, container: Container, way: Way) -> tuple[str, int]:
-    """Where the program connects: on the server's own loopback, unless the configuration names an address."""
-    return (way.host, way.port) if target.host else ("127.0.0.1", container.port)
+    """Where the program connects: on the server's own loopback, unless the configuration names an address.
+
+    Such an address is one of this machine's view, which a program on another machine does not share.
+    """
+    named = target.host is not None and container.engine_host is None
+    return (way.host, way.port) if named else ("127.0.0.1", container.port)
 
 
 def connection_string(target: Target, container: Container, way: Way, database: str, name: str = "rollcall") -> str:

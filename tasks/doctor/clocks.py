@@ -13,6 +13,7 @@ from tasks.containers.engine import engine
 from tasks.doctor.diagnosis import Diagnosis, tried
 from tasks.errors import EngineError, RollcallError, StorageError
 from tasks.secrets import SecretReference, reveal
+from tasks.sections import Docker
 
 TOLERANCE = timedelta(seconds=30)
 Clock = Callable[[], datetime]
@@ -26,7 +27,10 @@ def now() -> datetime:
 def clock_diagnoses(config: Config, clock: Clock = now) -> Iterator[Diagnosis]:
     """The engine's clock, and that of every S3 server that a target's backups go to; nothing of one that does not
     answer, which is told elsewhere."""
-    asked: list[tuple[str, Callable[[], str]]] = [("engine: clock", partial(_engine, clock))]
+    asked: list[tuple[str, Callable[[], str]]] = [
+        (f"engine {each.named}: clock" if each else "engine: clock", partial(_engine, each, clock))
+        for each in config.engines()
+    ]
     used = {name for target in config.targets.values() for name in target.storages}
     for name in sorted(used):
         section = config.storages[name]
@@ -48,10 +52,10 @@ class _Silent(Exception):
     """It does not say what time it is."""
 
 
-def _engine(clock: Clock) -> str:
+def _engine(where: Docker | None, clock: Clock) -> str:
     before = clock()
     try:
-        with engine() as client:
+        with engine(where) as client:
             told = datetime.fromisoformat(client.info()["SystemTime"])
     except (EngineError, KeyError, ValueError):
         raise _Silent from None

@@ -23,24 +23,36 @@ POSTGRES_HOME = "/var/lib/postgresql"
 
 
 def compose_diagnoses(
-    target: str, rules: Target, found: dict[str, Any], pgdata: str, others: Sequence[dict[str, Any]], serves: bool
+    target: str,
+    rules: Target,
+    found: dict[str, Any],
+    pgdata: str,
+    others: Sequence[dict[str, Any]],
+    serves: bool,
+    engine_host: str | None = None,
 ) -> Iterator[Diagnosis]:
     """found: the inspect JSON of the target's container, whose server says that its data is in `pgdata`; others: that
-    of all containers; serves: whether the right cluster answers from the pinned volume."""
+    of all containers; serves: whether the right cluster answers from the pinned volume; engine_host: where another
+    machine runs the engine: the compose files are there, and a file of that name here may be another one."""
     container = read_container(found).model_copy(update={"pgdata": pgdata})
-    service = service_of(found)
+    service = service_of(found, engine_host)
     named = container.volume if container.volume not in anonymous(found).values() else None
-    mending = mending_of(found, named) if named else None
+    mending = mending_of(found, named) if named and engine_host is None else None
     diagnoses = [
         *_data_place(target, container, found, service),
         *(_pin(target, rules, container, mending, serves=serves) if mending else ()),
         *(_init_scripts(target, rules, container) if mending or not named else ()),
-        *_claims(target, rules.container, service, others),
+        *(_claims(target, rules.container, service, others) if engine_host is None else ()),
     ]
     if not diagnoses and container.volume != rules.volume:
         kept_on = container.volume or "no volume"
         words = f"{container.name} keeps its data on {kept_on}; {rules.volume} is pinned. See: rollcall verify {target}"
         yield wrong(f"{target}: compose file", words)
+    elif not diagnoses and engine_host is not None:
+        words = (
+            f"Compose files are on {engine_host}, and not looked into from here; run doctor there to have them read."
+        )
+        yield Diagnosis(subject=f"{target}: compose file", well=True, words=words)
     elif not diagnoses:
         where = ", ".join(map(str, service.files)) if service else "it was not made by Compose"
         yield Diagnosis(subject=f"{target}: compose file", well=True, words=f"The volume is pinned ({where}).")

@@ -11,7 +11,7 @@ from tasks.alerts.message import Message
 from tasks.alerts.tell import send
 from tasks.checks.look import Seen, look_at_cluster, look_at_container, volume_findings
 from tasks.config import Config, NotifyUrl, Target
-from tasks.containers.engine import engine, everybody, inspect_container, shares_this_kernel
+from tasks.containers.engine import engine, everybody, host_of, inspect_container, shares_this_kernel
 from tasks.containers.observe import read
 from tasks.containers.programs import Program, beside
 from tasks.doctor.clocks import clock_diagnoses
@@ -24,6 +24,7 @@ from tasks.errors import ConfigError, DatabaseError, EngineError, HistoryError, 
 from tasks.history.judge import judge_identity
 from tasks.history.store import open_history
 from tasks.secrets import reveal
+from tasks.sections import Docker
 from tasks.storage import open_storage
 
 
@@ -32,7 +33,8 @@ def examine(config: Config, *, notify: bool = False) -> list[Diagnosis]:
 
     notify: really send a message to every destination.
     """
-    found = [tried("engine", _engine), tried("history", partial(_history, config))]
+    found = [tried(_name_of(each), partial(_engine, each)) for each in config.engines()]
+    found.append(tried("history", partial(_history, config)))
     found += [tried(f"notify[{place}]", partial(_destination, each)) for place, each in enumerate(config.notify)]
     if not config.notify:
         found.append(Diagnosis(subject="notify", well=False, words="Nobody is told: add a destination under notify."))
@@ -44,8 +46,12 @@ def examine(config: Config, *, notify: bool = False) -> list[Diagnosis]:
     return found
 
 
-def _engine() -> str:
-    with engine() as client:
+def _name_of(where: Docker | None) -> str:
+    return f"engine {where.named}" if where else "engine"
+
+
+def _engine(where: Docker | None) -> str:
+    with engine(where) as client:
         version = client.version()["Version"]
         way = "a helper container beside the server" if shares_this_kernel(client) else "docker exec (slower)"
         return f"Docker Engine {version} answers; dumps are taken by {way}."
@@ -109,7 +115,7 @@ def _target(config: Config, target: str) -> Iterator[Diagnosis]:
     yield Diagnosis(subject=f"{target}: database", well=True, words=words)
     identity = tried(f"{target}: identity", partial(_identity, config, target, seen))
     yield identity
-    yield tried(f"{target}: pg_dump", partial(_programs, target, seen))
+    yield tried(f"{target}: pg_dump", partial(_programs, rules, seen))
     yield from server_diagnoses(config, target, seen)
     yield from _compose(target, rules, seen.container.pgdata, serves=identity.well)
 
@@ -120,11 +126,11 @@ def _compose(target: str, rules: Target, pgdata: str | None, *, serves: bool) ->
     pgdata: where the server says that its data is; None: where the container's environment says.
     """
     try:
-        with engine() as client:
+        with engine(rules.docker) as client:
             found = inspect_container(client, rules.container)
-            others = everybody(client)
+            others, host = everybody(client), host_of(client)
         pgdata = pgdata or read(found).pgdata
-        return list(compose_diagnoses(target, rules, found, pgdata, others, serves))
+        return list(compose_diagnoses(target, rules, found, pgdata, others, serves, host))
     except EngineError:
         return []
 
@@ -140,7 +146,7 @@ def _slip(config: Config, target: str) -> str:
     """Advice where no check has ever seen the right volume: then a wrong name in the file is likelier than a loss."""
     rules = config.target(target)
     try:
-        with open_history(config.history) as history, engine() as client:
+        with open_history(config.history) as history, engine(rules.docker) as client:
             seen_before = history.pin(target) is not None
             mounted = None if seen_before else read(inspect_container(client, rules.container)).volume
     except (EngineError, HistoryError):
@@ -158,8 +164,9 @@ def _identity(config: Config, target: str, seen: Seen) -> str:
     return f"The data is on volume {seen.identity.volume}, as pinned ({datetime.now(UTC):%H:%M} UTC)."
 
 
-def _programs(target: str, seen: Seen) -> str:
+def _programs(rules: Target, seen: Seen) -> str:
     line = "command -v pg_dumpall pg_restore >/dev/null && pg_dump --version"
-    with engine() as client, beside(client, seen.container, Program(line, deadline=60), owner="doctor") as running:
+    program = Program(line, deadline=60)
+    with engine(rules.docker) as client, beside(client, seen.container, program, owner="doctor") as running:
         running.say("")
         return f"{b''.join(running.chunks()).decode().strip()} is in the database's own image."

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tasks.config import Config
 from tasks.containers.engine import engine, inspect_container
 from tasks.doctor.diagnosis import Diagnosis, Pin
 from tasks.errors import RollcallError
@@ -14,18 +15,18 @@ from tasks.restore.mending import kept_original, mend, prepare_mend
 from tasks.storage.catalogue import new_id
 
 
-def fixed(found: Sequence[Diagnosis]) -> list[Diagnosis]:
+def fixed(config: Config, found: Sequence[Diagnosis]) -> list[Diagnosis]:
     """The diagnoses, those that could be written as written; one that could not says why and stays what it was.
 
     The original stays beside the file. Nothing but compose files is changed, and no data is moved.
     """
     run = new_id(datetime.now(UTC), secrets.token_hex(3))
-    return [_fixed(each, each.pin, run) if each.pin else each for each in found]
+    return [_fixed(config, each, each.pin, run) if each.pin else each for each in found]
 
 
-def _fixed(diagnosis: Diagnosis, pin: Pin, run: str) -> Diagnosis:
+def _fixed(config: Config, diagnosis: Diagnosis, pin: Pin, run: str) -> Diagnosis:
     try:
-        with engine() as client:
+        with engine(config.target(pin.target).docker) as client:
             inspected = inspect_container(client, pin.container)
         path = prepare_mend(inspected, pin.volume)["mended_file"]
         mend(inspected, pin.volume, run)

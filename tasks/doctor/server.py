@@ -87,7 +87,7 @@ def _clock(rules: Target, seen: Seen) -> str:
 def _room(rules: Target, seen: Seen) -> str:
     with connect(login(rules, seen.way)) as connection:
         needed = rights.cluster_bytes(connection)
-    with engine() as client:
+    with engine(rules.docker) as client:
         if not shares_this_kernel(client):
             return f"The databases have {size(needed)}; the engine's disk cannot be seen from here."
         root = client.info()["DockerRootDir"]

@@ -12,7 +12,7 @@ from tasks.config import Config
 from tasks.containers import recreate
 from tasks.containers.clusters import look_into
 from tasks.containers.compose_project import down
-from tasks.containers.engine import engine
+from tasks.containers.engine import compose_environment, engine
 from tasks.containers.images import LocalImages
 from tasks.containers.volumes import find_volume, remove_unused
 from tasks.errors import ContainerMissing, EngineError, Refused, RollcallError
@@ -36,9 +36,9 @@ def others(world: World) -> list[Box]:
     return [each for each in world.boxes if each.running and each.id not in mine]
 
 
-def stop_all(world: World) -> None:
+def stop_all(config: Config, world: World) -> None:
     """Stop what runs, databases last, each with the time that its last checkpoint needs. Raise EngineError."""
-    with engine(timeout=600) as client:
+    with engine(config.docker, timeout=600) as client:
         for each in [*others(world), *databases(world)]:
             log.info("Stopping %s", each.name)
             recreate.stop(client, each.id)
@@ -47,15 +47,15 @@ def stop_all(world: World) -> None:
 def start_databases(config: Config, world: World) -> None:
     """Start the databases alone and wait until each is healthy. Raise EngineError."""
     waits = [config.target(each.name).start_wait for each in world.targets]
-    with engine() as client:
+    with engine(config.docker) as client:
         for each in databases(world):
             recreate.start(client, each.id)
             recreate.wait_healthy(client, each.id, max(waits, default=300.0))
 
 
-def start_again(world: World) -> None:
+def start_again(config: Config, world: World) -> None:
     """Start everything that ran before, databases first; what cannot be started is named in the log."""
-    with engine() as client:
+    with engine(config.docker) as client:
         for each in [*databases(world), *others(world)]:
             try:
                 recreate.start(client, each.id)
@@ -80,7 +80,7 @@ def check_reliable(config: Config, world: World, plan: DownPlan, backups: Mappin
 
 def later_writes(config: Config, world: World, plan: DownPlan, backups: Mapping[str, str]) -> list[str]:
     """Why a volume that is to go, its server stopped, holds more than the backups do; empty if every row is in them."""
-    with engine() as client:
+    with engine(config.docker) as client:
         return [
             reason
             for each in plan.volumes
@@ -88,12 +88,12 @@ def later_writes(config: Config, world: World, plan: DownPlan, backups: Mapping[
         ]
 
 
-def bring_down(world: World) -> None:
+def bring_down(config: Config, world: World) -> None:
     """Compose's own `down`, which never hears of --volumes. Raise ComposeFileError, with all started again that can."""
     try:
-        down(world.project)
+        down(world.project, compose_environment(config.docker))
     except BaseException:
-        start_again(world)
+        start_again(config, world)
         raise
 
 
@@ -104,7 +104,7 @@ def remove_volumes(config: Config, world: World, plan: DownPlan, backups: Mappin
     """
     removed: list[str] = []
     stay: list[str] = []
-    with engine() as client:
+    with engine(config.docker) as client:
         for each in plan.going:
             try:
                 reason = _lost_with(client, config, world, each.name, backups)

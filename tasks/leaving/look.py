@@ -41,7 +41,7 @@ def look_at_project(config: Config, folder: str, files: Sequence[str] = (), name
     Raise ComposeFileError, EngineError, EngineUnreachable.
     """
     first_file(Path(folder), files)  # Bad input is told before the engine is asked anything.
-    with engine() as client:
+    with engine(config.docker) as client:
         project = read_project(Path(folder), files, name, _version(client, Path(folder)))
         everyone = _inspected(client, project)
         found = [each for each in everyone if _is_of_a_service(each, project)]

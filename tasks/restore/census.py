@@ -15,6 +15,7 @@ from tasks.containers.engine import engine
 from tasks.containers.images import LocalImages
 from tasks.containers.observe import COMPOSE_PROJECT
 from tasks.containers.volumes import RUN_LABEL, STORY_LABEL, list_volumes
+from tasks.errors import ConfigError
 from tasks.history.store import open_history
 from tasks.models import Model
 from tasks.restore.counting import (
@@ -69,7 +70,9 @@ def census(config: Config, target: str | None, count: Extent = "small", by: Coun
     """
     wanted = expectations(config, target)
     owners = [owner_of(config, each.target) for each in wanted]
-    with engine() as client:
+    if target is None and len(config.engines()) > 1:
+        raise ConfigError("The targets are on several Docker engines; name the target whose data is looked for.")
+    with engine(wanted[0].rules.docker) as client:
         volumes = list_volumes(client)
         drop_old_copies(client, volumes, owners)
         images = LocalImages(client, wanted[0].rules.container)

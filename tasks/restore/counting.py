@@ -18,7 +18,7 @@ from tasks.containers.clusters import ClusterVolume
 from tasks.containers.engine import host_of, inspect_container
 from tasks.containers.images import LocalImages, PostgresImage
 from tasks.containers.observe import Container, read
-from tasks.containers.scratch import Place
+from tasks.containers.scratch import Place, why_not_here
 from tasks.containers.volumes import (
     KEEP_UNTIL_LABEL,
     OWNER_LABEL,
@@ -121,7 +121,9 @@ def _of_server(rules: Target, container: Container, cluster: ClusterVolume) -> C
 def _of_a_copy(
     client: docker.DockerClient, config: Config, target: str, cluster: ClusterVolume, images: LocalImages
 ) -> Counted:
-    """Copy the volume into one of our own, start a server on that, count, and take it away again."""
+    """Copy the volume into one of our own, start a server on that, count, and take it away again. Raise EngineError."""
+    if reason := why_not_here(client):
+        raise EngineError(reason)
     source = cluster.volume
     image = images.of_major(cluster.major, [each.id for each in source.users])
     if image is None:

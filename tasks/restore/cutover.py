@@ -34,7 +34,7 @@ def place_of(plan: Plan) -> Place:
 
 def sweep(config: Config, target: str) -> None:
     """Remove scratch and helper containers of this target; the caller holds its lock."""
-    with engine() as client:
+    with engine(config.target(target).docker) as client:
         sweep_helpers(client, config.owner(target))
 
 
@@ -46,7 +46,7 @@ def verify(hands: Hands) -> Facts:
     rules = hands.config.target(hands.plan.target)
     seen = _first_answer(hands.config, hands.plan.target, rules)
     answered_at = datetime.now(UTC).isoformat()
-    with engine() as client:
+    with engine(hands.docker) as client:
         wait_healthy(client, hands.live, rules.start_wait)
     _check_identity(hands, seen)
     expected: dict[str, dict[str, int]] = hands.journal.facts.get("rebuilt", {}).get("counts", {})

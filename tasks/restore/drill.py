@@ -16,7 +16,7 @@ from tasks.containers.engine import engine, inspect_container
 from tasks.containers.images import LocalImages, PostgresImage, read_image
 from tasks.containers.observe import Container, read
 from tasks.containers.programs import sweep_helpers
-from tasks.containers.scratch import Place
+from tasks.containers.scratch import Place, why_not_here
 from tasks.containers.volumes import (
     OWNER_LABEL,
     RUN_LABEL,
@@ -71,7 +71,7 @@ def owner_of(config: Config, target: str) -> str:
 def sweep_drill(config: Config, target: str) -> None:
     """Remove what a killed drill left; the caller holds the drill's lock."""
     owner = owner_of(config, target)
-    with engine() as client:
+    with engine(config.target(target).docker) as client:
         sweep_helpers(client, owner)
         for each in list_volumes(client):
             if each.labels.get(OWNER_LABEL) == owner:
@@ -153,12 +153,12 @@ def _volume(config: Config, target: str) -> Iterator[str]:
         RUN_LABEL: run, TARGET_LABEL: f"{target}/drill", OWNER_LABEL: owner_of(config, target),
         STORY_LABEL: STORY.format(target=target),
     }  # fmt: skip
-    with engine() as client:
+    with engine(config.target(target).docker) as client:
         create_volume(client, name, labels)
     try:
         yield name
     finally:
-        with engine() as client:
+        with engine(config.target(target).docker) as client:
             remove_ours(client, name)
 
 
@@ -166,7 +166,9 @@ def _like_the_container(config: Config, target: str, manifest: Manifest) -> tupl
     """The image and the place of PGDATA as in the target's container; where there is none, or it runs another major
     version than the backup is of, those of an image of that version. Raise EngineError where there is none."""
     rules, major = config.target(target), major_of(manifest.server_version)
-    with engine() as client:
+    with engine(rules.docker) as client:
+        if reason := why_not_here(client):
+            raise EngineError(reason)
         images = LocalImages(client, rules.container)
         try:
             container: Container | None = read(inspect_container(client, rules.container))

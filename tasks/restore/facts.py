@@ -66,6 +66,7 @@ class World(Model):
     mounted: the volume behind PGDATA now; mounted_cluster, pinned_cluster: system identifiers, None where there is no
     cluster or none could be read. counts: rows by table of the target's database; None where it cannot be asked.
     obstacles: what the engine's side says against it, a sentence each. free_bytes: of the engine's disk.
+    no_scratch: why no data can be rebuilt from here; empty where it can.
     """
 
     target: str
@@ -94,4 +95,5 @@ class World(Model):
     obstacles: list[str] = []
     notes: list[str] = []
     free_bytes: int | None = None
+    no_scratch: str = ""
     keep_days: int = 30

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from tasks.config import Config
 from tasks.restore.journal import Journal
 from tasks.restore.plan import Plan
+from tasks.sections import Docker
 
 Facts = dict[str, Any]
 
@@ -23,6 +24,11 @@ class Hands(NamedTuple):
     def plan(self) -> Plan:
         """The approved plan."""
         return self.journal.header.plan
+
+    @property
+    def docker(self) -> Docker | None:
+        """The engine that the target is on."""
+        return self.config.target(self.plan.target).docker
 
     @property
     def run(self) -> str:

@@ -27,7 +27,7 @@ def hide_old(hands: Hands) -> None:
     """
     _, kept = hands.names
     passing = f"{kept}.unlabelled"
-    with engine() as client:
+    with engine(hands.docker) as client:
         try:
             found = inspect_container(client, hands.plan.container_id)
         except ContainerMissing:

@@ -56,7 +56,7 @@ class Kept(Model):
 def kept_volumes(config: Config, target: str) -> list[Kept]:
     """The target's kept volumes, the oldest first. Raise ConfigError, EngineUnreachable, EngineError."""
     config.target(target)
-    with engine() as client:
+    with engine(config.target(target).docker) as client:
         volumes = _kept(config, target, list_volumes(client))
         clusters = _clusters(client, config, target, [each.name for each in volumes])
     first = {each.volume.name: each for each in reversed(clusters or [])}
@@ -86,7 +86,7 @@ def remove_kept(config: Config, target: str, name: str, now: datetime, *, even_i
     even_if_only_copy: a person has named this volume as one whose rows may be lost. Raise also Busy, StorageError,
     EngineError.
     """
-    with only_run(config.state, target), engine() as client:
+    with only_run(config.state, target), engine(config.target(target).docker) as client:
         found = {each.name: each for each in _kept(config, target, list_volumes(client))}
         if name not in found:
             raise Refused(f"{target} has no kept volume {name!r}. See: rollcall kept {target}")

@@ -20,12 +20,13 @@ log = logging.getLogger("rollcall")
 HASH_LABEL = "com.docker.compose.config-hash"
 
 
-def mending_of(found: dict[str, Any], pinned: str) -> Mending | None:
+def mending_of(found: dict[str, Any], pinned: str, engine_host: str | None = None) -> Mending | None:
     """What would change in the compose file of the container (its inspect JSON), or what a person must change there.
 
-    None for a container that Compose did not make, and where the file pins the volume already.
+    engine_host: the other machine that the engine, and so the file, is on. None for a container that Compose did not
+    make, and where the file pins the volume already.
     """
-    service = service_of(found)
+    service = service_of(found, engine_host)
     if service is None:
         return None
     files = ", ".join(map(str, service.files))
@@ -42,9 +43,9 @@ def mending_of(found: dict[str, Any], pinned: str) -> Mending | None:
     return Mending(path=str(mend.path), changes=changes)
 
 
-def labels_of(found: dict[str, Any], pinned: str) -> dict[str, str | None]:
+def labels_of(found: dict[str, Any], pinned: str, engine_host: str | None = None) -> dict[str, str | None]:
     """The labels by which Compose will know the replacement as the mended service; none where it cannot be asked."""
-    service = service_of(found)
+    service = service_of(found, engine_host)
     try:
         mend = _planned(service, found, pinned) if service else None
         changed = _new_hash(service, mend, found) if service and mend else None

@@ -115,6 +115,7 @@ def blockers(world: World, source: Source | None, request: Request, situation: S
     found = [*world.obstacles, *_safety(world, request)]
     if source is None or source.kind == "pinned":
         return found
+    found += [world.no_scratch] if world.no_scratch else []
     found += _left_behind(world, source, request)
     return found + _room(world, source) + _version(world, source)
 

@@ -111,7 +111,7 @@ def rebuild_from_backup(
     if reasons := load.cannot_be_rebuilt(manifest, place.destination):
         raise DoesNotRestore(" ".join(reasons))
     clock, owner = _Clock(), owner or config.owner(target)
-    with engine(timeout=ENGINE_SECONDS) as client, _private_folder(config, owner) as folder:
+    with engine(config.target(target).docker, ENGINE_SECONDS) as client, _private_folder(config, owner) as folder:
         log.info("%s: fetching backup %s", target, manifest.id)
         with meter().stage(
             f"fetching backup {manifest.id}", FETCH, done=lambda: bytes_in(folder), total=lambda: bytes_of(manifest)
@@ -264,7 +264,7 @@ def rebuild_from_volume(
     none; LoginRefused where it does not hold the target's database.
     """
     clock, owner, rules = _Clock(), owner or config.owner(target), config.target(target)
-    with engine(timeout=ENGINE_SECONDS) as client:
+    with engine(config.target(target).docker, ENGINE_SECONDS) as client:
         log.info("%s: copying the volume %s", target, source)
         with meter().stage(f"copying the volume {source}", FETCH + LOAD):
             major = copy_volume(

@@ -50,7 +50,7 @@ def _pinned_is_right(world: World) -> bool:
 def _volume(config: Config, world: World, name: str) -> Source:
     if name == world.pinned:
         raise Refused(f"{name} is the pinned volume itself; leave out --from-volume to have it mounted again.")
-    with engine() as client:
+    with engine(config.target(world.target).docker) as client:
         if find_volume(client, name) is None:
             raise Refused(f"There is no volume {name} on this engine. See: rollcall census {world.target}")
         found = clusters_in(client, world.image_id, [name], config.owner(world.target))

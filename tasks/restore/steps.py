@@ -16,7 +16,7 @@ from typing import Any
 from docker.errors import NotFound
 
 from tasks.containers import exchange, recreate
-from tasks.containers.engine import engine, everybody, inspect_container
+from tasks.containers.engine import engine, everybody, host_of, inspect_container
 from tasks.containers.volumes import (
     KEEP_UNTIL_LABEL,
     OWNER_LABEL,
@@ -46,7 +46,7 @@ BACKUP_LABEL = "io.rollcall.backup"
 def _rebuild(hands: Hands) -> Facts:
     """Staging volume, scratch server, proof. The facts are what the cut-over is checked against."""
     plan, staging = hands.plan, hands.journal.header.staging
-    with engine() as client:
+    with engine(hands.docker) as client:
         create_volume(client, staging, _labels(hands))
     place = cutover.place_of(plan)
     if plan.source is None:
@@ -105,7 +105,7 @@ def _drop_staging(hands: Hands) -> None:
         log.info("The proven staging volume %s is kept.", hands.journal.header.staging)
         return
     cutover.sweep(hands.config, hands.plan.target)
-    with engine() as client:
+    with engine(hands.docker) as client:
         remove_ours(client, hands.journal.header.staging)
 
 
@@ -114,14 +114,14 @@ def _drop_staging(hands: Hands) -> None:
 
 def _create_pinned(hands: Hands) -> None:
     """The pinned volume, where it is gone. Its run label says that it may be removed while it is empty."""
-    with engine() as client:
+    with engine(hands.docker) as client:
         if find_volume(client, hands.plan.pinned) is None:
             create_volume(client, hands.plan.pinned, {TARGET_LABEL: hands.plan.target, RUN_LABEL: hands.run})
 
 
 def _remove_pinned(hands: Hands) -> None:
     """Only the one that this very run made: what it held is back in the staging volume by now."""
-    with engine() as client:
+    with engine(hands.docker) as client:
         found = find_volume(client, hands.plan.pinned)
         if found is not None and found.labels.get(RUN_LABEL) == hands.run:
             remove_ours(client, hands.plan.pinned)
@@ -129,7 +129,7 @@ def _remove_pinned(hands: Hands) -> None:
 
 def _folders(hands: Hands) -> Facts:
     pinned, staging = hands.plan.pinned, hands.journal.header.staging
-    with engine() as client:
+    with engine(hands.docker) as client:
         ids = exchange.folder_ids(client, [pinned, staging], hands.plan.image_id, hands.journal.header.owner)
     return {"folders": ids}
 
@@ -141,7 +141,7 @@ def _settle(hands: Hands, *, exchanged: bool) -> None:
     if before is None:
         return
     wanted = {pinned: before[staging], staging: before[pinned]} if exchanged else before
-    with engine() as client:
+    with engine(hands.docker) as client:
         exchange.settle(client, pinned, staging, wanted, hands.plan.image_id, hands.journal.header.owner)
 
 
@@ -151,7 +151,7 @@ def _settle(hands: Hands, *, exchanged: bool) -> None:
 def _create_replacement(hands: Hands) -> Facts:
     plan = hands.plan
     new, _ = hands.names
-    with engine() as client:
+    with engine(hands.docker) as client:
         found = inspect_container(client, plan.container_id)
         image: dict[str, Any] = client.api.inspect_image(found["Image"])  # type: ignore[no-untyped-call]
         payload = recreate.replacement(
@@ -161,7 +161,7 @@ def _create_replacement(hands: Hands) -> Facts:
             wrong=plan.mounted or "",
             pinned=plan.pinned,
             destination=plan.destination,
-            labels=mending.labels_of(found, plan.pinned),
+            labels=mending.labels_of(found, plan.pinned, host_of(client)),
             names=recreate.names_of(everybody(client)),
         )
         made = recreate.create(client, payload, new)
@@ -172,7 +172,7 @@ def _create_replacement(hands: Hands) -> Facts:
 def _remove_replacement(hands: Hands) -> None:
     """By its name, which holds the run's id: nobody else's container is called so."""
     new, _ = hands.names
-    with engine() as client:
+    with engine(hands.docker) as client:
         try:
             client.api.remove_container(new, v=False, force=True)
         except NotFound:
@@ -180,32 +180,32 @@ def _remove_replacement(hands: Hands) -> None:
 
 
 def _policy(hands: Hands) -> Facts:
-    with engine() as client:
+    with engine(hands.docker) as client:
         found = inspect_container(client, hands.plan.container_id)
     return {"restart_policy": found["HostConfig"].get("RestartPolicy") or {"Name": "no"}}
 
 
 def _hold(hands: Hands) -> None:
-    with engine() as client:
+    with engine(hands.docker) as client:
         recreate.set_restart_policy(client, hands.plan.container_id, {"Name": "no", "MaximumRetryCount": 0})
 
 
 def _give_back(hands: Hands, container: str) -> None:
     policy = hands.journal.facts.get("restart_policy")
     if policy is not None:
-        with engine() as client:
+        with engine(hands.docker) as client:
             recreate.set_restart_policy(client, container, policy)
 
 
 def _was_running(hands: Hands) -> Facts:
-    with engine() as client:
+    with engine(hands.docker) as client:
         state = inspect_container(client, hands.plan.container_id)["State"]
     return {"was_running": state["Status"] == "running"}
 
 
 def _stop(hands: Hands) -> Facts:
     stopped_at = datetime.now(UTC).isoformat()
-    with engine(timeout=recreate.STOP_PATIENCE) as client:
+    with engine(hands.docker, recreate.STOP_PATIENCE) as client:
         recreate.stop(client, hands.plan.container_id)
     return {"stopped_at": stopped_at}
 
@@ -216,17 +216,17 @@ def _start_again(hands: Hands) -> None:
 
 
 def _start(hands: Hands) -> None:
-    with engine() as client:
+    with engine(hands.docker) as client:
         recreate.start(client, hands.plan.container_id)
 
 
 def _stop_old(hands: Hands) -> None:
-    with engine(timeout=recreate.STOP_PATIENCE) as client:
+    with engine(hands.docker, recreate.STOP_PATIENCE) as client:
         recreate.stop(client, hands.plan.container_id)
 
 
 def _rename(hands: Hands, container: str, name: str) -> None:
-    with engine() as client:
+    with engine(hands.docker) as client:
         recreate.rename(client, container, name)
 
 
@@ -251,12 +251,12 @@ def _replacement(hands: Hands) -> str:
 
 
 def _start_replacement(hands: Hands) -> None:
-    with engine() as client:
+    with engine(hands.docker) as client:
         recreate.start(client, _replacement(hands))
 
 
 def _stop_replacement(hands: Hands) -> None:
-    with engine(timeout=recreate.STOP_PATIENCE) as client:
+    with engine(hands.docker, recreate.STOP_PATIENCE) as client:
         try:
             recreate.stop(client, _replacement(hands))
         except ContainerMissing:
@@ -268,14 +268,14 @@ def _stop_replacement(hands: Hands) -> None:
 
 def _stop_dependants(hands: Hands) -> None:
     for name in reversed(hands.plan.dependants):
-        with engine(timeout=recreate.STOP_PATIENCE) as client, _if_there(name):
+        with engine(hands.docker, recreate.STOP_PATIENCE) as client, _if_there(name):
             recreate.stop(client, name)
 
 
 def _start_dependants_again(hands: Hands) -> None:
     """As they were: what was removed meanwhile cannot be started, and is no reason to leave the rest undone."""
     for name in hands.plan.dependants:
-        with engine() as client, _if_there(name):
+        with engine(hands.docker) as client, _if_there(name):
             recreate.start(client, name)
 
 
@@ -289,7 +289,7 @@ def _if_there(name: str) -> Iterator[None]:
 
 def _start_dependants(hands: Hands) -> None:
     for name in hands.plan.dependants:
-        with engine() as client:
+        with engine(hands.docker) as client:
             recreate.start(client, name)
             recreate.wait_healthy(client, name, hands.config.target(hands.plan.target).start_wait)
 
@@ -299,7 +299,7 @@ def _start_dependants(hands: Hands) -> None:
 
 def _made_by_compose(hands: Hands) -> dict[str, Any]:
     """The old container, whose labels name the file."""
-    with engine() as client:
+    with engine(hands.docker) as client:
         return inspect_container(client, hands.plan.container_id)
 
 

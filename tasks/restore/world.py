@@ -12,9 +12,9 @@ from docker.errors import NotFound
 from tasks.checks.judgement import judge_tally
 from tasks.checks.look import Seen, login, look_at_cluster, take_tally
 from tasks.config import Config, Target
-from tasks.containers import recreate
+from tasks.containers import recreate, scratch
 from tasks.containers.clusters import ClusterVolume, clusters_in
-from tasks.containers.engine import engine, everybody, inspect_container, shares_this_kernel
+from tasks.containers.engine import engine, everybody, host_of, inspect_container, shares_this_kernel
 from tasks.containers.observe import Container, read
 from tasks.containers.volumes import Volume, find_volume
 from tasks.databases.connect import connect
@@ -34,9 +34,9 @@ NOT_EXCHANGEABLE = "its driver is {driver}, and only volumes of the driver `loca
 def observe_world(config: Config, target: str) -> World:
     """Everything a plan is made from. Raise Refused where there is no container, EngineUnreachable, HistoryError."""
     rules = config.target(target)
-    with engine() as client:
+    with engine(rules.docker) as client:
         found = _container(client, rules)
-        container = read(found, rules.port if not rules.host else None)
+        container = read(found, rules.port if not rules.host else None, host_of(client))
         _require_image(client, found)
         volumes = _volumes(client, container, rules)
         clusters = _clusters(client, config, target, container, volumes)
@@ -117,10 +117,11 @@ def _engine_side(
         pinned_cluster=_identifier(clusters, rules.volume),
         major=_major(client, container.image_id, clusters.get(mounted or "")),
         dependants=[_dependant(client, name) for name in rules.dependents],
-        mending=mending_of(found, rules.volume) if mounted != rules.volume else None,
+        mending=mending_of(found, rules.volume, host_of(client)) if mounted != rules.volume else None,
         by_compose=container.compose_project is not None,
         obstacles=_obstacles(client, found, container, volumes.get(rules.volume), rules),
         free_bytes=_free_bytes(client),
+        no_scratch=scratch.why_not_here(client),
         keep_days=rules.keep_days,
     )
 

@@ -14,6 +14,7 @@ from docker.types import CancellableStream
 from tasks.containers.engine import engine
 from tasks.errors import EngineUnreachable, RollcallError
 from tasks.models import Model
+from tasks.sections import Docker
 
 # Without this filter every healthcheck of every container is three events.
 FILTERS = {"type": ["container", "volume"], "event": ["create", "start", "die", "destroy", "rename"]}
@@ -48,10 +49,10 @@ def read_event(event: Mapping[str, Any]) -> EngineEvent:
 
 
 class EngineEvents:
-    """A subscription from `since` on (None: from now on); use it as a context manager."""
+    """A subscription to that engine's events from `since` on (None: from now on); use it as a context manager."""
 
-    def __init__(self, since: int | None = None) -> None:
-        self._since = since
+    def __init__(self, where: Docker | None, since: int | None = None) -> None:
+        self._where, self._since = where, since
         self._queue: queue.Queue[EngineEvent | RollcallError | None] = queue.Queue()
         self._subscribed = threading.Event()
         self._stream: CancellableStream[Any] | None = None
@@ -91,7 +92,7 @@ class EngineEvents:
 
     def _read(self) -> None:
         try:
-            with engine() as client:
+            with engine(self._where) as client:
                 self._stream = client.api.events(since=self._since, filters=FILTERS, decode=True)
                 self._subscribed.set()
                 for event in self._stream:

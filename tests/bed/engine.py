@@ -25,7 +25,12 @@ PACKAGES = {
     "update-ca-certificates": "ca-certificates",
 }
 
-ON_DEMAND = {"chromium": "chromium", "busybox": "busybox", "zstd": "zstd"}  # asked for by few tests
+ON_DEMAND = {  # asked for by few tests
+    "chromium": "chromium",
+    "busybox": "busybox",
+    "zstd": "zstd",
+    "sshd": "openssh-server",
+}
 
 
 def connect(timeout: int = 60) -> docker.DockerClient:

@@ -51,7 +51,9 @@ def test_an_unpinned_volume_is_pinned_by_fix_and_nothing_else_is_changed(scene: 
     assert set(missed) == {"compose file", "init scripts"}
     assert f"+ name: {scene.volume()}" in missed["compose file"].lines
 
-    written = {each.subject: each for each in fixed(diagnoses)}[f"{scene.target}: compose file"]
+    written = {each.subject: each for each in fixed(load(str(scene.config)), diagnoses)}[
+        f"{scene.target}: compose file"
+    ]
 
     assert written.well, written.words
     (kept,) = scene.project.folder.glob("docker-compose.yml.before-*")
@@ -75,7 +77,7 @@ def test_a_volume_that_is_not_the_pinned_one_is_never_written_into_a_file(scene:
 
     words = {each.subject: each.words for each in diagnoses}[f"{scene.target}: compose file"]
     assert "no file is changed before that is put right" in words
-    assert [each for each in fixed(diagnoses) if each.words.startswith("Written")] == []
+    assert [each for each in fixed(load(str(scene.config)), diagnoses) if each.words.startswith("Written")] == []
     assert scene.project.file.read_text() == before
 
 

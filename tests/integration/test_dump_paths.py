@@ -168,7 +168,7 @@ def test_helper_has_no_anonymous_volume_and_leaves_nothing(
     engine: docker.DockerClient, server: PostgresServer, target: Target
 ) -> None:
     owner = f"test-{secrets.token_hex(4)}"
-    container = observe(server.container, server.volume)
+    container = observe(None, server.container, server.volume)
     program = dump.program(target.config.target(NAME), "echo said", "")
     with beside(engine, container, program, owner=owner, by_exec=False) as running:
         [helper] = helpers(engine, owner)

@@ -232,7 +232,7 @@ from tasks.containers.engine import engine
 one, other, image, owner, by = sys.argv[1:]
 if by == "helper":
     exchange.shares_this_kernel = lambda _: False
-with engine() as client:
+with engine(None) as client:
     if by == "another user":
         os.setgroups([])
         group = os.stat("/var/run/docker.sock").st_gid

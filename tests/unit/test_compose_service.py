@@ -85,6 +85,15 @@ def test_without_the_names_of_its_files_the_change_is_told(tmp_path: Path) -> No
         plan_mend(service, "/d", "pinned")
 
 
+def test_a_file_of_that_name_here_is_not_the_one_on_the_engines_machine(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text("services: {db: {volumes: ['v:/d']}}\nvolumes: {v: {}}\n")
+    service = service_of(project("a.yml", tmp_path), "db1.example")
+    assert service is not None
+    with pytest.raises(CannotMend, match=r"are on db1\.example. Write there:\n") as told:
+        plan_mend(service, "/d", "pinned")
+    assert str(told.value).endswith("external: true\n    name: pinned")
+
+
 def test_a_file_that_pins_the_volume_needs_no_change(tmp_path: Path) -> None:
     text = "services: {db: {volumes: ['v:/d']}}\nvolumes: {v: {external: true, name: pinned}}\n"
     (tmp_path / "a.yml").write_text(text)

@@ -57,6 +57,24 @@ WRONG = [
         2,
         f"the key storages.local.bucket {UNKNOWN}",
     ),
+    (
+        "an engine named twice",
+        GOOD + "docker: {host: 'ssh://db1', block: db1}\n",
+        9,
+        "docker: takes either host (unix://…, tcp://… or ssh://…) or block (a DockerHost block's name).",
+    ),
+    (
+        "an engine that is no address",
+        GOOD + "    docker: {host: db1}\n",
+        9,
+        "targets.shop.docker: has a host that begins with none of unix://, tcp:// and ssh://.",
+    ),
+    (
+        "a certificate without its key",
+        GOOD + "docker: {host: 'tcp://db1:2376', tls_ca: ca, tls_cert: cert}\n",
+        9,
+        "docker: takes tls_ca, tls_cert and tls_key together, or none of them.",
+    ),
     ("a watcher's URL written down", GOOD + "    ping: {url: https://x.y/z}\n", 9, f"targets.shop.ping.url {SECRET}"),
     (
         "a watcher without a URL",

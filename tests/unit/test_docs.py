@@ -51,6 +51,7 @@ def test_the_configuration_page_explains_every_key() -> None:
     models = [
         config.Config,
         sections.Api,
+        sections.Docker,
         sections.Ping,
         sections.Schedules,
         sections.Serve,

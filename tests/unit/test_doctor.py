@@ -76,3 +76,25 @@ def test_data_in_the_container_itself_is_told_with_a_line_for_docker_run() -> No
     assert not told.well
     assert "in the container pg itself, in no volume" in told.words
     assert told.lines == [f"docker run … --volume t_data:{HOME}/data"]
+
+
+def test_compose_files_of_an_engine_elsewhere_are_not_looked_for_here(tmp_path: Path) -> None:
+    """The file of that name here pins nothing, and claims the name: it is another one."""
+    (tmp_path / "a.yml").write_text("services: {db: {container_name: pg, volumes: ['v:/d']}}\nvolumes: {v: {}}\n")
+    labels = {"project": "p", "service": "db", "project.config_files": "a.yml", "project.working_dir": str(tmp_path)}
+    mount = {"Type": "volume", "Name": "v", "Destination": f"{HOME}/data"}
+    found = {
+        "Id": "1", "Name": "/pg", "Image": "i", "Mounts": [mount], "NetworkSettings": {"Networks": {}, "Ports": {}},
+        "HostConfig": {"NetworkMode": "bridge", "Binds": [f"v:{HOME}/data"]},
+        "Config": {
+            "Env": [f"PGDATA={HOME}/data"],
+            "Labels": {f"com.docker.compose.{name}": value for name, value in labels.items()},
+        },
+    }  # fmt: skip
+    other = {"Config": {"Labels": found["Config"]["Labels"] | {"com.docker.compose.project": "other"}}}  # type: ignore[index]
+    rules = Target(container="pg", volume="v", database="d", storages=["s"])
+    elsewhere = compose_diagnoses("t", rules, found, f"{HOME}/data", [other], True, "db1.example")
+    assert [(each.well, each.words.partition(",")[0]) for each in elsewhere] == [
+        (True, "Compose files are on db1.example")
+    ]
+    assert not all(each.well for each in compose_diagnoses("t", rules, found, f"{HOME}/data", [other], True))

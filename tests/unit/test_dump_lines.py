@@ -109,6 +109,13 @@ def test_address_of_the_configuration_wins() -> None:
     assert '--snapshot="$1"' in dump_line("'x'")
 
 
+def test_an_address_of_this_machines_view_is_not_used_in_a_container_on_another_machine() -> None:
+    tunnel = target(host="127.0.0.1", port=15432)
+    there = CONTAINER.model_copy(update={"engine_host": "db1.example"})
+    [word] = shlex.split(connection_string(tunnel, there, Way(host="127.0.0.1", port=15432, reason=""), "d"))
+    assert conninfo_to_dict(word)["port"] == "5555"
+
+
 @pytest.mark.parametrize(
     ("status", "stderr", "expected"),
     [

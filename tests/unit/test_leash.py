@@ -44,17 +44,17 @@ def test_a_temporary_folder_that_cannot_be_used_means_no_helper(
 
 @pytest.mark.parametrize("error", [requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError])
 def test_an_answer_of_the_engine_that_breaks_off_is_an_engine_that_does_not_answer(error: type[Exception]) -> None:
-    with pytest.raises(EngineUnreachable), engine():
+    with pytest.raises(EngineUnreachable), engine(None):
         raise error("broken off")
 
 
-@pytest.mark.parametrize("address", ["tcp://engine.example:port", "nonsense://x"])
+@pytest.mark.parametrize("address", ["tcp://engine.example:port", "nonsense://x", "tcp://[x"])
 def test_an_address_that_is_none_is_an_engine_that_does_not_answer(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", address)
 
-    with pytest.raises(EngineUnreachable), engine():
+    with pytest.raises(EngineUnreachable), engine(None):
         pass
 
 

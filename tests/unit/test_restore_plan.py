@@ -149,6 +149,8 @@ def test_every_step_before_the_commit_that_changes_something_names_its_undo() ->
         (world(), BACKUP, {"without_safety_backup": True}, "cannot be left out"),
         (world(obstacles=["The container is paused."]), BACKUP, {}, "The container is paused."),
         (astray(obstacles=["The container is removed when it stops."]), PINNED, {}, "removed when it stops"),
+        (world(no_scratch="Run this on the engine's own host."), BACKUP, {}, "Run this on the engine's own host."),
+        (astray(no_scratch="Run this on the engine's own host."), COPY, {}, "Run this on the engine's own host."),
     ],
 )
 def test_what_is_in_the_way_is_one_sentence_each(
@@ -170,6 +172,7 @@ def test_what_is_in_the_way_is_one_sentence_each(
         (world(answers=False), BACKUP, {"without_safety_backup": True}),
         (astray(databases=["of the wrong cluster"], roles=["its own"]), BACKUP, {}),
         (world(roles=["reader"]), BACKUP.model_copy(update={"roles": None}), {}),
+        (astray(no_scratch="Nothing is rebuilt."), PINNED, {}),
     ],
 )
 def test_nothing_is_in_the_way_where_nothing_would_be_lost(seen: World, source: Source, asked: dict[str, Any]) -> None:

@@ -1,0 +1,153 @@
+"""The words and command lines of the way to an engine elsewhere, without one; and the configuration that names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.config import Config
+from tasks.containers.engine import way_to
+from tasks.containers.relay import by_ssh, why_not, without_engine
+from tasks.errors import ConfigError, EngineNotTrusted, EngineUnreachable
+from tasks.sections import Docker, wrong_address
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("No ED25519 host key is known for db1.\nHost key verification failed.", "connect once by hand with ssh"),
+        (
+            "@@@\nWARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!\nHost key verification failed.",
+            "connect once by hand",
+        ),
+        ("rollcall@db1: Permission denied (publickey).", "ssh was not let in"),
+        ("tls: failed to verify certificate: x509: certificate signed by unknown authority", "see that tls_ca"),
+        ("x509: certificate is valid for db2, not db1", "see that tls_ca"),
+        ("stream to stdout: read: remote error: tls: certificate required", "it does not accept our certificate"),
+        ("remote error: tls: bad certificate", "it does not accept our certificate"),
+        ("bash: line 1: docker: command not found", "finds no docker program"),
+        ("sh: 1: docker: not found", "finds no docker program"),
+        ("dial unix /var/run/docker.sock: connect: permission denied", "may not use the engine's socket"),
+    ],
+)
+def test_what_trying_again_cannot_mend_is_not_tried_again(said: str, advice: str) -> None:
+    error = why_not("at ssh://db1", said)
+
+    assert isinstance(error, EngineNotTrusted)
+    assert not error.transient
+    assert advice in str(error)
+    assert str(error).startswith("The Docker engine at ssh://db1 is not reached: ")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ssh: connect to host db1 port 22: Connection refused",
+        "ssh: Could not resolve hostname db1: Name or service not known",
+        "dial tcp 10.0.0.1:2376: i/o timeout",
+        "ssh: connect to host db1 port 22: Connection timed out",
+        "dial tcp: lookup db1: no such host",
+        "Connection closed by remote host",
+        "",
+    ],
+)
+def test_a_machine_that_is_away_may_come_back(said: str) -> None:
+    error = why_not("at ssh://db1", said)
+
+    assert type(error) is EngineUnreachable
+    assert error.transient
+    assert "\n" not in str(error)
+
+
+def test_the_last_words_stand_in_the_sentence_in_one_line() -> None:
+    error = why_not("at tcp://db1:2376", "a warning\n  dial tcp 10.0.0.1:2376:   connection refused.\n")
+
+    assert str(error).endswith("(dial tcp 10.0.0.1:2376: connection refused).")
+
+
+@pytest.mark.parametrize(
+    ("url", "end"),
+    [
+        ("ssh://db1", ["--", "db1", "docker system dial-stdio"]),
+        ("ssh://me@db1:2222", ["-p", "2222", "-l", "me", "--", "db1", "docker system dial-stdio"]),
+        ("ssh://db1/run/a b.sock", ["--", "db1", "docker --host 'unix:///run/a b.sock' system dial-stdio"]),
+    ],
+)
+def test_ssh_is_asked_for_what_the_url_says_and_never_asks_back(url: str, end: list[str]) -> None:
+    line = by_ssh(url)
+
+    assert line[-len(end) :] == end
+    assert "BatchMode=yes" in line
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://db1:2375", "begins with none of"),
+        ("db1", "begins with none of"),
+        ("tcp://db1", "without a port"),
+        ("tcp://db1:port", "no URL"),
+        ("ssh://", "names no machine"),
+        ("ssh://-oProxyCommand=x", "names no machine"),
+        ("ssh://-l@db1", "names no machine"),
+        ("ssh://me:word@db1", "password"),
+        ("unix://run/docker.sock", "no whole path"),
+    ],
+)
+def test_an_address_that_is_none_is_told_so(url: str, words: str) -> None:
+    assert words in wrong_address(url)
+
+
+@pytest.mark.parametrize("url", ["unix:///run/docker.sock", "tcp://db1:2376", "tcp://[::1]:2375", "ssh://a@b:1/c.sock"])
+def test_an_address_is_taken(url: str) -> None:
+    assert wrong_address(url) == ""
+
+
+def test_a_block_says_the_url_and_never_the_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tasks.containers.engine.docker_host_block", lambda _: "ssh://db1")
+    files = dict.fromkeys(("tls_ca", "tls_cert", "tls_key"), tmp_path / "file")
+
+    with pytest.raises(ConfigError, match="no tcp:// host to use them for"):
+        way_to(Docker(block="db1", **files))
+
+
+def test_nothing_of_the_environment_leads_elsewhere_once_an_engine_is_named() -> None:
+    given = {"DOCKER_HOST": "x", "DOCKER_CONTEXT": "x", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "x", "PATH": "/"}
+
+    assert without_engine(given) == {"PATH": "/"}
+
+
+def configured(**engines: dict[str, str] | None) -> Config:
+    """A configuration with a target for each name, on that engine; `top` is the file's own."""
+    target = {"container": "c", "volume": "v", "database": "d", "storages": ["s"]}
+    document: dict[str, Any] = {
+        "storages": {"s": {"type": "local", "path": "/s"}},
+        "targets": {name: target | ({"docker": docker} if docker else {}) for name, docker in engines.items()},
+    }
+    if top := document["targets"].pop("top", None):
+        document["docker"] = top["docker"]
+    return Config.model_validate(document)
+
+
+DB1, DB2 = {"host": "ssh://db1"}, {"host": "ssh://db2"}
+
+
+def test_a_target_is_on_its_own_engine_else_on_the_files_own() -> None:
+    config = configured(top=DB1, a=None, b=DB2)
+
+    assert config.target("a").docker == Docker(**DB1)
+    assert config.target("b").docker == Docker(**DB2)
+    assert configured(a=None).target("a").docker is None
+
+
+def test_what_works_on_one_engine_sees_the_targets_of_that_one_alone() -> None:
+    config = configured(a=None, b=DB2, c=DB2)
+
+    assert config.engines() == [None, Docker(**DB2)]
+    assert list(config.on(None).targets) == ["a"]
+    there = config.on(Docker(**DB2))
+    assert (list(there.targets), there.docker) == (["b", "c"], Docker(**DB2))
+    with pytest.raises(ConfigError, match="No target is on the Docker engine ssh://db9"):
+        config.on(Docker(host="ssh://db9"))
