@@ -37,6 +37,8 @@ log = logging.getLogger("rollcall")
 
 PLANNED_SECONDS = 90.0
 RENEW_SECONDS = 30.0
+MOST_ENDS = 3  # of the runner, within so many seconds:
+ENDS_WINDOW = 600.0
 SERVER_LOOK_SECONDS = 0.5
 TIDY_SECONDS = 60.0
 LOOK_AT_ALL = timedelta(minutes=15)  # for backups that were taken without this serve
@@ -63,6 +65,8 @@ class Service:
         self._runner: RunnerThread | None = None
         self._beside = beside(config, self.stopping)
         self._renew_after = 0.0
+        self._ended_runner: RunnerThread | None = None
+        self._ends: list[float] = []
         self._answers = threading.Event()  # the server, once it was started again
         self._held = ExitStack()
 
@@ -115,26 +119,39 @@ class Service:
         """Start again what has ended or is worn; runs at work go on meanwhile. Raise RollcallError if all must end."""
         self._beside.mend()
         runner = self._runner
-        if runner and not runner.runs:
-            raise RollcallError(f"Prefect's runner ended ({type(runner.failure).__name__}); start serve again.")
-        if runner and runner.worn and not runner.at_work and time.monotonic() >= self._renew_after:
+        if runner is None or time.monotonic() < self._renew_after:
+            return
+        if not runner.runs:
+            self._renew_ended(runner)
+        elif runner.worn and not runner.at_work:
             self._renew(runner)
+
+    def _renew_ended(self, runner: RunnerThread) -> None:
+        """One that ended by itself, as where the server is away for minutes. Raise RollcallError if that goes on."""
+        now = time.monotonic()
+        if runner is not self._ended_runner:
+            self._ended_runner = runner
+            self._ends = [each for each in self._ends if now - each < ENDS_WINDOW] + [now]
+            log.warning("Prefect's runner ended (%s); starting a new one.", type(runner.failure).__name__)
+        if len(self._ends) > MOST_ENDS:
+            raise RollcallError(f"Prefect's runner ended ({type(runner.failure).__name__}); start serve again.")
+        self._renew(runner)
 
     def _renew(self, runner: RunnerThread) -> None:
         """A new runner in place of one that has lost its ear for runs to be cancelled; later, where Prefect is away."""
         try:
             with _prefect_s_refusals_in_words():
                 self._since = applied().schedules_before(list(self.deployed.values()))
+                if runner.runs:
+                    runner.ask_to_stop()
+                    runner.wait(self.config.serve.grace + STOP_SECONDS)
+                fresh = self._new_runner(list(self.deployed.values()))
+                fresh.start()
+                self._runner = fresh
+                self._plan()
         except RollcallError as error:
             log.warning("%s", error)
             self._renew_after = time.monotonic() + RENEW_SECONDS
-            return
-        runner.ask_to_stop()
-        runner.wait(self.config.serve.grace + STOP_SECONDS)
-        with _prefect_s_refusals_in_words():
-            self._runner = self._new_runner(list(self.deployed.values()))
-            self._runner.start()
-            self._plan()
 
     def _keep_server(self, server: OwnServer) -> None:
         """Start it again if it has ended, and see that it runs. Raise RollcallError when it does not."""
