@@ -34,7 +34,7 @@ def test_session_settings_do_not_depend_on_those_of_role_or_database(
     server: PostgresServer, fresh_database: Callable[[PostgresServer], PostgresServer]
 ) -> None:
     server = fresh_database(server)
-    for setting in (
+    settings = (
         "search_path = public",
         "statement_timeout = 1",
         "DateStyle = 'German'",
@@ -42,8 +42,9 @@ def test_session_settings_do_not_depend_on_those_of_role_or_database(
         "TimeZone = 'Asia/Tokyo'",
         "idle_in_transaction_session_timeout = 1000",
         "default_transaction_isolation = serializable",
-    ):
-        server.execute(f"ALTER DATABASE {server.database} SET {setting}")
+    )
+    # In one session, for which they do not hold yet: the next would have one millisecond.
+    server.execute(*(f"ALTER DATABASE {server.database} SET {setting}" for setting in settings))
     shown = (
         "search_path",
         "statement_timeout",
