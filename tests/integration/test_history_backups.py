@@ -98,14 +98,17 @@ def test_a_proof_is_noted_at_the_backup_it_is_of(history: History) -> None:
     assert [each.proven_at for each in stored_backups(history, "shop")] == [NOW, None]
 
 
-def test_a_history_of_the_version_before_is_taken_along(url: str) -> None:
+@pytest.mark.parametrize(("before", "lacks"), [(1, ["backups", "being_told"]), (2, ["being_told"])])
+def test_a_history_of_a_version_before_is_taken_along(url: str, before: int, lacks: list[str]) -> None:
     with open_history(url) as old, old.writing() as connection:
-        connection.execute(text("DROP TABLE backups"))
-        connection.execute(text("UPDATE rollcall_schema SET version = 1"))
+        for table in lacks:
+            connection.execute(text(f"DROP TABLE {table}"))
+        connection.execute(text(f"UPDATE rollcall_schema SET version = {before}"))
     with open_history(url) as history:
         remember_stored(history, "shop", [backup("b1")], complete=True)
     with open_history(url) as again, again.reading() as connection:
-        assert connection.execute(text("SELECT version FROM rollcall_schema")).scalar_one() == 2
+        assert connection.execute(text("SELECT version FROM rollcall_schema")).scalar_one() == 3
+        assert connection.execute(text("SELECT count(*) FROM being_told")).scalar_one() == 0
         assert len(stored_backups(again, "shop")) == 1
 
 
