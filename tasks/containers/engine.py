@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +19,9 @@ from docker.errors import APIError, DockerException, NotFound
 from tasks.errors import ContainerMissing, EngineError, EngineUnreachable
 
 OUR_LABEL = "io.rollcall.helper"
+
+# The engine makes these files for every container, in the container's own folder, whatever its network and hostname are.
+OWN_FILE = re.compile(r"/containers/([0-9a-f]{64})/[a-z.]+ /etc/(?:hostname|hosts|resolv\.conf) ")
 
 
 @contextmanager
@@ -81,11 +86,34 @@ def host_of(client: docker.DockerClient, environ: Mapping[str, str] = os.environ
 
 
 def shares_this_kernel(client: docker.DockerClient) -> bool:
-    """True where the engine seems to run on this very host, so that a FIFO of ours can be opened inside a container.
+    """True where the engine seems to run on this very kernel, so that a FIFO of ours can be opened inside a container:
+    on this host or, for a program in one of its containers, below it.
 
-    Not so with Docker Desktop (a virtual machine), a remote engine, or a worker that itself runs in a container.
+    Not so with Docker Desktop (a virtual machine) seen from outside of it, or a remote engine.
     """
     if platform.system() != "Linux" or not client.api.base_url.startswith("http+docker"):
         return False
+    if own_container(client) is not None:
+        return True
     info = client.info()
     return bool(info.get("Name") == socket.gethostname() and info.get("KernelVersion") == platform.release())
+
+
+def own_container(client: docker.DockerClient) -> dict[str, Any] | None:
+    """The engine's JSON about the container that this program runs in; None if it runs in none of this engine's."""
+    try:
+        identity = own_id(Path("/proc/self/mountinfo").read_text(errors="replace"))
+    except OSError:
+        return None
+    if identity is None:
+        return None
+    try:
+        return inspect_container(client, identity)
+    except ContainerMissing:
+        return None
+
+
+def own_id(mountinfo: str) -> str | None:
+    """The id of the container whose mounts these are (proc_pid_mountinfo(5)); None for a host's. Pure."""
+    found = OWN_FILE.search(mountinfo)
+    return found[1] if found else None

@@ -22,6 +22,7 @@ from docker.types import Mount
 from tasks.containers.engine import shares_this_kernel
 from tasks.containers.leashed import Leashed, ProgramFailed, leashed
 from tasks.containers.scratch_settings import PORT, configuration, is_full, last_reason, scratch_settings
+from tasks.containers.shared_folders import shown
 from tasks.containers.volumes import find_volume
 from tasks.errors import EngineError, RestoreFailed
 from tasks.models import Model
@@ -231,16 +232,16 @@ def scratch_server(
     if not shares_this_kernel(client):
         raise EngineError(
             "A scratch server is reached by a socket in a folder of this machine: run this on the Docker engine's own "
-            "host, not from another machine or from inside a container."
+            "host, not from another machine."
         )
     if find_volume(client, volume) is None:
         raise EngineError(f"There is no volume {volume} to put a scratch server on.")
     # The image may have something beside PGDATA for a new volume; PGDATA itself must be empty.
     user = _prepare(client, image_id, volume, place, owner, no_copy=initdb is None or not below)
     with _folder() as folder:
-        mounts = [Mount("/rollcall", str(folder), type="bind"), _mount(volume, place.destination, no_copy=True)]
+        mounts = [Mount("/rollcall", shown(client, folder), type="bind"), _mount(volume, place.destination, no_copy=True)]
         if archives:
-            mounts.append(Mount("/archives", str(archives), type="bind", read_only=True))
+            mounts.append(Mount("/archives", shown(client, archives), type="bind", read_only=True))
         with leashed(client, image_id=image_id, owner=owner, user=user, mounts=mounts) as box:
             server = Scratch(box, folder, volume, place, deadline)
             server.major = _version(server, major)
