@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from deployments.app import ConfigOption, JsonOption
+from deployments.run_containers import have_docker_pool
 from deployments.serving.wanted import wanted
 from deployments.tracking import answers, configured_api
 from tasks.config import config_path, load
@@ -21,6 +22,10 @@ def deploy(
         str,
         typer.Option("--work-pool", help="The pool that a worker on the Docker host serves; made if it is missing."),
     ] = "rollcall",
+    in_containers: Annotated[
+        bool,
+        typer.Option("--in-containers", help="A Docker work pool: each run is a container like the one this runs in."),
+    ] = False,
 ) -> None:
     """Deployments of every target for a Prefect worker, on the server of PREFECT_API_URL. `serve` does without."""
     settings, file = load(config), config_path(config)
@@ -32,7 +37,7 @@ def deploy(
     from deployments.serving import applied
 
     asked = wanted(settings, file)
-    applied.have_work_pool(work_pool)
+    (have_docker_pool if in_containers else applied.have_work_pool)(work_pool)
     removed = applied.remove_stale(asked, file)
     offered = {target: applied.backups_of(settings, target) or [] for target in settings.targets}
     for each in asked:
