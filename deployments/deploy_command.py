@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deployments.app import ConfigOption, JsonOption
-from deployments.run_containers import have_docker_pool
+from deployments.serving.run_containers import this_container
 from deployments.serving.wanted import wanted
 from deployments.tracking import answers, configured_api
 from tasks.config import config_path, load
@@ -37,7 +37,10 @@ def deploy(
     from deployments.serving import applied
 
     asked = wanted(settings, file)
-    (have_docker_pool if in_containers else applied.have_work_pool)(work_pool)
+    if in_containers:
+        applied.have_docker_pool(work_pool, this_container())
+    else:
+        applied.have_work_pool(work_pool)
     removed = applied.remove_stale(asked, file)
     offered = {target: applied.backups_of(settings, target) or [] for target in settings.targets}
     for each in asked:

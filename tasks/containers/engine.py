@@ -20,7 +20,7 @@ from tasks.errors import ContainerMissing, EngineError, EngineUnreachable
 
 OUR_LABEL = "io.rollcall.helper"
 
-# The engine makes these files for every container, in the container's own folder, whatever its network and hostname are.
+# Files that the engine makes for every container, in its own folder, whatever the network and the hostname are.
 OWN_FILE = re.compile(r"/containers/([0-9a-f]{64})/[a-z.]+ /etc/(?:hostname|hosts|resolv\.conf) ")
 
 

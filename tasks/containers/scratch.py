@@ -239,7 +239,10 @@ def scratch_server(
     # The image may have something beside PGDATA for a new volume; PGDATA itself must be empty.
     user = _prepare(client, image_id, volume, place, owner, no_copy=initdb is None or not below)
     with _folder() as folder:
-        mounts = [Mount("/rollcall", shown(client, folder), type="bind"), _mount(volume, place.destination, no_copy=True)]
+        mounts = [
+            Mount("/rollcall", shown(client, folder), type="bind"),
+            _mount(volume, place.destination, no_copy=True),
+        ]
         if archives:
             mounts.append(Mount("/archives", shown(client, archives), type="bind", read_only=True))
         with leashed(client, image_id=image_id, owner=owner, user=user, mounts=mounts) as box:

@@ -8,15 +8,12 @@ from typing import Any
 from tasks.containers.engine import engine, own_container
 from tasks.errors import RollcallError
 
-TYPE = "docker"
-
 # The environment may hold secrets, and a work pool is stored in Prefect's database and shown in its UI: only these.
 PASSED_ON = ("ROLLCALL_CONFIG", "DOCKER_HOST")
 
 
-def have_docker_pool(name: str) -> None:
-    """Make the pool, or bring it up to date. Raise RollcallError outside of a container, or where it is of another
-    type."""
+def this_container() -> dict[str, Any]:
+    """The engine's JSON about the container that this program runs in. Raise RollcallError if it runs in none."""
     with engine() as client:
         ours = own_container(client)
     if ours is None:
@@ -24,22 +21,7 @@ def have_docker_pool(name: str) -> None:
             "--in-containers makes each run a container like the one that this command runs in, and it runs in none of "
             "the engine's. Start it in Rollcall's image, or leave the option out: the runs are then processes."
         )
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-    from prefect.exceptions import ObjectAlreadyExists
-    from prefect_docker.worker import DockerWorker
-
-    template = job_template(DockerWorker.get_default_base_job_template(), ours)
-    with get_client(sync_client=True) as client:
-        try:
-            client.create_work_pool(WorkPoolCreate(name=name, type=TYPE, base_job_template=template))
-        except ObjectAlreadyExists:
-            kind = client.read_work_pool(name).type
-            if kind != TYPE:
-                raise RollcallError(
-                    f"The work pool {name} is of the type {kind}; give --work-pool another name."
-                ) from None
-            client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
+    return ours
 
 
 def job_template(plain: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
