@@ -176,7 +176,8 @@ def test_serve_behind_the_proxy_verifies_and_backs_up_and_gets_nothing_else(stac
     assert [each.stat().st_uid for each in stack.target.store.iterdir()] == [USER]
     assert statuses(stack, REFUSED) == [403] * len(REFUSED)
     assert statuses(stack, [("GET", "/version"), ("GET", "/v1.41/containers/json")]) == [200, 200]
-    assert "docker.sock" not in stack.inside("serve", "find", "/var/run/", "-type", "s").stdout
+    sockets = stack.inside("serve", "find", "/run/", "/var/run/", "-type", "s").stdout.splitlines()
+    assert {Path(each).parent.name for each in sockets} == {"rollcall"}  # and not the engine's own
     refused = stack.rollcall("drill", NAME)
     assert refused.returncode == 1
     assert "drills and restores run on the host" in refused.stderr
