@@ -197,9 +197,10 @@ def test_without_the_proxy_drills_and_restores_work_and_the_lock_holds_on_both_s
     stack.up("serve")
     wait_until(lambda: stack.health("serve") == "healthy", SECONDS, "health", lambda: stack.log("serve"))
 
+    stored = stack.rollcall("backup", NAME, "--json")
+    assert stored.returncode == 0, stored.stderr
     with only_run(stack.target.config.state, NAME):
         kept_out = stack.rollcall("backup", NAME)
-    stored = stack.rollcall("backup", NAME, "--json")
     drilled = stack.rollcall("drill", NAME)
     stack.server.execute("DELETE FROM experts WHERE i > 1")
     restored = stack.rollcall("restore-volume", NAME, "--backup", json.loads(stored.stdout)["id"], "--yes")
