@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from deployments.app import ConfigOption, JsonOption
+from deployments.serving.run_containers import this_container
 from deployments.serving.wanted import wanted
 from deployments.tracking import answers, configured_api
 from tasks.config import config_path, load
@@ -21,6 +22,10 @@ def deploy(
         str,
         typer.Option("--work-pool", help="The pool that a worker on the Docker host serves; made if it is missing."),
     ] = "rollcall",
+    in_containers: Annotated[
+        bool,
+        typer.Option("--in-containers", help="A Docker work pool: each run is a container like the one this runs in."),
+    ] = False,
 ) -> None:
     """Deployments for Prefect workers of your own. The server is that of PREFECT_API_URL; `serve` does without."""
     settings, file = load(config), config_path(config)
@@ -32,7 +37,10 @@ def deploy(
     from deployments.serving import applied
 
     asked = wanted(settings, file)
-    applied.have_work_pool(work_pool)
+    if in_containers:
+        applied.have_docker_pool(work_pool, this_container())
+    else:
+        applied.have_work_pool(work_pool)
     removed = applied.remove_stale(asked, file)
     offered = {target: applied.backups_of(settings, target) or [] for target in settings.targets}
     for each in asked:

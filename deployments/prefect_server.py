@@ -113,6 +113,6 @@ def save_secret_block(name: str, value: str) -> None:
 
 def save_docker_host_block(name: str, url: str) -> None:
     """Make or replace the DockerHost block `name`."""
-    from prefect_docker import DockerHost  # type: ignore[import-untyped]
+    from prefect_docker import DockerHost
 
     cast("Any", DockerHost(base_url=url)).save(name, overwrite=True)

@@ -176,7 +176,7 @@ def load_blocks() -> None:
 @functools.cache
 def docker_host_block(name: str) -> str:
     """The URL that the Prefect DockerHost block `name` holds, asked once. Raise SecretError if it cannot be loaded."""
-    from prefect_docker import DockerHost  # type: ignore[import-untyped]
+    from prefect_docker import DockerHost
 
     try:
         block = cast("Any", DockerHost.load(name))

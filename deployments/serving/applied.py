@@ -10,7 +10,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import ArtifactCreate, DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.actions import ArtifactCreate, DeploymentUpdate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
@@ -32,9 +32,11 @@ from prefect.utilities.callables import ParameterSchema, parameter_schema_from_e
 
 from deployments.serving.forms import Choice, choices, shaped
 from deployments.serving.left_over import CAUGHT_UP, UNFINISHED, Decision, Run
+from deployments.serving.run_containers import job_template
 from deployments.serving.wanted import ROOT, TAG, Wanted
 from tasks.checks.shelves import shelves
 from tasks.config import Config
+from tasks.errors import RollcallError
 
 PAGE = 200  # as many as Prefect's API gives at once
 
@@ -82,6 +84,26 @@ def have_work_pool(name: str) -> None:
     """Make the process work pool `name` where there is none. One of another type is left as it is."""
     with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+
+
+def have_docker_pool(name: str, ours: dict[str, Any]) -> None:
+    """Make the Docker work pool, or bring it up to date: each run is a container like that of the inspect JSON `ours`.
+
+    Raise RollcallError where the pool is of another type.
+    """
+    from prefect_docker.worker import DockerWorker
+
+    template = job_template(DockerWorker.get_default_base_job_template(), ours)
+    with get_client(sync_client=True) as client:
+        try:
+            client.create_work_pool(WorkPoolCreate(name=name, type=DockerWorker.type, base_job_template=template))
+        except ObjectAlreadyExists:
+            kind = client.read_work_pool(name).type
+            if kind != DockerWorker.type:
+                raise RollcallError(
+                    f"The work pool {name} is of the type {kind}; give --work-pool another name."
+                ) from None
+            client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
 
 
 def apply(deployment: RunnerDeployment) -> UUID:

@@ -18,6 +18,7 @@ from docker.errors import APIError, NotFound
 from tasks.containers.engine import OUR_LABEL
 from tasks.containers.leash import Leash, Program, failure_of, too_late
 from tasks.containers.observe import Container
+from tasks.containers.shared_folders import path_on_engine
 
 CHUNK = 1 << 20
 
@@ -99,7 +100,7 @@ class Helper:
 
 def start_helper(client: docker.DockerClient, container: Container, program: Program, owner: str) -> Helper:
     """Start `program` in a helper that shares the container's network. Raise NoHelper if none can be used here."""
-    folder = _folder()
+    folder, shown = _folder(client)
     script = program.script(
         prologue="[ -p /rollcall/out ] && : > /rollcall/ready || exit 9",
         output="> /rollcall/out 2> /rollcall/err",
@@ -114,7 +115,7 @@ def start_helper(client: docker.DockerClient, container: Container, program: Pro
             stdin_open=True,
             user=f"{os.getuid()}:{os.getgid()}",
             labels={OUR_LABEL: owner},
-            host_config=_confined(client, container, folder, host_network=program.host_network),
+            host_config=_confined(client, container, shown, host_network=program.host_network),
         )
         leash = client.api.attach_socket(created["Id"], params={"stdin": 1, "stream": 1})
         running = Helper(client, folder, created["Id"], Leash(leash, program), program.deadline)
@@ -128,23 +129,28 @@ def start_helper(client: docker.DockerClient, container: Container, program: Pro
     return running
 
 
-def _folder() -> Path:
-    """A folder of ours with the FIFO in it. Raise NoHelper if none can be made (TMPDIR, a full disk)."""
+def _folder(client: docker.DockerClient) -> tuple[Path, str]:
+    """A folder of ours with the FIFO in it, and its path on the engine's host. Raise NoHelper if none can be made
+    (TMPDIR, a full disk), or shown to a container."""
+    temporary = Path(tempfile.gettempdir())
+    shown = path_on_engine(client, temporary)
+    if shown is None:
+        raise NoHelper(f"the temporary folder {temporary} is not on the engine's host")
     try:
         folder = Path(tempfile.mkdtemp(prefix="rollcall-"))
         os.mkfifo(folder / "out", 0o600)
     except OSError as error:
         raise NoHelper(f"no folder can be made in the temporary folder: {error.strerror}") from error
-    return folder
+    return folder, f"{shown}/{folder.name}"
 
 
-def _confined(client: docker.DockerClient, container: Container, folder: Path, *, host_network: bool) -> dict[str, Any]:
+def _confined(client: docker.DockerClient, container: Container, folder: str, *, host_network: bool) -> dict[str, Any]:
     """No capability, nothing writable but our folder, and no anonymous volume for those that the image declares."""
     image: dict[str, Any] = client.api.inspect_image(container.image_id)  # type: ignore[no-untyped-call]
     declared = image["Config"].get("Volumes") or {}
     config: dict[str, Any] = client.api.create_host_config(
         network_mode="host" if host_network else f"container:{container.id}",
-        binds={str(folder): {"bind": "/rollcall", "mode": "rw"}},
+        binds={folder: {"bind": "/rollcall", "mode": "rw"}},
         tmpfs=dict.fromkeys(declared, "size=1m"),
         read_only=True,
         cap_drop=["ALL"],

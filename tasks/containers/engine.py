@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import platform
+import re
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,9 @@ from tasks.orchestration import docker_host_block
 from tasks.sections import Docker, wrong_address
 
 OUR_LABEL = "io.rollcall.helper"
+
+# Files that the engine makes for every container, in its own folder, whatever the network and the hostname are.
+OWN_FILE = re.compile(r"/containers/([0-9a-f]{64})/[a-z.]+ /etc/(?:hostname|hosts|resolv\.conf) ")
 
 
 class Client(docker.DockerClient):
@@ -213,11 +217,34 @@ def host_of(client: docker.DockerClient) -> str | None:
 
 
 def shares_this_kernel(client: docker.DockerClient) -> bool:
-    """True where the engine seems to run on this very host, so that a FIFO of ours can be opened inside a container.
+    """True where the engine seems to run on this very kernel, so that a FIFO of ours can be opened inside a container:
+    on this host or, for a program in one of its containers, below it.
 
-    Not so with Docker Desktop (a virtual machine), a remote engine, or a worker that itself runs in a container.
+    Not so with Docker Desktop (a virtual machine) seen from outside of it, or a remote engine.
     """
     if platform.system() != "Linux" or host_of(client) is not None:
         return False
+    if own_container(client) is not None:
+        return True
     info = client.info()
     return bool(info.get("Name") == socket.gethostname() and info.get("KernelVersion") == platform.release())
+
+
+def own_container(client: docker.DockerClient) -> dict[str, Any] | None:
+    """The engine's JSON about the container that this program runs in; None if it runs in none of this engine's."""
+    try:
+        identity = own_id(Path("/proc/self/mountinfo").read_text(errors="replace"))
+    except OSError:
+        return None
+    if identity is None:
+        return None
+    try:
+        return inspect_container(client, identity)
+    except ContainerMissing:
+        return None
+
+
+def own_id(mountinfo: str) -> str | None:
+    """The id of the container whose mounts these are (proc_pid_mountinfo(5)); None for a host's. Pure."""
+    found = OWN_FILE.search(mountinfo)
+    return found[1] if found else None

@@ -17,6 +17,7 @@ from tasks.containers.engine import shares_this_kernel
 from tasks.containers.exchange_by_helper import FoldersByHelper
 from tasks.containers.exchange_here import FoldersHere
 from tasks.containers.exchange_moves import DATA, Move, Place, different_file_systems, moves
+from tasks.containers.shared_folders import path_on_engine
 from tasks.containers.volumes import Volume, find_volume
 from tasks.errors import EngineError
 
@@ -154,6 +155,6 @@ def _folders(client: docker.DockerClient, names: Sequence[str], image_id: str, o
         raise EngineError(different_file_systems(*names))
     root = roots.pop()
     here = FoldersHere(Path(root), names)
-    if shares_this_kernel(client) and here.usable():
+    if shares_this_kernel(client) and path_on_engine(client, Path(root)) == str(root) and here.usable():
         return here
     return FoldersByHelper(client, str(root), names, image_id, owner)

@@ -2,7 +2,7 @@
 
 Two ways, one face. Where the engine shares our kernel, a helper container from the database's own image joins the
 database's network and writes into a FIFO: half the processor time of the other way, which is `docker exec` and its
-multiplexed stream (Docker Desktop, remote engines, a worker in a container).
+multiplexed stream (Docker Desktop, remote engines, a worker in a container that shares no folder with the host).
 Both hang on a leash (leash.py): nothing of either outlives this process.
 """
 

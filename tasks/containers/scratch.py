@@ -22,6 +22,7 @@ from docker.types import Mount
 from tasks.containers.engine import engine, shares_this_kernel
 from tasks.containers.leashed import Leashed, ProgramFailed, leashed
 from tasks.containers.scratch_settings import PORT, configuration, is_full, last_reason, scratch_settings
+from tasks.containers.shared_folders import shown, why_not_shown
 from tasks.containers.volumes import find_volume
 from tasks.errors import EngineError, RestoreFailed
 from tasks.models import Model
@@ -218,12 +219,12 @@ class Scratch:
 
 def why_not_here(client: docker.DockerClient) -> str:
     """Why no scratch server can be used from here; empty where one can."""
-    if shares_this_kernel(client):
-        return ""
-    return (
-        "Data is rebuilt on a scratch server, which is reached by a socket in a folder of this machine: run this on "
-        "the Docker engine's own host, not from another machine or from inside a container."
-    )
+    if not shares_this_kernel(client):
+        return (
+            "Data is rebuilt on a scratch server, which is reached by a socket in a folder of this machine: run this on "
+            "the Docker engine's own host, not from another machine."
+        )
+    return why_not_shown(client, Path(tempfile.gettempdir()))
 
 
 def newest_in(said: str) -> int:
@@ -262,9 +263,12 @@ def scratch_server(
     # The image may have something beside PGDATA for a new volume; PGDATA itself must be empty.
     user = _prepare(client, image_id, volume, place, owner, no_copy=initdb is None or not below)
     with _folder() as folder:
-        mounts = [Mount("/rollcall", str(folder), type="bind"), _mount(volume, place.destination, no_copy=True)]
+        mounts = [
+            Mount("/rollcall", shown(client, folder), type="bind"),
+            _mount(volume, place.destination, no_copy=True),
+        ]
         if archives:
-            mounts.append(Mount("/archives", str(archives), type="bind", read_only=True))
+            mounts.append(Mount("/archives", shown(client, archives), type="bind", read_only=True))
         with leashed(client, image_id=image_id, owner=owner, user=user, mounts=mounts) as box:
             server = Scratch(box, folder, volume, place, deadline)
             server.major, server.where = _version(server, major), getattr(client, "where", None)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from tasks.alerts.message import Message
 from tasks.alerts.tell import send
 from tasks.checks.look import Seen, look_at_cluster, look_at_container, volume_findings
 from tasks.config import Config, NotifyUrl, Target
-from tasks.containers.engine import engine, everybody, host_of, inspect_container, shares_this_kernel
+from tasks.containers.engine import engine, everybody, host_of, inspect_container
 from tasks.containers.observe import read
 from tasks.containers.programs import Program, beside
+from tasks.containers.shared_folders import path_on_engine
 from tasks.doctor.clocks import clock_diagnoses
 from tasks.doctor.compose import compose_diagnoses
 from tasks.doctor.diagnosis import Diagnosis, tried, wrong
@@ -53,7 +56,8 @@ def _name_of(where: Docker | None) -> str:
 def _engine(where: Docker | None) -> str:
     with engine(where) as client:
         version = client.version()["Version"]
-        way = "a helper container beside the server" if shares_this_kernel(client) else "docker exec (slower)"
+        shared = path_on_engine(client, Path(tempfile.gettempdir()))
+        way = "a helper container beside the server" if shared else "docker exec (slower)"
         return f"Docker Engine {version} answers; dumps are taken by {way}."
 
 

@@ -50,7 +50,13 @@ class ComposeProject:
         path.write_text(text.replace(LABELS_HERE, json.dumps(self.bed.labels)))
         return path
 
-    def compose(self, *arguments: str, env: dict[str, str] | None = None, files: tuple[str, ...] = ()) -> str:
+    def compose(
+        self,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        files: tuple[str, ...] = (),
+        seconds: float = COMPOSE_SECONDS,
+    ) -> str:
         """Run Compose in the folder; return all that it says. Raise BedError if it fails.
 
         env: the whole environment, for one that lacks what ours has.
@@ -64,7 +70,7 @@ class ComposeProject:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=COMPOSE_SECONDS,
+            timeout=seconds,
             check=False,
         )
         if ran.returncode:

@@ -161,14 +161,14 @@ def _set_up_user(rootfs: Path) -> None:
         run(["chroot", str(rootfs), *command])
 
 
-def _import(rootfs: Path) -> None:
+def _import(rootfs: Path, name: str = BASE) -> None:
     excluded = [f"--exclude=./{folder}/*" for folder in ("proc", "sys", "dev")]
     packing = subprocess.Popen(
         ["tar", "--numeric-owner", *excluded, "-C", str(rootfs), "-c", "."], stdout=subprocess.PIPE
     )
     with packing:
         loading = subprocess.run(
-            ["docker", "import", "-", BASE], stdin=packing.stdout, capture_output=True, text=True, check=False
+            ["docker", "import", "-", name], stdin=packing.stdout, capture_output=True, text=True, check=False
         )
     if packing.returncode or loading.returncode:
         raise BedError(f"The base system could not be imported: {loading.stderr.strip()}")
