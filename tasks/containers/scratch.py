@@ -221,8 +221,8 @@ def why_not_here(client: docker.DockerClient) -> str:
     """Why no scratch server can be used from here; empty where one can."""
     if not shares_this_kernel(client):
         return (
-            "Data is rebuilt on a scratch server, which is reached by a socket in a folder of this machine: run this on "
-            "the Docker engine's own host, not from another machine."
+            "Data is rebuilt on a scratch server, which is reached by a socket in a folder of this machine: run this "
+            "on the Docker engine's own host, not from another machine."
         )
     return why_not_shown(client, Path(tempfile.gettempdir()))
 
