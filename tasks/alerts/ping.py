@@ -26,7 +26,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 from tasks.config import Config
 from tasks.errors import ConfigError, NotificationFailed, RollcallError
 from tasks.models import Finding, Verdict
-from tasks.secrets import SecretReference, reveal
+from tasks.secrets import reveal
 
 log = logging.getLogger("rollcall")
 
@@ -81,25 +81,45 @@ def _ping(config: Config, target: str, what: str, signal: Signal, said: str) -> 
     if reference is None:
         return
 
+    def failed(error: RollcallError) -> None:
+        log.warning("The watcher outside could not be told of the %s (%s): %s", what, signal, error)
+
+    try:
+        url = reveal(reference)  # Now: a Prefect block can no longer be asked for while the process ends.
+    except RollcallError as error:
+        failed(error)
+        return
+
     def call_in_turn(before: threading.Thread | None) -> None:
         if before is not None:
             before.join()
         try:
-            call(reference, signal, said)
+            call(url, signal, said)
         except RollcallError as error:
-            log.warning("The watcher outside could not be told of the %s (%s): %s", what, signal, error)
+            failed(error)
 
     # What it logs belongs to the run.
     run = contextvars.copy_context().run
     with _one_at_a_time:
         before = _under_way.get((target, what))
         thread = threading.Thread(target=run, args=(call_in_turn, before), daemon=True, name="rollcall-ping")
-        _under_way[target, what] = thread
+        if _started(thread):
+            _under_way[target, what] = thread
+            return
+    call_in_turn(before)  # Late, but told.
+
+
+def _started(thread: threading.Thread) -> bool:
+    """False where this machine allows no more threads (`ulimit -u`, the pids of a container)."""
+    try:
         thread.start()
+    except RuntimeError:
+        return False
+    return True
 
 
 def call(
-    reference: SecretReference,
+    url: str,
     signal: Signal,
     said: str,
     *,
@@ -108,11 +128,10 @@ def call(
 ) -> None:
     """POST one sentence to the URL; again where that may help, so within 3 * timeout + 3 seconds.
 
-    timeout: seconds for one try. Raise SecretError, ConfigError (no URL of the web) or NotificationFailed; none of
-    them quotes the URL.
+    timeout: seconds for one try. Raise ConfigError (no URL of the web) or NotificationFailed; neither quotes the URL.
     """
     request = urllib.request.Request(  # noqa: S310 - address lets http and https through alone
-        address(reveal(reference), signal),
+        address(url, signal),
         data=said[:LONGEST].encode(),
         headers={"Content-Type": "text/plain; charset=utf-8", "User-Agent": "rollcall"},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from tasks import orchestration
@@ -101,7 +102,8 @@ def send(config: Config, message: Message) -> list[str]:
         orchestration.send_notification_block(name, what.title, what.body)
 
     if any(isinstance(entry, NotifyBlock) for entry in config.notify):
-        orchestration.load_blocks()
+        with suppress(Exception):  # Whatever keeps Prefect from loading is said of that destination; others are told.
+            orchestration.load_blocks()
     return notify(config.notify, message, by_block)
 
 

@@ -8,6 +8,7 @@ from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 from docker.models.networks import Network
 from docker.models.volumes import Volume
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from tests.bed import engine
 from tests.bed.progress import step
@@ -110,7 +111,19 @@ def _remove_labelled(client: docker.DockerClient, label: str) -> None:
 
 
 def _remove(thing: Thing) -> None:
-    """Remove one thing; that somebody else did so or is about to is no error."""
+    """Remove one thing; that somebody else did so or is about to is no error.
+
+    Somebody else may look into a volume just now: a census of another test, in a container of its own.
+    """
+    for attempt in Retrying(
+        retry=retry_if_exception(lambda error: "volume is in use" in str(error)),
+        stop=stop_after_delay(60), wait=wait_fixed(1), reraise=True,
+    ):  # fmt: skip
+        with attempt:
+            _remove_now(thing)
+
+
+def _remove_now(thing: Thing) -> None:
     try:
         if isinstance(thing, Container):
             thing.remove(force=True, v=True)

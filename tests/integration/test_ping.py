@@ -6,14 +6,15 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tasks.alerts.ping import call, finish
+from tasks.alerts.ping import call, finish, ping_done, ping_start
 from tasks.errors import ConfigError, NotificationFailed
-from tasks.secrets import EnvReference
+from tasks.secrets import EnvReference, reveal
 from tests.bed.postgres import PostgresServer
 from tests.bed.progress import ROOT
 from tests.bed.recorder import HttpRecorder
@@ -45,9 +46,9 @@ def no_wait(_seconds: float) -> None:
 
 
 def test_a_start_a_success_and_a_failure_go_to_their_own_addresses_with_a_sentence(watcher: HttpRecorder) -> None:
-    call(URL, "start", "It begins.")
-    call(URL, "success", "It is done.")
-    call(URL, "fail", "It is not.")
+    call(reveal(URL), "start", "It begins.")
+    call(reveal(URL), "success", "It is done.")
+    call(reveal(URL), "fail", "It is not.")
 
     assert watcher.paths == [f"/{SECRET}/start", f"/{SECRET}", f"/{SECRET}/fail"]
     assert watcher.messages == ["It begins.", "It is done.", "It is not."]
@@ -57,26 +58,26 @@ def test_what_follows_a_question_mark_stays_behind_the_path(
     watcher: HttpRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(URL.env, f"{watcher.url}{SECRET}/?create=1\n")
-    call(URL, "fail", "no")
+    call(reveal(URL), "fail", "no")
     assert watcher.paths == [f"/{SECRET}/fail?create=1"]
 
 
 def test_a_server_in_trouble_is_tried_again_and_a_refusal_is_not(watcher: HttpRecorder) -> None:
     watcher.answer_with(503)
     with pytest.raises(NotificationFailed, match="answered 503"):
-        call(URL, "success", "done", sleep=no_wait)
+        call(reveal(URL), "success", "done", sleep=no_wait)
     assert len(watcher.paths) == 3
 
     watcher.answer_with(404)
     with pytest.raises(NotificationFailed, match="answered 404"):
-        call(URL, "success", "done", sleep=no_wait)
+        call(reveal(URL), "success", "done", sleep=no_wait)
     assert len(watcher.paths) == 4
 
 
 def test_a_server_that_never_answers_is_given_up(watcher: HttpRecorder) -> None:
     watcher.stall()
     with pytest.raises(NotificationFailed, match="could not be reached"):
-        call(URL, "success", "done", timeout=0.2, sleep=no_wait)
+        call(reveal(URL), "success", "done", timeout=0.2, sleep=no_wait)
     assert len(watcher.paths) == 3
 
 
@@ -84,7 +85,7 @@ def test_a_server_that_never_answers_is_given_up(watcher: HttpRecorder) -> None:
 def test_what_is_no_address_of_the_web_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(URL.env, url)
     with pytest.raises(ConfigError, match="holds no URL"):
-        call(URL, "start", "It begins.")
+        call(reveal(URL), "start", "It begins.")
 
 
 def test_a_verify_calls_at_both_its_ends_and_a_critical_verdict_is_a_failure(
@@ -167,3 +168,25 @@ def test_a_killed_run_calls_no_more_after_its_start(
     run.wait(30)
     watcher.resume()
     assert watcher.paths == [f"/{SECRET}/start"]
+
+
+def test_where_no_thread_can_be_started_the_call_is_made_all_the_same(
+    watcher: HttpRecorder, postgres17: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the limit of `ulimit -u` or of a container's pids; and once there are threads again, all is as before."""
+
+    start = threading.Thread.start
+
+    def none(thread: threading.Thread) -> None:
+        if thread.name == "rollcall-ping":  # The recorder needs its own.
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    target = target_for(postgres17, tmp_path, container="gone", volume="gone", ping={"url": {"env": URL.env}})
+    with monkeypatch.context() as full:
+        full.setattr("threading.Thread.start", none)
+        ping_start(target.config, NAME, "verify")
+        ping_done(target.config, NAME, "verify")
+    ping_start(target.config, NAME, "verify")
+    finish()
+    assert watcher.paths == [f"/{SECRET}/start", f"/{SECRET}", f"/{SECRET}/start"]

@@ -60,8 +60,8 @@ def started(
 
 
 def containers(engine: docker.DockerClient, owner: str) -> list[dict[str, Any]]:
-    found = engine.api.containers(all=True, filters={"label": f"{OUR_LABEL}={owner}"})
-    return [engine.api.inspect_container(each["Id"]) for each in found]
+    wanted: dict[str, Any] = {"label": f"{OUR_LABEL}={owner}"}
+    return [each.attrs for each in engine.containers.list(all=True, filters=wanted, ignore_removed=True)]
 
 
 def test_nobody_but_us_reaches_it_and_it_may_do_nothing(
