@@ -89,7 +89,7 @@ def series(bed: Bed, count: int, own: PrivateEngine | None, begun: int = 0) -> l
     try:
         with tempfile.TemporaryDirectory() as folder:
             config = configure(Path(folder), recorder, incidents)
-            with watching(config, own.host if own else None, ["--json"]) as lines:
+            with watching(config, own.host if own else None, ["--json"], 60 + 5 * count) as lines:
                 for incident in incidents:
                     wait_for_line(lines, incident.name, "checked in")  # that it has no container yet
                 for incident in incidents:

@@ -169,8 +169,12 @@ def configure(folder: Path, recorder: HttpRecorder, incidents: list[Incident], *
 
 
 @contextmanager
-def watching(config: Path, host: str | None = None, more: Sequence[str] = ()) -> Iterator[list[str]]:
+def watching(
+    config: Path, host: str | None = None, more: Sequence[str] = (), seconds: float = 60
+) -> Iterator[list[str]]:
     """`rollcall watch` as a process of its own, on the engine at `host`: the lines that it prints.
+
+    seconds: until it must say that it watches.
 
     It ends as by Ctrl-C. Raise BedError if it does not end with 0.
     """
@@ -188,7 +192,7 @@ def watching(config: Path, host: str | None = None, more: Sequence[str] = ()) ->
         reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()), daemon=True)
         reader.start()
         try:
-            wait_for_line(lines, "watching")
+            wait_for_line(lines, "watching", seconds=seconds)
             yield lines
         finally:
             process.send_signal(signal.SIGINT)
