@@ -9,7 +9,7 @@ from typing import Any
 from deployments import prefect_server
 from deployments.automations import mark_of, rivals, steps, wanted_automations
 from deployments.automations_command import delivering
-from deployments.installation import installation
+from deployments.installation import former_installation, installation
 from tasks.config import Config
 from tasks.cron import NEVER
 from tasks.doctor.diagnosis import Diagnosis, tried, wrong
@@ -60,13 +60,14 @@ def _automations(client: Any, config: Config) -> str:
     own = installation(config.state)
     present = prefect_server.automations(client)
     wanted = wanted_automations(config, delivering(client, config, own), mark_of(own))
-    late = [each.name for each in steps(wanted, present, mark_of(own)) if each.change != "keep"]
+    former = mark_of(former_installation(config.state))
+    late = [each.name for each in steps(wanted, present, mark_of(own), former) if each.change != "keep"]
     if late:
         more = f" and {len(late) - 1} more" if len(late) > 1 else ""
         raise ConfigError(
             f"They are not as the configuration asks for ({late[0]}{more}): run rollcall automations apply."
         )
-    if others := rivals(wanted, present, mark_of(own)):
+    if others := rivals(wanted, present, mark_of(own), former):
         raise ConfigError(
             f"Another installation on this server has a target {', '.join(others)}, too, whose runs keep the alarms "
             "silent: call one of them otherwise; if that installation is gone, remove its automations in Prefect's UI."

@@ -6,6 +6,7 @@ copies a state folder to a second machine removes the file there.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -35,6 +36,11 @@ def installation(state: Path, *, make: bool = False) -> str:
     if not re.fullmatch(r"[0-9a-f]{12}", found):
         raise ConfigError(f"{path} holds no id of an installation; remove it, then run rollcall automations apply.")
     return found
+
+
+def former_installation(state: Path) -> str:
+    """What marked the automations before there were ids: a hash of the folder's path, which another host may share."""
+    return hashlib.sha256(str(state).encode()).hexdigest()[:12]
 
 
 def _write(path: Path) -> None:

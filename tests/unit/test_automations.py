@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deployments.automations import Wanted, holds, in_words, mark_of, rivals, steps, unwatched, wanted_automations
-from deployments.installation import NEW, installation
+from deployments.installation import NEW, former_installation, installation
 from tasks.config import Config, load
 from tasks.errors import ConfigError
 
@@ -111,6 +111,21 @@ def test_only_our_own_are_removed(tmp_path: Path) -> None:
     assert "old" in removed
     assert len(removed & {"1", "twin"}) == 1
     assert len(removed) == 2
+
+
+def test_what_an_older_rollcall_made_is_taken_over_and_not_made_twice(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    former = mark_of(former_installation(settings.state))
+    old = on_server(settings, former)
+    of_another_host = {**old[0], "id": "theirs", "name": "rollcall: elsewhere backup is missing"}
+    planned = steps(wanted(settings), [*old, of_another_host], OURS, former)
+    assert {each.change for each in planned} == {"update"}
+    assert [each.id for each in planned] == [each["id"] for each in old]
+    assert rivals(wanted(settings), old, OURS, former) == []
+    # An upgrade that made them anew beside the old ones is set right.
+    both = [*({**each, "id": f"old-{each['id']}"} for each in old), *on_server(settings)]
+    changes = [(each.change, (each.id or "")[:4]) for each in steps(wanted(settings), both, OURS, former)]
+    assert sorted(set(changes)) == [("keep", each["id"]) for each in on_server(settings)] + [("remove", "old-")]
 
 
 def test_a_target_of_the_same_name_elsewhere_is_noticed(tmp_path: Path) -> None:
