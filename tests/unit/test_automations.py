@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import resource
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -142,8 +143,20 @@ def test_an_installation_keeps_its_id_and_no_two_have_the_same(tmp_path: Path) -
     assert [each.name for each in (tmp_path / "a").iterdir()] == ["installation"]
 
 
-def test_a_file_that_holds_no_id_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "installation").write_text("")
+def test_an_id_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, most[1]))
+    try:
+        with pytest.raises(ConfigError, match=r"cannot be used: File too large\. Check `state`\."):
+            installation(tmp_path, make=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"0123456789ABCDEF"])
+def test_a_file_that_holds_no_id_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "installation").write_bytes(content)
     with pytest.raises(ConfigError, match="holds no id of an installation; remove it"):
         installation(tmp_path)
 
