@@ -71,9 +71,17 @@ def wanted_automations(config: Config, blocks: Sequence[str], mark: str) -> list
     ]
 
 
-def steps(wanted: Sequence[Wanted], present: Sequence[Mapping[str, Any]], mark: str) -> list[Step]:
-    """What has to be done so that the server has just the wanted ones of ours. present: the server's documents."""
-    ours = [each for each in present if _said(each).endswith(mark)]
+def steps(
+    wanted: Sequence[Wanted], present: Sequence[Mapping[str, Any]], mark: str, former: str | None = None
+) -> list[Step]:
+    """What has to be done so that the server has just the wanted ones of ours. present: the server's documents.
+
+    former: the mark of an older Rollcall. What bears it is taken over where it is wanted by name, and only there: two
+    hosts may have had the same.
+    """
+    names = {each.name for each in wanted}
+    old = [each for each in present if former and _said(each).endswith(former) and each["name"] in names]
+    ours = [*old, *(each for each in present if _said(each).endswith(mark))]
     found = {str(each["name"]): each for each in ours}
     planned = []
     for each in wanted:
@@ -83,7 +91,6 @@ def steps(wanted: Sequence[Wanted], present: Sequence[Mapping[str, Any]], mark: 
         else:
             change: Change = "keep" if holds(there, each.document) else "update"
             planned.append(Step(change, each.name, str(there["id"]), each))
-    names = {each.name for each in wanted}
     kept = {step.id for step in planned}
     gone = [each for each in ours if each["name"] not in names or str(each["id"]) not in kept]
     return planned + [Step("remove", str(each["name"]), str(each["id"])) for each in gone]
@@ -118,11 +125,11 @@ def unwatched(config: Config) -> Iterator[str]:
             yield f"{target}: no alarm for a missing {what}, for {why}; {key} in the configuration sets one."
 
 
-def rivals(wanted: Sequence[Wanted], present: Sequence[Mapping[str, Any]], mark: str) -> list[str]:
+def rivals(wanted: Sequence[Wanted], present: Sequence[Mapping[str, Any]], *marks: str) -> list[str]:
     """Targets that another installation on the same server calls by the same name: one's runs keep the other's alarms
-    silent, for both are known by the name alone."""
+    silent, for both are known by the name alone. marks: our own."""
     targets = {each.name: each.target for each in wanted if each.target}
-    theirs = (each for each in present if OURS.search(_said(each)) and not _said(each).endswith(mark))
+    theirs = (each for each in present if OURS.search(_said(each)) and not _said(each).endswith(marks))
     return sorted({targets[str(each["name"])] for each in theirs if each["name"] in targets})
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from deployments import prefect_server
 from deployments.app import ConfigOption, JsonOption
 from deployments.automations import mark_of, rivals, steps, unwatched, wanted_automations
-from deployments.installation import installation
+from deployments.installation import former_installation, installation
 from tasks.config import Config, NotifyUrl, load
 from tasks.errors import ConfigError, RollcallError, SecretError
 from tasks.secrets import BlockReference, EnvReference, reveal
@@ -38,10 +38,11 @@ def automations(
         own = installation(settings.state, make=not dry_run)
         wanted = wanted_automations(settings, delivering(client, settings, own), mark_of(own))
         present = prefect_server.automations(client)
-        planned = steps(wanted, present, mark_of(own))
+        former = mark_of(former_installation(settings.state))
+        planned = steps(wanted, present, mark_of(own), former)
         if not dry_run:
             prefect_server.carry_out(client, planned)
-    for target in rivals(wanted, present, mark_of(own)):
+    for target in rivals(wanted, present, mark_of(own), former):
         log.warning(
             "Another installation on this server has a target %s, too: its runs keep your alarms silent. Call one of "
             "them otherwise; if that installation is gone, remove its automations in Prefect's UI.",

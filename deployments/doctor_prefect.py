@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from deployments import prefect_server
 from deployments.automations import mark_of, rivals, steps, wanted_automations
 from deployments.automations_command import delivering
-from deployments.installation import installation
+from deployments.installation import former_installation, installation
 from tasks.config import Config
-from tasks.cron import NEVER
+from tasks.cron import NEVER, longest_gap, overdue_after
 from tasks.doctor.diagnosis import Diagnosis, tried, wrong
 from tasks.doctor.schedules import FLOWS, schedule_diagnoses
 from tasks.errors import ConfigError, HistoryError, RollcallError
+from tasks.history.backups import stored_backups
 from tasks.history.standing import Standing, standings
-from tasks.history.store import open_history
+from tasks.history.store import History, open_history
 from tasks.limits import backup_limit, check_limit, check_limits
 
 
@@ -60,13 +61,14 @@ def _automations(client: Any, config: Config) -> str:
     own = installation(config.state)
     present = prefect_server.automations(client)
     wanted = wanted_automations(config, delivering(client, config, own), mark_of(own))
-    late = [each.name for each in steps(wanted, present, mark_of(own)) if each.change != "keep"]
+    former = mark_of(former_installation(config.state))
+    late = [each.name for each in steps(wanted, present, mark_of(own), former) if each.change != "keep"]
     if late:
         more = f" and {len(late) - 1} more" if len(late) > 1 else ""
         raise ConfigError(
             f"They are not as the configuration asks for ({late[0]}{more}): run rollcall automations apply."
         )
-    if others := rivals(wanted, present, mark_of(own)):
+    if others := rivals(wanted, present, mark_of(own), former):
         raise ConfigError(
             f"Another installation on this server has a target {', '.join(others)}, too, whose runs keep the alarms "
             "silent: call one of them otherwise; if that installation is gone, remove its automations in Prefect's UI."
@@ -79,14 +81,35 @@ def without_server(config: Config, now: datetime) -> Iterator[Diagnosis]:
     try:
         with open_history(config.history) as history:
             found = standings(history, list(config.targets), now, check_limits(config))
+            done = {target: _done(config, target, history, now) for target in config.targets}
     except HistoryError:
         return
     for target, standing in found.items():
-        yield by_history(config, target, standing, now)
+        yield by_history(config, target, standing, done[target], now)
 
 
-def by_history(config: Config, target: str, standing: Standing, now: datetime) -> Diagnosis:
-    """Whether somebody runs what the configuration schedules, judged by when it was done last (pure)."""
+def _done(config: Config, target: str, history: History, now: datetime) -> dict[str, list[datetime]]:
+    """When backups and checks were made lately: of each as far back as two of its schedule's runs."""
+    lines = config.schedules_of(target)
+    backups = [
+        each.created_at for each in stored_backups(history, target) if _since(lines.backup, now) <= each.created_at
+    ]
+    checks = history.observations(target, since=_since(lines.verify, now))
+    return {"backup": backups, "verify": [each.checked_at for each in checks if each.kind == "verify"]}
+
+
+def _since(line: str, now: datetime) -> datetime:
+    gap, overdue = longest_gap(line), overdue_after(line)
+    return now if gap is None or overdue is None else now - gap - overdue
+
+
+def by_history(
+    config: Config, target: str, standing: Standing, done: Mapping[str, Sequence[datetime]], now: datetime
+) -> Diagnosis:
+    """Whether somebody runs what the configuration schedules, judged by when it was done lately (pure).
+
+    Once is no sign, for a person may have typed it; twice, at least half a schedule's interval apart, is.
+    """
     schedules = config.schedules_of(target)
     subject = f"{target}: schedules"
     if all(getattr(schedules, flow) == NEVER for flow in FLOWS):
@@ -102,5 +125,19 @@ def by_history(config: Config, target: str, standing: Standing, now: datetime) -
             f"No Prefect server is configured, no rollcall serve runs here, and there was {' and '.join(late)} lately: "
             "nothing runs by itself. Start rollcall serve, or rollcall backup and rollcall verify by cron.",
         )
-    words = "No Prefect server is known here, but something runs them: the last check and backup are recent."
+    once = [
+        flow
+        for flow, times in done.items()
+        if (gap := longest_gap(getattr(schedules, flow))) is not None
+        and max(times, default=now) - min(times, default=now) < gap / 2
+    ]
+    if once:
+        go_on = f"{' and '.join(once)} {'go on by themselves' if len(once) > 1 else 'goes on by itself'}"
+        return wrong(
+            subject,
+            "No Prefect server is configured, no rollcall serve runs here, and nothing here shows that "
+            f"{go_on}: that takes two of each, as far apart as the schedule says. Start rollcall serve; if cron runs "
+            "them, ask again when it has done so twice.",
+        )
+    words = "No Prefect server is known here, but something runs them: they were done lately as often as scheduled."
     return Diagnosis(subject=subject, well=True, words=words)

@@ -6,7 +6,7 @@ copies a state folder to a second machine removes the file there.
 
 from __future__ import annotations
 
-import os
+import hashlib
 import re
 import secrets
 from contextlib import suppress
@@ -27,7 +27,7 @@ def installation(state: Path, *, make: bool = False) -> str:
     try:
         if make and not path.exists():
             _write(path)
-        found = path.read_text().strip()
+        found = path.read_text(errors="replace").strip()
     except FileNotFoundError:
         return NEW
     except OSError as error:
@@ -37,11 +37,19 @@ def installation(state: Path, *, make: bool = False) -> str:
     return found
 
 
+def former_installation(state: Path) -> str:
+    """What marked the automations before there were ids: a hash of the folder's path, which another host may share."""
+    return hashlib.sha256(str(state).encode()).hexdigest()[:12]
+
+
 def _write(path: Path) -> None:
-    """Whole or not at all; whoever makes it at the same time, the first one stands."""
+    """Whoever makes it at the same time, the first one stands. No draft that is linked to its name: not every file
+    system has hard links."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    draft.write_text(f"{secrets.token_hex(6)}\n")
-    with suppress(FileExistsError):
-        os.link(draft, path)
-    draft.unlink()
+    with suppress(FileExistsError), path.open("x") as file:
+        try:
+            file.write(f"{secrets.token_hex(6)}\n")
+            file.flush()
+        except OSError:
+            path.unlink()
+            raise

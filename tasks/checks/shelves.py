@@ -127,7 +127,10 @@ def _unproven(config: Config, target: str, found: Catalogue, first: datetime, no
 
 
 def freshness_findings(config: Config, target: str, found: Catalogue, now: datetime | None = None) -> list[Finding]:
-    """`backup.missing` and `backup.stale`: is there a good backup, and is it young enough?"""
+    """`backup.missing` and `backup.stale`: is there a good backup, and is it young enough?
+
+    Neither where none is expected (`backup: never` and no `max_age_hours`): of those only one that failed is told.
+    """
     findings = storage_findings(found.unreachable)
     findings += [
         Finding(
@@ -147,12 +150,14 @@ def freshness_findings(config: Config, target: str, found: Catalogue, now: datet
     good = [manifest.created_at for manifest in taken if not manifest.quarantined]
     if not good and set(found.unreachable) >= set(config.target(target).storages):
         return findings
+    limit = backup_limit(config, target)
+    if not good and limit is None:
+        return findings + _failure_since(config, target, datetime.min.replace(tzinfo=UTC))
     if not good:
         message = f"{target} has no good backup. Make one now: rollcall backup {target}"
         return [*findings, Finding(code="backup.missing", severity="warning", message=message)]
     findings += _failure_since(config, target, max(good)) + _unproven(config, target, found, min(good), now)
     age = now - max(good)
-    limit = backup_limit(config, target)
     if limit is not None and age > limit:
         hours = age.total_seconds() / 3600
         message = (

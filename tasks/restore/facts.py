@@ -28,6 +28,7 @@ class Source(Model):
     """Where the data comes from: the pinned volume as it is, a stored backup, or a copy of another volume.
 
     name: the backup's id or the volume's name. counts: rows by table of the target's database, as far as known.
+    cannot_be_rebuilt: why the backup cannot be loaded into a volume, a sentence each.
     """
 
     kind: SourceKind
@@ -42,6 +43,7 @@ class Source(Model):
     roles: list[str] | None = None
     server_version: str = ""
     bytes: int = 0
+    cannot_be_rebuilt: list[str] = []
 
 
 class Dependant(Model):

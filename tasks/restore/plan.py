@@ -116,6 +116,8 @@ def blockers(world: World, source: Source | None, request: Request, situation: S
     if source is None or source.kind == "pinned":
         return found
     found += [world.no_scratch] if world.no_scratch else []
+    if source.cannot_be_rebuilt:
+        return [*found, *source.cannot_be_rebuilt]
     found += _left_behind(world, source, request)
     return found + _room(world, source) + _version(world, source)
 

@@ -9,6 +9,7 @@ from tasks.config import Config
 from tasks.containers.clusters import clusters_in
 from tasks.containers.engine import engine
 from tasks.containers.volumes import find_volume
+from tasks.databases.load import cannot_be_rebuilt
 from tasks.databases.roles import roles_in
 from tasks.errors import Refused, StorageError
 from tasks.models import BEFORE_A_RESTORE, Manifest
@@ -33,13 +34,13 @@ def choose_source(config: Config, world: World, request: Request, expected: dict
     if request.from_volume:
         return _volume(config, world, request.from_volume)
     if request.backup:
-        return backup_called(config, world.target, request.backup)
+        return _backup(config, world, request.backup)
     if world.mounted != world.pinned and _pinned_is_right(world):
         cluster = world.pinned_cluster or ""
         return Source(kind="pinned", name=world.pinned, system_identifier=cluster, counts=expected)
     if world.mounted == world.pinned and world.answers and not world.unwell:
         return None
-    return backup_called(config, world.target, None)
+    return _backup(config, world, None)
 
 
 def _pinned_is_right(world: World) -> bool:
@@ -67,6 +68,13 @@ def _volume(config: Config, world: World, name: str) -> Source:
         server_version=cluster.major,
         bytes=cluster.bytes or 0,
     )
+
+
+def _backup(config: Config, world: World, wanted: str | None) -> Source:
+    """The backup called `wanted`, as for `backup_called`, and what says against loading it into the target's volume."""
+    entry = entry_called(shelves(config, world.target), world.target, wanted)
+    reasons = cannot_be_rebuilt(entry.manifest, world.destination)
+    return source_of(config, entry).model_copy(update={"cannot_be_rebuilt": reasons})
 
 
 def backup_called(config: Config, target: str, wanted: str | None) -> Source:

@@ -44,6 +44,15 @@ prefect_server.carry_out = die
 cli.main()
 """
 
+# As it was before an installation had an id: a hash of the path of its state folder.
+FORMER = """
+from deployments import automations_command, cli
+from deployments.installation import former_installation
+
+automations_command.installation = lambda state, make: former_installation(state)
+cli.main()
+"""
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -181,6 +190,30 @@ def test_what_does_not_happen_is_told_of(scene: Scene) -> None:
     scene.wait_told("MISSED idle: no good backup")
     scene.wait_told("MISSED busy: no good backup")
     wait_until(lambda: scene.times("MISSED idle") >= 2, DEADLINE, "a reminder", lambda: str(scene.hook.messages))
+
+
+def test_an_upgrade_takes_over_what_was_made_before_installations_had_an_id(scene: Scene) -> None:
+    scene.configure("shop")
+    for command in ("blocks", "automations"):
+        assert scene.rollcall(command, "apply", program=FORMER).returncode == 0
+    before = {each["id"]: each["description"] for each in scene.ask("automations/filter", {})}
+    assert len(before) == 5
+    assert not diagnosed(scene)["well"]
+
+    assert scene.rollcall("blocks", "apply").returncode == 0
+    assert set(scene.apply().values()) == {"update"}
+    after = {each["id"]: each["description"] for each in scene.ask("automations/filter", {})}
+    assert after.keys() == before.keys()
+    assert not set(after.values()) & set(before.values())
+    assert diagnosed(scene)["well"]
+
+
+def diagnosed(scene: Scene) -> dict[str, Any]:
+    """What `doctor` says of the automations."""
+    (found,) = (
+        each for each in json.loads(scene.rollcall("doctor", "--json").stdout) if each["subject"] == "automations"
+    )
+    return dict(found)
 
 
 def test_what_is_on_the_server_follows_the_configuration(scene: Scene, tmp_path: Path) -> None:

@@ -130,6 +130,20 @@ def test_a_quarantined_backup_is_never_the_default(bad_rows: Scene) -> None:
     assert named["source"]["quarantined"] is True
 
 
+def test_a_backup_without_roles_is_refused_and_no_role_is_offered_to_stay_behind(bad_rows: Scene) -> None:
+    bad_rows.victim.target["roles"] = False
+    try:
+        bare = bad_rows.victim.start("backup", bad_rows.victim.name, "--json").ended()
+    finally:
+        bad_rows.victim.target["roles"] = True
+    bad_rows.server.execute("CREATE ROLE reader")
+    try:
+        words = refused(bad_rows, lambda: ask(bad_rows, "--backup", bare.document["id"]), "holds no roles")
+        assert "--leave-behind" not in words
+    finally:
+        bad_rows.server.execute("DROP ROLE reader")
+
+
 def test_a_paused_container(bad_rows: Scene) -> None:
     bad_rows.container().pause()
     try:

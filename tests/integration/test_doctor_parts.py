@@ -224,16 +224,39 @@ def test_without_a_server_it_counts_what_was_done_lately(tmp_path: Path) -> None
     def told(later: timedelta = timedelta(0)) -> Diagnosis:
         return next(without_server(config, at + later))
 
+    def done(checks: list[timedelta], backups: list[timedelta]) -> None:
+        """So long ago."""
+        with open_history(config.history) as history:
+            for ago in checks:
+                seen = Observation(
+                    target="t", checked_at=at - ago, kind="verify", verdict="healthy", identity=IDENTITY, accepted=True
+                )
+                history.record(seen)
+            stored = [
+                StoredBackup(
+                    target="t", id=f"b{ago}", created_at=at - ago, quarantined=False, stored={"near": 1}, raw_bytes=1,
+                    seconds=1,
+                )
+                for ago in backups
+            ]  # fmt: skip
+            remember_stored(history, "t", stored, complete=True)
+
     assert "there was no check and no good backup lately: nothing runs by itself" in told().words
-    with open_history(config.history) as history:
-        history.record(
-            Observation(target="t", checked_at=at, kind="verify", verdict="healthy", identity=IDENTITY, accepted=True)
-        )
-        backup = StoredBackup(
-            target="t", id="b1", created_at=at, quarantined=False, stored={"near": 1}, raw_bytes=1, seconds=1
-        )
-        remember_stored(history, "t", [backup], complete=True)
+    # What a person may have typed a minute ago, and then once more.
+    done([timedelta(0)], [timedelta(0)])
+    assert "nothing here shows that backup and verify go on by themselves" in told().words
+    done([timedelta(minutes=1)], [timedelta(0), timedelta(minutes=2)])
+    assert not told().well
+    done([timedelta(minutes=15)], [timedelta(0)])
+    assert "nothing here shows that backup goes on by itself" in told().words
+    done([], [timedelta(0), 24 * HOUR])
     assert told().well
+    # Of long ago.
+    done([], [timedelta(0), 90 * HOUR])
+    assert "nothing here shows that backup goes on by itself" in told().words
+    by_hand = configured(tmp_path, schedules={"backup": "never"})
+    assert next(without_server(by_hand, at)).well
+    done([], [timedelta(0), 24 * HOUR])
     assert "there was no check lately" in told(2 * HOUR).words
     assert "there was no check and no good backup lately" in told(27 * HOUR).words
     never = configured(tmp_path, schedules=dict.fromkeys(("backup", "verify", "drill"), "never"))

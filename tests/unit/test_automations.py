@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import resource
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from deployments.automations import Wanted, holds, in_words, mark_of, rivals, steps, unwatched, wanted_automations
-from deployments.installation import NEW, installation
+from deployments.installation import NEW, former_installation, installation
 from tasks.config import Config, load
 from tasks.errors import ConfigError
 
@@ -113,6 +114,21 @@ def test_only_our_own_are_removed(tmp_path: Path) -> None:
     assert len(removed) == 2
 
 
+def test_what_an_older_rollcall_made_is_taken_over_and_not_made_twice(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    former = mark_of(former_installation(settings.state))
+    old = on_server(settings, former)
+    of_another_host = {**old[0], "id": "theirs", "name": "rollcall: elsewhere backup is missing"}
+    planned = steps(wanted(settings), [*old, of_another_host], OURS, former)
+    assert {each.change for each in planned} == {"update"}
+    assert [each.id for each in planned] == [each["id"] for each in old]
+    assert rivals(wanted(settings), old, OURS, former) == []
+    # An upgrade that made them anew beside the old ones is set right.
+    both = [*({**each, "id": f"old-{each['id']}"} for each in old), *on_server(settings)]
+    changes = [(each.change, (each.id or "")[:4]) for each in steps(wanted(settings), both, OURS, former)]
+    assert sorted(set(changes)) == [("keep", each["id"]) for each in on_server(settings)] + [("remove", "old-")]
+
+
 def test_a_target_of_the_same_name_elsewhere_is_noticed(tmp_path: Path) -> None:
     settings = config(tmp_path)
     assert rivals(wanted(settings), on_server(settings), OURS) == []
@@ -127,8 +143,20 @@ def test_an_installation_keeps_its_id_and_no_two_have_the_same(tmp_path: Path) -
     assert [each.name for each in (tmp_path / "a").iterdir()] == ["installation"]
 
 
-def test_a_file_that_holds_no_id_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "installation").write_text("")
+def test_an_id_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, most[1]))
+    try:
+        with pytest.raises(ConfigError, match=r"cannot be used: File too large\. Check `state`\."):
+            installation(tmp_path, make=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"0123456789ABCDEF"])
+def test_a_file_that_holds_no_id_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "installation").write_bytes(content)
     with pytest.raises(ConfigError, match="holds no id of an installation; remove it"):
         installation(tmp_path)
 

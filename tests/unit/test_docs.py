@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,36 @@ def test_every_command_and_option_in_a_page_exists(page: Path) -> None:
             known = {option for parameter in COMMANDS[name].params for option in parameter.opts}
             for option in re.findall(r"--[a-z-]+", rest):
                 assert option in known, f"{page.name}: rollcall {name} {option}"
+
+
+def test_an_upgrade_typed_to_the_letter_leaves_serve_running_and_asks_the_doctor_about_its_file(tmp_path: Path) -> None:
+    """With what would change this machine replaced by programs that only note how they were called."""
+    places = {"/opt/rollcall": tmp_path / "opt", "/var/lib/rollcall": tmp_path / "lib"}
+    noted = tmp_path / "noted"
+    for program, more in (
+        ("sudo", '[ "$1" = -u ] && shift 2; exec "$@"'), ("systemctl", ""), ("git", ""),
+        ("opt/.venv/bin/pip", ""), ("opt/.venv/bin/rollcall", "exit 2"),
+    ):  # fmt: skip
+        path = tmp_path / (program if "/" in program else f"bin/{program}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'#!/bin/sh\necho "{path.name} $*" >> {noted}\n{more}\n')
+        path.chmod(0o755)
+    (tmp_path / "lib/state").mkdir(parents=True)
+    (block,) = re.findall(r"```sh\n(.*?systemctl stop.*?)```", (ROOT / "docs/upgrade.md").read_text(), re.DOTALL)
+    for place, instead in places.items():
+        block = block.replace(place, str(instead))
+    environment = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+    subprocess.run(["bash", "-c", block], env=environment, cwd=tmp_path / "opt", check=False)
+    calls = [each for each in noted.read_text().splitlines() if not each.startswith("sudo -u")]
+    assert [each for each in calls if each.startswith("systemctl")][-2:] == [
+        "systemctl stop rollcall",
+        "systemctl start rollcall",
+    ]
+    assert any(each.startswith("sudo cp -a") for each in calls)
+    assert calls[-1] == f"rollcall doctor --config {tmp_path}/lib/targets.yaml"
+    assert len(list((tmp_path / "lib").glob("state.*"))) == 1
+    unit = (ROOT / "deployments/service/rollcall.service").read_text()
+    assert "ExecStart=/opt/rollcall/.venv/bin/rollcall serve --config /var/lib/rollcall/targets.yaml\n" in unit
 
 
 def test_the_readme_lists_every_command() -> None:

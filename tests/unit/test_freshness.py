@@ -89,3 +89,12 @@ def test_without_a_key_the_schedules_say_how_often(tmp_path: Path) -> None:
     assert codes(6, backup="0 2 * * 1") == set()
     assert codes(15, backup="0 2 1 * *", drill="0 4 1 * *") == set()
     assert codes(800, backup="never", drill="never") == set()
+
+
+def test_no_backup_at_all_is_missed_where_one_is_expected(tmp_path: Path) -> None:
+    def codes(*entries: Entry, **rules: object) -> list[str]:
+        config = configured(tmp_path, **{"max_age_hours": None, "schedules": {"backup": "never"}} | rules)
+        return [each.code for each in freshness_findings(config, "t", Catalogue(list(entries)), NOW)]
+
+    assert codes(schedules={}) == codes(max_age_hours=26) == ["backup.missing"]
+    assert codes() == codes(entry(1, quarantined=True)) == []

@@ -67,6 +67,13 @@ def plan(seen: World, source: Source | None = BACKUP, **asked: Any) -> Plan:
     return make_plan(seen, source, Request(**asked))
 
 
+def test_a_backup_that_cannot_be_rebuilt_is_refused_by_the_plan_and_its_roles_are_not_offered_to_stay_behind() -> None:
+    why = "Backup B holds no roles (roles: false in the configuration), so nobody could log in; restore it by hand."
+    without_roles = BACKUP.model_copy(update={"roles": ["postgres"], "cannot_be_rebuilt": [why]})
+    for seen in (world(roles=["admin", "clerk"]), world(roles=None), astray()):
+        assert plan(seen, without_roles).blockers == [why]
+
+
 def names(made: Plan) -> list[str]:
     return [step.name for step in made.steps]
 
