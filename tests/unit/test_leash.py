@@ -38,8 +38,8 @@ def test_a_temporary_folder_that_cannot_be_used_means_no_helper(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
 
-    with pytest.raises(NoHelper, match="No such file or directory"):
-        _folder()
+    with engine(None) as client, pytest.raises(NoHelper, match="No such file or directory"):
+        _folder(client)
 
 
 @pytest.mark.parametrize("error", [requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError])
