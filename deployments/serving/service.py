@@ -223,7 +223,7 @@ class Service:
             again, thread = self._start_runner_again, self._runner.thread
             planned = lambda: self._plans.done  # noqa: E731
             self._beside.keep(RUNNER, again, thread, planned, self._why_the_runner_ended)
-        page = Page(self.config, self.stopping, applied().publish)
+        page = Page(self.config, self.stopping, applied().OwnArtifact().publish)
         self._beside.go_on(WATCHER, lambda: watch(self.config, self.stopping, str(self.file), checked=page.changed))
         self._beside.go_on("page of all targets", page.keep)
         if self.status_api:
