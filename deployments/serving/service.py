@@ -220,9 +220,13 @@ class Service:
             self._beside.go_on("Prefect server", lambda: self._keep_server(own), self._answers.is_set)
         if self._runner:
             self._runner.start()
-            again, thread = self._start_runner_again, self._runner.thread
-            planned = lambda: self._plans.done  # noqa: E731
-            self._beside.keep(RUNNER, again, thread, planned, self._why_the_runner_ended)
+            self._beside.keep(
+                RUNNER,
+                self._start_runner_again,
+                self._runner.thread,
+                ready=lambda: self._plans.done,
+                reason=self._why_the_runner_ended,
+            )
         page = Page(self.config, self.stopping, applied().OwnArtifact().publish)
         self._beside.go_on(WATCHER, lambda: watch(self.config, self.stopping, str(self.file), checked=page.changed))
         self._beside.go_on("page of all targets", page.keep)
