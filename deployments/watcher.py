@@ -18,7 +18,7 @@ from tasks.alerts.tell import send
 from tasks.checks.lock import only_run
 from tasks.config import Config
 from tasks.containers.engine import engine
-from tasks.errors import Busy, EngineError, HistoryError
+from tasks.errors import Busy, EngineError, HistoryError, RollcallError
 from tasks.history.store import open_history
 from tasks.models import Identity
 from tasks.watching.decide import Need, compare, first_look
@@ -53,13 +53,17 @@ def watch(
 
     `say` takes each thing that is noticed, as a line for people; `checked` is called after every check. A second
     watcher of the same state folder stands by until the first has ended. An engine that does not answer is waited for.
-    Raise ConfigError where the state folder cannot be used.
+    Raise ConfigError where the state folder cannot be used, RollcallError where the watch of an engine ended by a
+    defect: the others end with it, and whoever started this starts all of it again.
     """
     standing_by = False
     while not stop.is_set():
         try:
             with only_run(settings.state, "watcher/watch"):
-                _run([_Watcher(settings.on(each), stop, config, say, checked) for each in settings.engines()])
+                halt = threading.Event()
+                _run(
+                    [_Watcher(settings.on(each), halt, config, say, checked) for each in settings.engines()], stop, halt
+                )
                 return
         except Busy:
             if not standing_by:
@@ -68,14 +72,28 @@ def watch(
             stop.wait(STANDBY)
 
 
-def _run(watchers: Sequence[_Watcher]) -> None:
-    """One for each engine, until it is time to stop: an engine that is lost must not hide what happens on another."""
-    threads = [threading.Thread(target=each.run, name="rollcall-watcher") for each in watchers[1:]]
-    for thread in threads:
-        thread.start()
-    watchers[0].run()
-    for thread in threads:
-        thread.join()
+def _run(watchers: Sequence[_Watcher], stop: threading.Event, halt: threading.Event) -> None:
+    """One for each engine, until `stop`: an engine that is lost must not hide what happens on another.
+
+    halt: what the watchers themselves heed. One that waits for a silent engine is left behind: it holds up no stop,
+    and does nothing more once the engine answers.
+    """
+    warm_up()
+    threads = [threading.Thread(target=each.run, daemon=True, name="rollcall-watcher") for each in watchers]
+    try:
+        for thread in threads:
+            thread.start()
+        while all(thread.is_alive() for thread in threads) and not stop.wait(PATIENCE):
+            pass
+    finally:
+        halt.set()
+        deadline = time.monotonic() + ENDS_WITHIN + 2 * PATIENCE
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, deadline - time.monotonic()))
+    failures = [each.failure for each in watchers if each.failure]
+    if failures:
+        raise RollcallError(f"The watch of an engine ended by a defect ({type(failures[0]).__name__}).")
 
 
 class _Watcher:
@@ -88,9 +106,9 @@ class _Watcher:
         checked: Callable[[], None],
     ) -> None:
         self._settings, self._stop, self._say = settings, stop, say
-        self._ended = threading.Event()
-        """Of this watch: the one that is started after a defect has cases of its own."""
-        shared = Shared(settings, config, self._ended, say, checked)
+        self.failure: BaseException | None = None
+        """What ended it before it was time."""
+        shared = Shared(settings, config, stop, say, checked)
         self._cases = {name: Case(name, shared) for name in settings.targets}
         self._seen: dict[str, Sighting] = {}
         self._volumes = NewVolumes(settings)
@@ -100,7 +118,6 @@ class _Watcher:
 
     def run(self) -> None:
         """Follow the engine until it is time to stop, through as many lost connections as come."""
-        warm_up()
         try:
             while not self._stop.is_set():
                 try:
@@ -109,8 +126,9 @@ class _Watcher:
                     self._lose(f"the engine is lost: {error}")
                 except Exception as error:  # noqa: BLE001 - a watcher that ends without a word is worse than any defect
                     self._lose(f"the watcher met a defect ({type(error).__name__}) and begins again")
+        except BaseException as error:  # noqa: BLE001 - raised by who started this thread
+            self.failure = error
         finally:
-            self._ended.set()
             deadline = time.monotonic() + ENDS_WITHIN
             for case in self._cases.values():
                 case.end(deadline - time.monotonic())

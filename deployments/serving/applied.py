@@ -12,6 +12,8 @@ from uuid import UUID
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, DeploymentUpdate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterKey,
     DeploymentFilter,
     DeploymentFilterId,
     DeploymentFilterTags,
@@ -22,9 +24,9 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, FlowRun, StateType
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
 from prefect.deployments.runner import RunnerDeployment
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.runner.storage import LocalStorage
 from prefect.schedules import Cron
 from prefect.states import Cancelled, Crashed
@@ -232,10 +234,34 @@ def start_now(identity: UUID, key: str) -> None:
         client.create_flow_run_from_deployment(identity, idempotency_key=key)
 
 
-def publish(key: str, markdown: str, description: str) -> None:
-    """Keep `markdown` as the newest version of an artifact that belongs to no run."""
-    with get_client(sync_client=True) as client:
-        client.create_artifact(ArtifactCreate(key=key, type="markdown", description=description, data=markdown))
+class OwnArtifact:
+    """An artifact that belongs to no run. Prefect clears away those of old runs alone, so that one that is written for
+    years keeps its newest version only; the versions that runs have written under the same key are left to Prefect."""
+
+    def __init__(self) -> None:
+        self._former: list[UUID] | None = None
+
+    def publish(self, key: str, markdown: str, description: str) -> None:
+        """Keep `markdown` as the newest version; what was published before, by a former serve too, goes after."""
+        with get_client(sync_client=True) as client:
+            former = self._left(client, key) if self._former is None else self._former
+            made = client.create_artifact(
+                ArtifactCreate(key=key, type="markdown", description=description, data=markdown)
+            )
+            self._former = [*former, made.id]
+            for each in former:
+                with suppress(ObjectNotFound):
+                    client.delete_artifact(each)
+                self._former.remove(each)
+
+    def _left(self, client: SyncPrefectClient, key: str) -> list[UUID]:
+        """Those of a former serve, as far as they are among the newest: behind many runs one may stay."""
+        found = client.read_artifacts(
+            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])),
+            sort=ArtifactSort.CREATED_DESC,
+            limit=PAGE,
+        )
+        return [each.id for each in found if each.flow_run_id is None]
 
 
 def next_run(identity: UUID) -> datetime | None:

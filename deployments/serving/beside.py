@@ -20,13 +20,15 @@ from tasks.errors import RollcallError
 
 log = logging.getLogger("rollcall")
 
-WATCHER = "watcher"
+WATCHER, RUNNER = "watcher", "Prefect runner"
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds before a new start, doubling from one failure to the next."""
 STEADY = 20.0
 """So many seconds without an end, and it is said to run again."""
 TOLD_AFTER, TOLD_AFTER_SECONDS = 4, 60.0
 """So many ends in a row, ten seconds or so, or one after so long, and people are told."""
+FALLS_WINDOW = 900.0
+"""As many falls within it, each from having run, are told too; the good news waits until they have become fewer."""
 
 
 class PartState(NamedTuple):
@@ -38,18 +40,21 @@ class PartState(NamedTuple):
 
 @dataclass
 class _Part:
-    """start: puts its work into a thread and returns that; or raises RollcallError. ready: whether it has done what it
-    needs to begin with. Times: seconds, monotonic; down: since when."""
+    """start: puts its work into a thread and returns that; or raises. ready: whether it has done what it
+    needs to begin with; reason: why the thread ended, where that is known there. Times: seconds, monotonic; down: since
+    when; ends: in a row; falls: when each row of ends of the last quarter of an hour began."""
 
     name: str
     start: Callable[[], threading.Thread]
     ready: Callable[[], bool]
+    reason: Callable[[], str]
     thread: threading.Thread | None = None
     started: float = 0.0
     due: float | None = None
     down: float = 0.0
     ends: int = 0
     restarts: int = 0
+    falls: list[float] = field(default_factory=list)
     told: float | None = None
     why: str = "it ended by itself"
 
@@ -81,10 +86,16 @@ class Beside:
         start: Callable[[], threading.Thread],
         thread: threading.Thread | None = None,
         ready: Callable[[], bool] = lambda: True,
+        reason: Callable[[], str] = lambda: "",
     ) -> None:
         """Keep running what `start` starts; `thread` where it runs already. Raise what `start` does."""
-        part = self._parts[name] = _Part(name, start, ready, thread, self.clock())
+        part = self._parts[name] = _Part(name, start, ready, reason, thread, self.clock())
         part.thread = thread or start()
+
+    def replaced(self, name: str, thread: threading.Thread) -> None:
+        """The part goes on in this thread, the former one having been ended by who started it. Only between calls of
+        `mend`."""
+        self._parts[name].thread = thread
 
     def mend(self) -> None:
         """Start again what has ended, ever later; to be called every second or so."""
@@ -108,8 +119,7 @@ class Beside:
     def _mend(self, part: _Part) -> None:
         now = self.clock()
         if part.thread is not None and part.thread.is_alive():
-            if part.ends and part.ready() and now - part.started >= STEADY:
-                self._recovered(part)
+            self._look_at_running(part, now)
         elif part.due is None:
             self._note_end(part, now)
         elif now >= part.due:
@@ -119,23 +129,35 @@ class Beside:
                 part.thread = part.start()
             except RollcallError as error:
                 part.thread, part.why = None, str(error).rstrip(".")
+            except Exception as error:  # noqa: BLE001 - the other parts are to be looked after all the same
+                part.thread, part.why = None, type(error).__name__
+
+    def _look_at_running(self, part: _Part, now: float) -> None:
+        if part.ends and not part.ready():
+            self._tell_where_it_is_time(part, now)
+        elif part.ends and now - part.started >= STEADY:
+            log.info("The %s of rollcall serve runs again.", part.name)
+            part.ends, part.why = 0, _Part.why
+        if part.told is not None and not part.ends and not _falls_often(part, now):
+            part.told = None
+            self._send(part, runs_again(part.name))
 
     def _note_end(self, part: _Part, now: float) -> None:
+        if part.thread is not None:
+            part.why = part.reason() or part.why
         part.due = now + min(LONGEST_WAIT, FIRST_WAIT * 2.0**part.ends)
         part.ends += 1
         if part.ends == 1:
             part.down = now
+            part.falls.append(now)
             log.warning("The %s of rollcall serve ended (%s); starting it again.", part.name, part.why)
-        long = part.ends >= TOLD_AFTER or now - part.down >= TOLD_AFTER_SECONDS
+        self._tell_where_it_is_time(part, now)
+
+    def _tell_where_it_is_time(self, part: _Part, now: float) -> None:
+        long = part.ends >= TOLD_AFTER or now - part.down >= TOLD_AFTER_SECONDS or _falls_often(part, now)
         if long and (part.told is None or now - part.told >= self.remind):
             part.told = now
             self._send(part, does_not_run(part.name, part.why))
-
-    def _recovered(self, part: _Part) -> None:
-        log.info("The %s of rollcall serve runs again.", part.name)
-        if part.told is not None:
-            self._send(part, runs_again(part.name))
-        part.ends, part.told, part.why = 0, None, _Part.why
 
     def _send(self, part: _Part, message: Message) -> None:
         """In a thread of its own, for a destination that does not answer takes half a minute."""
@@ -164,6 +186,11 @@ class Beside:
             part.why = why
 
 
+def _falls_often(part: _Part, now: float) -> bool:
+    part.falls = [each for each in part.falls if now - each < FALLS_WINDOW]
+    return len(part.falls) >= TOLD_AFTER
+
+
 def beside(config: Config, stopping: threading.Event) -> Beside:
     """The parts of this configuration's serve; they tell as its alerts do."""
     return Beside(stopping, lambda message: send(config, message), config.remind_every_hours * 3600)
@@ -174,6 +201,8 @@ def does_not_run(name: str, why: str) -> Message:
     after = ["It is tried again every minute. Next: see the log of rollcall serve."]
     if name == WATCHER:
         after.insert(0, "A wrong container or volume is noticed at the next scheduled check, not before.")
+    if name == RUNNER:
+        after.insert(0, "No scheduled backup, check or drill begins meanwhile.")
     said = f"It ends again and again: {why}."
     return in_words(f"FAILED rollcall serve: its {name} does not run", said, after, "failure")
 

@@ -90,7 +90,7 @@ class RunnerThread:
         """As PatientRunner."""
         self._runner = PatientRunner(grace, at_once)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="runner", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="runner", daemon=True)
         self.failure: BaseException | None = None
 
     def add(self, deployments: Sequence[RunnerDeployment]) -> list[UUID]:
@@ -99,12 +99,12 @@ class RunnerThread:
 
     def start(self) -> None:
         """Begin to run what is due."""
-        self._thread.start()
+        self.thread.start()
 
     @property
     def runs(self) -> bool:
         """False once it has ended, asked for or not."""
-        return self._thread.is_alive()
+        return self.thread.is_alive()
 
     @property
     def at_work(self) -> int:
@@ -126,8 +126,8 @@ class RunnerThread:
 
     def wait(self, seconds: float) -> bool:
         """Whether it ended within `seconds`."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        self.thread.join(seconds)
+        return not self.thread.is_alive()
 
     async def _stop(self) -> None:
         while not self._runner.started:  # Prefect's runner cannot be stopped while it is still starting.

@@ -37,6 +37,7 @@ class TcpProxy:
     _listener: socket.socket | None = None
     _acceptor: threading.Thread | None = None
     _open: set[socket.socket] = field(default_factory=set)
+    _garbled: tuple[bytes, bytes] = (b"", b"")
 
     @property
     def bytes_up(self) -> int:
@@ -86,6 +87,10 @@ class TcpProxy:
     def resume(self) -> None:
         """Let bytes pass again, those held back first."""
         self._flowing.set()
+
+    def garble(self, answer: bytes, other: bytes) -> None:
+        """Let what ends with `answer` end with `other`, which is as long, on its way down; until both are the same."""
+        self._garbled = (answer, other)
 
     def stop(self) -> None:
         """Stop listening and break what is open."""
@@ -148,6 +153,9 @@ class TcpProxy:
         """Count `data`; return what is left of it after corruption and cut, and whether to cut after it."""
         with self._lock:
             flow = self._flows[direction]
+            answer, other = self._garbled
+            if direction == "down" and answer != other and data.endswith(answer):
+                data = data.removesuffix(answer) + other
             if flow.corrupt_at is not None and flow.corrupt_at < flow.passed + len(data):
                 data = _with_flipped_bit(data, flow.corrupt_at - flow.passed)
                 flow.corrupt_at = None

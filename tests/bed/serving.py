@@ -84,7 +84,9 @@ class Served:
 
 def ask(api: str, path: str, **body: Any) -> Any:
     """As Served.ask, of any Prefect API. Asks again where its SQLite was busy, as Prefect's own clients do."""
-    posted = path.endswith(("filter", "count", "create_flow_run", "set_state", "pause_deployment", "resume"))
+    posted = bool(body) or path.endswith(
+        ("filter", "count", "create_flow_run", "set_state", "pause_deployment", "resume")
+    )
     data = json.dumps(body).encode() if posted else None
     request = urllib.request.Request(f"{api}/{path}", data, {"Content-Type": "application/json"})
     for _ in range(10):

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +20,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.bed.postgres import PostgresServer
+from tests.bed.prefect_server import prefect_server_in
 from tests.bed.progress import wait_until
+from tests.bed.proxy import TcpProxy
 from tests.bed.recorder import HttpRecorder
 from tests.bed.serving import Served, ask, own_ports, served
 from tests.bed.target import NAME, Target, target_for
@@ -147,7 +150,7 @@ def test_a_server_that_cannot_be_started_again_is_told_and_all_else_goes_on(
         with taken(str(api.hostname), int(api.port or 0)):
             words = "FAILED rollcall serve: its Prefect server does not run"
             wait_until(lambda: bool(told(http_recorder, words)), SECONDS, "the message", here.log.read_text)
-            metrics = urllib.request.urlopen(f"{here.said['status_api']}/metrics", timeout=30).read().decode()
+            metrics = metrics_of(here)
             assert 'rollcall_serve_part_up{part="Prefect server"} 0.0' in metrics
             assert 'rollcall_serve_part_up{part="watcher"} 1.0' in metrics
             assert here.process.poll() is None
@@ -156,6 +159,45 @@ def test_a_server_that_cannot_be_started_again_is_told_and_all_else_goes_on(
         wait_until(lambda: bool(told(http_recorder, "RECOVERED rollcall serve")), SECONDS, "the good news")
         assert here.log.read_text().count("The Prefect server of rollcall serve ended") == 1
         assert here.stop() == 0
+
+
+def test_a_runner_that_ends_by_itself_is_told_of_and_its_runs_are_settled(shop: PostgresServer, tmp_path: Path) -> None:
+    """A proxy before the server answers for it: with JSON, but not Prefect's. The runner bears no such thing."""
+    target = target_with(shop, tmp_path)
+    (tmp_path / "prefect").mkdir()
+    with prefect_server_in(tmp_path / "prefect") as server:
+        proxy = TcpProxy(("127.0.0.1", server.port))
+        proxy.start()
+        own = {"PREFECT_API_URL": f"http://127.0.0.1:{proxy.port}/api"}
+        with served(target.file, own) as here, orders_locked(shop):
+            assert 'rollcall_serve_part_up{part="Prefect runner"} 1.0' in metrics_of(here)
+            run = begun(here, "backup")
+            proxy.garble(b"[]", b"{}")
+            down = 'rollcall_serve_part_up{part="Prefect runner"} 0.0'
+            wait_until(lambda: down in metrics_of(here), SECONDS, "the end of the runner", here.log.read_text)
+            assert health_of(here) == 503
+            proxy.garble(b"", b"")
+            ended = here.end_of(run)
+            assert ended["state"]["type"] == "CRASHED", ended["state"]
+            assert ended["state"]["message"].startswith("Its process ended")
+            wait_until(lambda: health_of(here) == 200, SECONDS, "that all is well again", here.log.read_text)
+            again = begun(here, "verify")
+            here.ask(f"flow_runs/{again}/set_state", state={"type": "CANCELLING"})
+            assert here.end_of(again)["state"]["type"] == "CANCELLED"
+        assert "Traceback" not in here.log.read_text()
+        proxy.stop()
+
+
+def metrics_of(here: Served) -> str:
+    return str(urllib.request.urlopen(f"{here.said['status_api']}/metrics", timeout=30).read().decode())
+
+
+def health_of(here: Served) -> int:
+    try:
+        return int(urllib.request.urlopen(f"{here.said['status_api']}/healthz", timeout=30).status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +54,36 @@ def deployed(prefect_server: Prefect, tmp_path_factory: pytest.TempPathFactory) 
         each["pull_steps"][0]["prefect.deployments.steps.set_working_directory"]["directory"] for each in found
     } == {str(checkout)}
     return prefect_server
+
+
+PUBLISH = """
+import sys
+from deployments.serving.applied import OwnArtifact
+for texts in sys.argv[1:]:
+    page = OwnArtifact()
+    for each in texts:
+        page.publish("page", each, "A page.")
+"""
+
+
+def test_a_page_of_no_run_has_one_version_and_those_of_runs_stay(prefect_server: Prefect) -> None:
+    """Prefect never clears away what belongs to no run; three serves have published here, one after the other."""
+    ask = prefect_server.ask
+    flow = ask("flows/", name="writes-pages")
+    run = ask("flow_runs/", flow_id=flow["id"], state={"type": "COMPLETED"})
+    ask("artifacts/", key="page", type="markdown", data="run", flow_run_id=run["id"])
+    done = subprocess.run(
+        [sys.executable, "-c", PUBLISH, "abc", "d", "ef"],
+        env=prefect_server.environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = ask("artifacts/filter", sort="CREATED_DESC")
+    assert [each["data"] for each in found if each["key"] == "page"] == ["f", "run"]
+    assert ask("artifacts/page/latest")["data"] == "f"
 
 
 def test_one_command_deploys_all_flows_with_help_for_their_forms(deployed: Prefect) -> None:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from deployments.serving import beside as parts
-from deployments.serving.beside import WATCHER, Beside, PartState, beside, does_not_run, runs_again
+from deployments.serving.beside import RUNNER, WATCHER, Beside, PartState, beside, does_not_run, runs_again
 from deployments.status_server import ServedApi, serve_api
 from deployments.watcher import watch
 from tasks.alerts.message import Message
@@ -243,6 +243,85 @@ def test_what_takes_long_to_begin_is_not_well_again_before_it_has_begun(stopping
     work.let_go.set()
 
 
+def test_what_ends_again_and_again_is_told_though_it_runs_well_in_between(stopping: threading.Event) -> None:
+    clock, sent = Clock(), list[str]()
+
+    def tell(message: Message) -> list[str]:
+        sent.append(f"{clock.now:.0f} {message.title}")
+        return []
+
+    here, work = Beside(stopping, tell, 3600.0, clock), Work(stopping)
+    here.go_on(WATCHER, work)
+
+    def at(now: float) -> None:
+        clock.now = now
+        here.mend()
+        for thread in threading.enumerate():
+            if thread.name == "rollcall-tell":
+                thread.join(10)
+
+    for times in range(6):
+        begin = 30.0 * times
+        work.let_go.set()
+        ended(here, WATCHER)
+        at(begin)
+        work.let_go.clear()
+        at(begin + 1.5)
+        assert not here.states()[WATCHER].up
+        at(begin + 25)
+        assert here.states()[WATCHER].up
+    assert [each.split(" rollcall")[0] for each in sent] == ["90 FAILED"], "at the fourth end, and once"
+    at(910)
+    assert len(sent) == 1, "four ends in the last quarter of an hour"
+    at(970)
+    assert sent[1:] == ["970 RECOVERED rollcall serve: its watcher runs again"]
+    work.let_go.set()
+
+
+def test_what_runs_and_does_not_get_ready_is_told_after_a_minute(stopping: threading.Event) -> None:
+    clock, sent = Clock(), list[str]()
+    here, work = Beside(stopping, lambda message: sent.append(message.body) or [], 3600.0, clock), Work(stopping)
+    gone = threading.Thread(target=str)
+    gone.start()
+    gone.join()
+    again = threading.Thread(target=work)
+
+    def start() -> threading.Thread:
+        again.start()
+        return again
+
+    here.keep(RUNNER, start, gone, lambda: False, lambda: "ExceptionGroup")
+    for now in (0.0, 1.5, 50.0):
+        clock.now = now
+        here.mend()
+    assert sent == [] and not here.states()[RUNNER].up
+    clock.now = 61.0
+    here.mend()
+    wait_until(lambda: len(sent) == 1, 10, "the message")
+    assert "ExceptionGroup" in sent[0] and "No scheduled backup" in sent[0]
+    work.let_go.set()
+
+
+def test_a_start_that_meets_a_defect_keeps_no_other_part_from_being_mended(stopping: threading.Event) -> None:
+    clock = Clock()
+    here, work = Beside(stopping, lambda _: [], 3600.0, clock), Work(stopping, fails=ValueError("x"))
+    gone = threading.Thread(target=str)
+    gone.start()
+    gone.join()
+
+    def start() -> threading.Thread:
+        raise KeyError("x")
+
+    here.keep(RUNNER, start, gone)
+    here.go_on(WATCHER, work)
+    ended(here, WATCHER)
+    for now in (0.0, 1.5):
+        clock.now = now
+        here.mend()
+    assert work.begun == 2
+    assert not here.states()[RUNNER].up
+
+
 def test_nothing_is_started_again_once_all_is_to_stop(stopping: threading.Event) -> None:
     here, work = Beside(stopping, lambda _: []), Work(stopping, fails=ValueError("x"))
     here.go_on("work", work)
@@ -254,5 +333,10 @@ def test_nothing_is_started_again_once_all_is_to_stop(stopping: threading.Event)
 
 
 def test_the_messages_fit_on_a_phone() -> None:
-    for message in (does_not_run(WATCHER, "x" * 500), does_not_run("status API", "y"), runs_again(WATCHER)):
+    for message in (
+        does_not_run(WATCHER, "x" * 500),
+        does_not_run(RUNNER, "y"),
+        does_not_run("status API", "y"),
+        runs_again(WATCHER),
+    ):
         assert max(map(len, [message.title, *message.body.split("\n")])) <= 90
