@@ -21,7 +21,7 @@ from docker.transport import UnixHTTPAdapter
 from docker.utils import kwargs_from_env
 
 from tasks.containers.relay import Relay, by_ssh, ssh_host, why_not, without_engine
-from tasks.errors import ConfigError, ContainerMissing, EngineError, EngineUnreachable
+from tasks.errors import ConfigError, ContainerMissing, EngineError, EngineNotTrusted, EngineUnreachable
 from tasks.orchestration import docker_host_block
 from tasks.sections import Docker, wrong_address
 
@@ -121,12 +121,8 @@ class _OnePool(UnixHTTPAdapter):
 
 def way_to(where: Docker | None, environ: Mapping[str, str] = os.environ) -> Way:
     """The way to the engine. Raise EngineUnreachable, ConfigError, SecretError; whether it answers is not asked."""
-    url, tls = (environ.get("DOCKER_HOST", ""), []) if where is None else _options(where)
-    named = f"at {url}"
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise why_not(named, "it is no URL") from error
+    url, tls = (_of_environment(environ), []) if where is None else _options(where)
+    parts, named = urlsplit(url), f"at {url}"
     if parts.scheme == "ssh":
         relay = _relay(by_ssh(url), environ, named)
         return Way(named, relay.url, ssh_host(url), relay)
@@ -136,6 +132,19 @@ def way_to(where: Docker | None, environ: Mapping[str, str] = os.environ) -> Way
         relay = _relay(["docker", *told, "system", "dial-stdio"], surroundings, named)
         return Way(named, relay.url, parts.hostname, relay)
     return Way(named, url if where else None, parts.hostname if parts.scheme == "tcp" else None, None)
+
+
+def _of_environment(environ: Mapping[str, str]) -> str:
+    """DOCKER_HOST; raise EngineNotTrusted where it is no address. It is not quoted: a password may be in it."""
+    url = environ.get("DOCKER_HOST", "")
+    try:
+        # What else Docker's library takes needs no parsing of ours.
+        ours = urlsplit(url).scheme in ("ssh", "tcp") or "@" in url
+    except ValueError:
+        ours = True
+    if ours and (wrong := wrong_address(url)):
+        raise EngineNotTrusted(f"No Docker engine is reached: DOCKER_HOST {wrong}.")
+    return url
 
 
 def _relay(command: list[str], environ: Mapping[str, str], named: str) -> Relay:

@@ -113,6 +113,31 @@ def test_a_block_says_the_url_and_never_the_certificates(monkeypatch: pytest.Mon
         way_to(Docker(block="db1", **files))
 
 
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("ssh://db1:abc", "no URL"),
+        ("tcp://[db1:2375", "no URL"),
+        ("ssh://", "names no machine"),
+        ("tcp://db1", "without a port"),
+        ("ssh://me:hunter2@db1", "password"),
+        ("http://me:hunter2@db1:2375", "begins with none of"),
+        ("me:hunter2@db1", "begins with none of"),
+    ],
+)
+def test_a_docker_host_that_is_no_address_is_told_in_one_sentence_without_quoting_it(url: str, words: str) -> None:
+    with pytest.raises(EngineNotTrusted, match=f"^No Docker engine is reached: DOCKER_HOST has .*{words}") as found:
+        way_to(None, {"DOCKER_HOST": url})
+
+    assert "hunter2" not in str(found.value)
+    assert found.value.__context__ is None
+
+
+@pytest.mark.parametrize("url", ["", "unix:///run/a@b.sock", "unix://run/docker.sock", "db1:2375", "http://db1:2375"])
+def test_what_dockers_library_takes_besides_is_left_to_it(url: str) -> None:
+    assert way_to(None, {"DOCKER_HOST": url}).url is None
+
+
 def test_nothing_of_the_environment_leads_elsewhere_once_an_engine_is_named() -> None:
     given = {"DOCKER_HOST": "x", "DOCKER_CONTEXT": "x", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "x", "PATH": "/"}
 
