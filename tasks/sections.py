@@ -74,6 +74,12 @@ def wrong_address(url: str) -> str:
     return next((words for words, so in wrong.items() if so), "")
 
 
+def without_user(url: str) -> str:
+    """An engine's URL as it may be shown: without user and password, and what follows the host (pure)."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2] or parts.path}" if parts.scheme else url
+
+
 class Api(Section):
     """The status API: where it listens, who may ask, and from when on a check is too old to be believed.
 

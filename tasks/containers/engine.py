@@ -23,7 +23,7 @@ from docker.utils import kwargs_from_env
 from tasks.containers.relay import Relay, by_ssh, ssh_host, why_not, without_engine
 from tasks.errors import ConfigError, ContainerMissing, EngineError, EngineNotTrusted, EngineUnreachable
 from tasks.orchestration import docker_host_block
-from tasks.sections import Docker, wrong_address
+from tasks.sections import Docker, without_user, wrong_address
 
 OUR_LABEL = "io.rollcall.helper"
 
@@ -122,7 +122,7 @@ class _OnePool(UnixHTTPAdapter):
 def way_to(where: Docker | None, environ: Mapping[str, str] = os.environ) -> Way:
     """The way to the engine. Raise EngineUnreachable, ConfigError, SecretError; whether it answers is not asked."""
     url, tls = (_of_environment(environ), []) if where is None else _options(where)
-    parts, named = urlsplit(url), f"at {url}"
+    parts, named = urlsplit(url), f"at {without_user(url)}"
     if parts.scheme == "ssh":
         relay = _relay(by_ssh(url), environ, named)
         return Way(named, relay.url, ssh_host(url), relay)

@@ -11,7 +11,7 @@ from tasks.config import Config
 from tasks.containers.engine import way_to
 from tasks.containers.relay import by_ssh, why_not, without_engine
 from tasks.errors import ConfigError, EngineNotTrusted, EngineUnreachable
-from tasks.sections import Docker, wrong_address
+from tasks.sections import Docker, without_user, wrong_address
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,25 @@ def test_a_docker_host_that_is_no_address_is_told_in_one_sentence_without_quotin
 
     assert "hunter2" not in str(found.value)
     assert found.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("ssh://me:hunter2@db1:22/run/d.sock", "ssh://db1:22"),
+        ("ssh://me:hunt@er2@db1", "ssh://db1"),
+        ("tcp://me@[::1]:2375", "tcp://[::1]:2375"),
+        ("unix:///run/docker.sock", "unix:///run/docker.sock"),
+    ],
+)
+def test_an_engine_is_named_without_whom_it_knows_us_as(url: str, shown: str) -> None:
+    assert without_user(url) == shown
+
+
+def test_the_way_to_an_engine_names_no_user() -> None:
+    way = way_to(Docker(host="tcp://somebody@db1:2375"))
+
+    assert str(way.unreachable()).startswith("The Docker engine at tcp://db1:2375 is not reached")
 
 
 @pytest.mark.parametrize("url", ["", "unix:///run/a@b.sock", "unix://run/docker.sock", "db1:2375", "http://db1:2375"])
