@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import docker
 import requests.exceptions
+from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.errors import APIError, DockerException, NotFound
 from docker.transport import UnixHTTPAdapter
 from docker.utils import kwargs_from_env
@@ -85,6 +86,8 @@ def engine(where: Docker | None, timeout: float = 60.0) -> Iterator[Client]:
             client.close()
 
 
+OWN_SOCKET = DEFAULT_UNIX_SOCKET.removeprefix("http+")
+"""Where Docker's library looks for an engine that nothing names."""
 SCHEME = "http+docker://"
 OLDEST = "1.24"  # which the version is asked in
 _clients: dict[tuple[str, int], Client] = {}
@@ -189,10 +192,16 @@ def _check_readable(path: Path) -> None:
         raise ConfigError(f"The key docker names {path}, which cannot be read: {error.strerror}.") from error
 
 
-def compose_environment(where: Docker | None) -> dict[str, str]:
-    """The environment in which Compose and Docker's other programs reach the same engine. Raise as `way_to` does."""
-    way = way_to(where)
-    return dict(os.environ) if way.url is None else {**without_engine(os.environ), "DOCKER_HOST": way.url}
+def compose_environment(where: Docker | None, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment in which Compose and Docker's other programs reach the same engine. Raise as `way_to` does.
+
+    Left alone, they follow DOCKER_CONTEXT and `docker context use`, of which the library that we look with knows
+    nothing: what was looked at on one engine would be brought down on another.
+    """
+    url = way_to(where, environ).url
+    if url is None and environ.get("DOCKER_HOST"):
+        return {name: value for name, value in environ.items() if name != "DOCKER_CONTEXT"}
+    return {**without_engine(environ), "DOCKER_HOST": url or OWN_SOCKET}
 
 
 def inspect_container(client: docker.DockerClient, name: str) -> dict[str, Any]:

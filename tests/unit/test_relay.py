@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.config import Config
-from tasks.containers.engine import way_to
+from tasks.containers.engine import compose_environment, way_to
 from tasks.containers.relay import by_ssh, why_not, without_engine
 from tasks.errors import ConfigError, EngineNotTrusted, EngineUnreachable
 from tasks.sections import Docker, without_user, wrong_address
@@ -161,6 +161,21 @@ def test_nothing_of_the_environment_leads_elsewhere_once_an_engine_is_named() ->
     given = {"DOCKER_HOST": "x", "DOCKER_CONTEXT": "x", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "x", "PATH": "/"}
 
     assert without_engine(given) == {"PATH": "/"}
+
+
+@pytest.mark.parametrize(
+    ("given", "led"),
+    [
+        ({}, {"DOCKER_HOST": "unix:///var/run/docker.sock"}),
+        ({"DOCKER_HOST": "", "DOCKER_TLS_VERIFY": "1"}, {"DOCKER_HOST": "unix:///var/run/docker.sock"}),
+        ({"DOCKER_HOST": "unix:///run/d.sock"}, {"DOCKER_HOST": "unix:///run/d.sock"}),
+        ({"DOCKER_HOST": "tcp://db1:2375", "DOCKER_CERT_PATH": "/c"},) * 2,
+    ],
+)
+def test_compose_is_led_to_the_engine_that_is_looked_at_whatever_context_is_in_use(
+    given: dict[str, str], led: dict[str, str]
+) -> None:
+    assert compose_environment(None, {"PATH": "/", "DOCKER_CONTEXT": "other", **given}) == {"PATH": "/", **led}
 
 
 def configured(**engines: dict[str, str] | None) -> Config:
