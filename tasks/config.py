@@ -251,12 +251,12 @@ class Config(Section):
         """Every engine that targets are on, each once; None: that of the environment."""
         return list(dict.fromkeys(target.docker for target in self.targets.values()))
 
-    def on(self, docker: Docker | None) -> Config:
+    def on(self, docker: Docker | None, *alike: Docker | None) -> Config:
         """The configuration with the targets of one engine alone, and with that engine at its top.
 
-        Raise ConfigError where no target is on it.
+        alike: other ways to the same engine. Raise ConfigError where no target is on it.
         """
-        here = {name: target for name, target in self.targets.items() if target.docker == docker}
+        here = {name: target for name, target in self.targets.items() if target.docker in (docker, *alike)}
         if not here:
             place = docker.named if docker else "of the environment"
             raise ConfigError(f"No target is on the Docker engine {place}, which this works on; see the key docker.")

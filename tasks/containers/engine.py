@@ -204,6 +204,16 @@ def compose_environment(where: Docker | None, environ: Mapping[str, str] = os.en
     return {**without_engine(environ), "DOCKER_HOST": url or OWN_SOCKET}
 
 
+def engine_identity(where: Docker | None) -> tuple[str, str] | None:
+    """Which engine it is, whatever way leads there; None for one that does not say. Raise as `engine` does.
+
+    Its own id, and its machine's name: an engine on a cloned machine has the id of the one it was cloned from.
+    """
+    with engine(where) as client:
+        info = client.info()
+    return (info["ID"], str(info.get("Name"))) if info.get("ID") else None
+
+
 def inspect_container(client: docker.DockerClient, name: str) -> dict[str, Any]:
     """The engine's JSON about the container. Raise ContainerMissing if there is none of that name."""
     try:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 
-from tasks.containers.engine import compose_environment
+from tasks.config import Config
+from tasks.containers.engine import OWN_SOCKET, compose_environment
+from tasks.errors import ConfigError
+from tasks.leaving.look import only_this_engine
 
 WHICH = ["docker", "info", "--format", "{{.ID}}"]
 
@@ -27,3 +31,31 @@ def test_a_context_in_use_leads_dockers_programs_nowhere_else(
     led = subprocess.run(WHICH, check=True, capture_output=True, text=True, env=compose_environment(None))
 
     assert led.stdout.strip() == engine.info()["ID"]
+
+
+def configured(top: str | None, **targets: str | None) -> Config:
+    """A target for each name, on the engine at that URL; None: that of the environment."""
+
+    def with_engine(url: str | None, section: dict[str, Any]) -> dict[str, Any]:
+        return section if url is None else section | {"docker": {"host": url}}
+
+    rules = {"container": "c", "volume": "v", "database": "d", "storages": ["s"]}
+    sections = {name: with_engine(url, rules) for name, url in targets.items()}
+    storages = {"s": {"type": "local", "path": "/s"}}
+    return Config.model_validate(with_engine(top, {"storages": storages, "targets": sections}))
+
+
+def test_a_target_whose_engine_is_written_otherwise_is_on_the_same_one(
+    engine: docker.DockerClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "run").symlink_to("/var/run")
+    url, off = f"unix://{tmp_path}/run/docker.sock", "tcp://127.0.0.1:1"
+
+    here = only_this_engine(configured(None, plain=None, otherwise=url, off=off))
+
+    assert list(here.targets) == ["plain", "otherwise"]
+    assert here.docker is None
+    assert f"at {off} is not reached" in caplog.text
+    assert list(only_this_engine(configured(url, otherwise=OWN_SOCKET)).targets) == ["otherwise"]
+    with pytest.raises(ConfigError, match="No target is on the Docker engine of the environment"):
+        only_this_engine(configured(None, off=off))
