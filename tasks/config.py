@@ -23,7 +23,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from tasks.errors import ConfigError
 from tasks.secrets import BlockReference, EnvReference, FileReference, SecretReference
-from tasks.sections import Api, Docker, Hours, Ping, Schedules, Section, Serve, Text, with_paths_from
+from tasks.sections import Api, Docker, Hours, OwnDocker, Ping, Schedules, Section, Serve, Text, with_paths_from
 from tasks.yaml_file import keys_in_document, line_of, read
 
 DEFAULT_PATH = Path("deployments/targets.yaml")
@@ -161,7 +161,7 @@ class Target(Section):
     password: SecretReference | None = None
     host: str | None = None
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    docker: Docker | None = None
+    docker: OwnDocker = None
     tables: dict[str, TableRule] = Field(default_factory=dict)
     thresholds: Thresholds = Thresholds()
     databases: Names | None = None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tasks.cron import checked_cron, checked_timezone
 from tasks.secrets import SecretReference
@@ -53,6 +53,20 @@ class Docker(Section):
     def named(self) -> str:
         """The engine in words for people; no secret is in it."""
         return self.host or f"of the block {self.block}"
+
+
+def _not_empty(given: Any) -> Any:
+    """`docker: null` of a target looks like this machine's engine, and would be the one at the file's top."""
+    if given is None:
+        raise ValueError(
+            "is empty; for this machine's engine write {host: unix:///var/run/docker.sock}, and for the file's own "
+            "leave the key out"
+        )
+    return given
+
+
+OwnDocker = Annotated[Docker | None, BeforeValidator(_not_empty)]
+"""A target's own engine. None where the key is left out, and only there."""
 
 
 def wrong_address(url: str) -> str:
