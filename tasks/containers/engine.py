@@ -49,10 +49,14 @@ class Way(NamedTuple):
     host: str | None
     by: Relay | None
 
-    def unreachable(self) -> EngineUnreachable:
-        """The error for an engine that does not answer, with what the way to it had to say."""
+    def heard(self) -> int:
+        """How much the way to it has said until now."""
+        return self.by.heard() if self.by else 0
+
+    def unreachable(self, since: int = 0) -> EngineUnreachable:
+        """The error for an engine that does not answer, with what the way to it had to say after `heard` was that."""
         if self.url is not None:
-            return why_not(self.named, self.by.said() if self.by else "")
+            return why_not(self.named, self.by.said(since) if self.by else "")
         return EngineUnreachable(
             "No Docker engine answers. Start it, or point DOCKER_HOST at it; this user must be allowed to use its "
             "socket."
@@ -68,10 +72,11 @@ def engine(where: Docker | None, timeout: float = 60.0) -> Iterator[Client]:
     is not there.
     """
     way = way_to(where)
+    heard = way.heard()
     try:
         client = _client(way, int(timeout))
     except (DockerException, OSError, ValueError) as error:
-        raise way.unreachable() from error
+        raise way.unreachable(heard) from error
     client.where = where
     try:
         yield client
@@ -80,7 +85,7 @@ def engine(where: Docker | None, timeout: float = 60.0) -> Iterator[Client]:
     except APIError as error:
         raise EngineError(f"The Docker engine refused: {error.explanation or error}.") from error
     except requests.exceptions.RequestException as error:
-        raise way.unreachable() from error
+        raise way.unreachable(heard) from error
     finally:
         if way.by is None:
             client.close()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import pytest
 
 from tasks.config import Config
 from tasks.containers.engine import compose_environment, way_to
-from tasks.containers.relay import by_ssh, why_not, without_engine
+from tasks.containers.relay import Relay, by_ssh, why_not, without_engine
 from tasks.errors import ConfigError, EngineNotTrusted, EngineUnreachable
 from tasks.sections import Docker, without_user, wrong_address
 
@@ -176,6 +179,32 @@ def test_compose_is_led_to_the_engine_that_is_looked_at_whatever_context_is_in_u
     given: dict[str, str], led: dict[str, str]
 ) -> None:
     assert compose_environment(None, {"PATH": "/", "DOCKER_CONTEXT": "other", **given}) == {"PATH": "/", **led}
+
+
+# Says what it is told, and ends; or goes on, as a connection does that is kept for the next call.
+SAYING = ["sh", "-c", 'read -r line; if [ "$line" = wait ]; then read -r line; else echo "$line" >&2; fi']
+
+
+def connected(relay: Relay, line: str) -> socket.socket:
+    """A connection to the program, which was told the line."""
+    made = socket.socket(socket.AF_UNIX)
+    made.settimeout(30)
+    made.connect(relay.url.removeprefix("unix://"))
+    made.sendall(f"{line}\n".encode())
+    return made
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_what_was_said_of_an_earlier_failure_explains_none_of_now(beside: bool) -> None:
+    with contextlib.closing(Relay(SAYING, os.environ, "at tcp://db1")) as relay, contextlib.ExitStack() as kept:
+        if beside:
+            kept.enter_context(connected(relay, "wait"))
+        for line in ("x509: certificate has expired", "connection refused", "no such host"):
+            before = relay.heard()
+            with connected(relay, line) as ended:
+                assert ended.recv(1) == b""
+            assert relay.said(before) == f"{line}\n"
+            assert relay.said(relay.heard()) == ""
 
 
 def configured(**engines: dict[str, str] | None) -> Config:
