@@ -83,6 +83,11 @@ def engine(where: Docker | None, timeout: float = 60.0) -> Iterator[Client]:
     except NotFound as error:
         raise EngineError(f"The Docker engine does not know it any more: {error.explanation}.") from error
     except APIError as error:
+        if way.by and OTHER_VERSION.search(str(error.explanation)):
+            _forget(way.by)
+            raise EngineUnreachable(
+                f"The Docker engine {way.named} is of another version than before; the next try takes that one."
+            ) from error
         raise EngineError(f"The Docker engine refused: {error.explanation or error}.") from error
     except requests.exceptions.RequestException as error:
         raise way.unreachable(heard) from error
@@ -95,6 +100,8 @@ OWN_SOCKET = DEFAULT_UNIX_SOCKET.removeprefix("http+")
 """Where Docker's library looks for an engine that nothing names."""
 SCHEME = "http+docker://"
 OLDEST = "1.24"  # which the version is asked in
+# What an engine says that was changed for a newer or an older one while a client of it was kept.
+OTHER_VERSION = re.compile(r"client version \S+ is too (?:old|new)")
 _clients: dict[tuple[str, int], Client] = {}
 _relays: dict[tuple[str, ...], Relay] = {}
 _making = threading.Lock()
@@ -166,10 +173,14 @@ def _relay(command: list[str], environ: Mapping[str, str], named: str) -> Relay:
         return _relays[key]
 
 
+def _forget(relay: Relay) -> list[Client]:
+    """Let the next call make a client anew. Return those that are known no more; another thread may use one still."""
+    return [_clients.pop(key) for key in list(_clients) if key[0] == relay.url]
+
+
 def _close(relay: Relay) -> None:
-    for (url, _), client in list(_clients.items()):
-        if url == relay.url:
-            client.close()
+    for client in _forget(relay):
+        client.close()
     relay.close()
 
 

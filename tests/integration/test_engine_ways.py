@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 
 from tasks.config import Config
 from tasks.containers.engine import OWN_SOCKET, compose_environment
-from tasks.errors import ConfigError
+from tasks.containers.engine import engine as engine_at
+from tasks.errors import ConfigError, EngineUnreachable
 from tasks.leaving.look import only_this_engine
+from tasks.sections import Docker
 
 WHICH = ["docker", "info", "--format", "{{.ID}}"]
 
@@ -59,3 +62,25 @@ def test_a_target_whose_engine_is_written_otherwise_is_on_the_same_one(
     assert list(only_this_engine(configured(url, otherwise=OWN_SOCKET)).targets) == ["otherwise"]
     with pytest.raises(ConfigError, match="No target is on the Docker engine of the environment"):
         only_this_engine(configured(None, off=off))
+
+
+def test_an_engine_of_another_version_is_asked_for_its_version_again(
+    engine: docker.DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssh = tmp_path / "ssh"  # to this very machine, without a server for it
+    ssh.write_text(f"#!/bin/sh\n[ $1 = -G ] || exec docker --host {OWN_SOCKET} system dial-stdio\n")
+    ssh.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    there = Docker(host="ssh://another-version")
+    with engine_at(there) as client:
+        client.api._version = "1.99"  # as of an engine that was newer
+
+    with (
+        pytest.raises(EngineUnreachable, match="at ssh://another-version is of another version") as found,
+        engine_at(there) as client,
+    ):
+        client.info()
+
+    assert found.value.transient
+    with engine_at(there) as client:
+        assert client.info()["ID"] == engine.info()["ID"]
