@@ -44,8 +44,7 @@ def safe_down(
         project_name: The project's name, where it is not the one that Compose gives it.
         without_backup: Leave out the backup before a down that removes no volume.
     """
-    settings = load(config)
-    settings = settings.on(settings.docker)
+    settings = menu.only_this_engine(load(config))
     known = menu.look_at_compose(settings, project_dir, files or [], project_name)
     try:
         with ExitStack() as locks:

@@ -23,7 +23,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from tasks.errors import ConfigError
 from tasks.secrets import BlockReference, EnvReference, FileReference, SecretReference
-from tasks.sections import Api, Docker, Hours, Ping, Schedules, Section, Serve, Text, with_paths_from
+from tasks.sections import Api, Docker, Hours, OwnDocker, Ping, Schedules, Section, Serve, Text, with_paths_from
 from tasks.yaml_file import keys_in_document, line_of, read
 
 DEFAULT_PATH = Path("deployments/targets.yaml")
@@ -161,7 +161,7 @@ class Target(Section):
     password: SecretReference | None = None
     host: str | None = None
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    docker: Docker | None = None
+    docker: OwnDocker = None
     tables: dict[str, TableRule] = Field(default_factory=dict)
     thresholds: Thresholds = Thresholds()
     databases: Names | None = None
@@ -251,12 +251,12 @@ class Config(Section):
         """Every engine that targets are on, each once; None: that of the environment."""
         return list(dict.fromkeys(target.docker for target in self.targets.values()))
 
-    def on(self, docker: Docker | None) -> Config:
+    def on(self, docker: Docker | None, *alike: Docker | None) -> Config:
         """The configuration with the targets of one engine alone, and with that engine at its top.
 
-        Raise ConfigError where no target is on it.
+        alike: other ways to the same engine. Raise ConfigError where no target is on it.
         """
-        here = {name: target for name, target in self.targets.items() if target.docker == docker}
+        here = {name: target for name, target in self.targets.items() if target.docker in (docker, *alike)}
         if not here:
             place = docker.named if docker else "of the environment"
             raise ConfigError(f"No target is on the Docker engine {place}, which this works on; see the key docker.")

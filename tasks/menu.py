@@ -67,6 +67,7 @@ remember_drill = task(drill.remember_drill, name="remember the drill", retry=NEV
 look_for_interruption = task(recovery.interruption_findings, name="look for an interrupted restore", retry=NEVER)
 
 # Bringing a project down
+only_this_engine = task(leaving_look.only_this_engine, name="look which targets are on this engine", retry=QUICK)
 look_at_compose = task(leaving_look.look_at_project, name="look at the Compose project", retry=QUICK)
 check_reliable = task(leaving.check_reliable, name="check that the backups may be relied on", retry=QUICK)
 stop_all = task(leaving.stop_all, name="stop the project", retry=NEVER)

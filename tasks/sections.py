@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tasks.cron import checked_cron, checked_timezone
 from tasks.secrets import SecretReference
@@ -55,6 +55,20 @@ class Docker(Section):
         return self.host or f"of the block {self.block}"
 
 
+def _not_empty(given: Any) -> Any:
+    """`docker: null` of a target looks like this machine's engine, and would be the one at the file's top."""
+    if given is None:
+        raise ValueError(
+            "is empty; for this machine's engine write {host: unix:///var/run/docker.sock}, and for the file's own "
+            "leave the key out"
+        )
+    return given
+
+
+OwnDocker = Annotated[Docker | None, BeforeValidator(_not_empty)]
+"""A target's own engine. None where the key is left out, and only there."""
+
+
 def wrong_address(url: str) -> str:
     """What is wrong with an engine's URL; nothing where it is one."""
     try:
@@ -72,6 +86,12 @@ def wrong_address(url: str) -> str:
         "has a tcp:// host without a port (with TLS usually 2376)": parts.scheme == "tcp" and port is None,
     }
     return next((words for words, so in wrong.items() if so), "")
+
+
+def without_user(url: str) -> str:
+    """An engine's URL as it may be shown: without user and password, and what follows the host (pure)."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2] or parts.path}" if parts.scheme else url
 
 
 class Api(Section):

@@ -16,14 +16,15 @@ from urllib.parse import urlsplit
 
 import docker
 import requests.exceptions
+from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.errors import APIError, DockerException, NotFound
 from docker.transport import UnixHTTPAdapter
 from docker.utils import kwargs_from_env
 
 from tasks.containers.relay import Relay, by_ssh, ssh_host, why_not, without_engine
-from tasks.errors import ConfigError, ContainerMissing, EngineError, EngineUnreachable
+from tasks.errors import ConfigError, ContainerMissing, EngineError, EngineNotTrusted, EngineUnreachable
 from tasks.orchestration import docker_host_block
-from tasks.sections import Docker, wrong_address
+from tasks.sections import Docker, without_user, wrong_address
 
 OUR_LABEL = "io.rollcall.helper"
 
@@ -48,10 +49,14 @@ class Way(NamedTuple):
     host: str | None
     by: Relay | None
 
-    def unreachable(self) -> EngineUnreachable:
-        """The error for an engine that does not answer, with what the way to it had to say."""
+    def heard(self) -> int:
+        """How much the way to it has said until now."""
+        return self.by.heard() if self.by else 0
+
+    def unreachable(self, since: int = 0) -> EngineUnreachable:
+        """The error for an engine that does not answer, with what the way to it had to say after `heard` was that."""
         if self.url is not None:
-            return why_not(self.named, self.by.said() if self.by else "")
+            return why_not(self.named, self.by.said(since) if self.by else "")
         return EngineUnreachable(
             "No Docker engine answers. Start it, or point DOCKER_HOST at it; this user must be allowed to use its "
             "socket."
@@ -67,26 +72,36 @@ def engine(where: Docker | None, timeout: float = 60.0) -> Iterator[Client]:
     is not there.
     """
     way = way_to(where)
+    heard = way.heard()
     try:
         client = _client(way, int(timeout))
     except (DockerException, OSError, ValueError) as error:
-        raise way.unreachable() from error
+        raise way.unreachable(heard) from error
     client.where = where
     try:
         yield client
     except NotFound as error:
         raise EngineError(f"The Docker engine does not know it any more: {error.explanation}.") from error
     except APIError as error:
+        if way.by and OTHER_VERSION.search(str(error.explanation)):
+            _forget(way.by)
+            raise EngineUnreachable(
+                f"The Docker engine {way.named} is of another version than before; the next try takes that one."
+            ) from error
         raise EngineError(f"The Docker engine refused: {error.explanation or error}.") from error
     except requests.exceptions.RequestException as error:
-        raise way.unreachable() from error
+        raise way.unreachable(heard) from error
     finally:
         if way.by is None:
             client.close()
 
 
+OWN_SOCKET = DEFAULT_UNIX_SOCKET.removeprefix("http+")
+"""Where Docker's library looks for an engine that nothing names."""
 SCHEME = "http+docker://"
 OLDEST = "1.24"  # which the version is asked in
+# What an engine says that was changed for a newer or an older one while a client of it was kept.
+OTHER_VERSION = re.compile(r"client version \S+ is too (?:old|new)")
 _clients: dict[tuple[str, int], Client] = {}
 _relays: dict[tuple[str, ...], Relay] = {}
 _making = threading.Lock()
@@ -121,12 +136,8 @@ class _OnePool(UnixHTTPAdapter):
 
 def way_to(where: Docker | None, environ: Mapping[str, str] = os.environ) -> Way:
     """The way to the engine. Raise EngineUnreachable, ConfigError, SecretError; whether it answers is not asked."""
-    url, tls = (environ.get("DOCKER_HOST", ""), []) if where is None else _options(where)
-    named = f"at {url}"
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise why_not(named, "it is no URL") from error
+    url, tls = (_of_environment(environ), []) if where is None else _options(where)
+    parts, named = urlsplit(url), f"at {without_user(url)}"
     if parts.scheme == "ssh":
         relay = _relay(by_ssh(url), environ, named)
         return Way(named, relay.url, ssh_host(url), relay)
@@ -136,6 +147,19 @@ def way_to(where: Docker | None, environ: Mapping[str, str] = os.environ) -> Way
         relay = _relay(["docker", *told, "system", "dial-stdio"], surroundings, named)
         return Way(named, relay.url, parts.hostname, relay)
     return Way(named, url if where else None, parts.hostname if parts.scheme == "tcp" else None, None)
+
+
+def _of_environment(environ: Mapping[str, str]) -> str:
+    """DOCKER_HOST; raise EngineNotTrusted where it is no address. It is not quoted: a password may be in it."""
+    url = environ.get("DOCKER_HOST", "")
+    try:
+        # What else Docker's library takes needs no parsing of ours.
+        ours = urlsplit(url).scheme in ("ssh", "tcp") or "@" in url
+    except ValueError:
+        ours = True
+    if ours and (wrong := wrong_address(url)):
+        raise EngineNotTrusted(f"No Docker engine is reached: DOCKER_HOST {wrong}.")
+    return url
 
 
 def _relay(command: list[str], environ: Mapping[str, str], named: str) -> Relay:
@@ -149,10 +173,14 @@ def _relay(command: list[str], environ: Mapping[str, str], named: str) -> Relay:
         return _relays[key]
 
 
+def _forget(relay: Relay) -> list[Client]:
+    """Let the next call make a client anew. Return those that are known no more; another thread may use one still."""
+    return [_clients.pop(key) for key in list(_clients) if key[0] == relay.url]
+
+
 def _close(relay: Relay) -> None:
-    for (url, _), client in list(_clients.items()):
-        if url == relay.url:
-            client.close()
+    for client in _forget(relay):
+        client.close()
     relay.close()
 
 
@@ -180,10 +208,26 @@ def _check_readable(path: Path) -> None:
         raise ConfigError(f"The key docker names {path}, which cannot be read: {error.strerror}.") from error
 
 
-def compose_environment(where: Docker | None) -> dict[str, str]:
-    """The environment in which Compose and Docker's other programs reach the same engine. Raise as `way_to` does."""
-    way = way_to(where)
-    return dict(os.environ) if way.url is None else {**without_engine(os.environ), "DOCKER_HOST": way.url}
+def compose_environment(where: Docker | None, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment in which Compose and Docker's other programs reach the same engine. Raise as `way_to` does.
+
+    Left alone, they follow DOCKER_CONTEXT and `docker context use`, of which the library that we look with knows
+    nothing: what was looked at on one engine would be brought down on another.
+    """
+    url = way_to(where, environ).url
+    if url is None and environ.get("DOCKER_HOST"):
+        return {name: value for name, value in environ.items() if name != "DOCKER_CONTEXT"}
+    return {**without_engine(environ), "DOCKER_HOST": url or OWN_SOCKET}
+
+
+def engine_identity(where: Docker | None) -> tuple[str, str] | None:
+    """Which engine it is, whatever way leads there; None for one that does not say. Raise as `engine` does.
+
+    Its own id, and its machine's name: an engine on a cloned machine has the id of the one it was cloned from.
+    """
+    with engine(where) as client:
+        info = client.info()
+    return (info["ID"], str(info.get("Name"))) if info.get("ID") else None
 
 
 def inspect_container(client: docker.DockerClient, name: str) -> dict[str, Any]:

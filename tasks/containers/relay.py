@@ -63,12 +63,22 @@ class Relay:
         """What stands for the engine's address."""
         return f"unix://{self._folder}/s"
 
-    def said(self) -> str:
-        """The end of what the program said of its last failures."""
+    def heard(self) -> int:
+        """How much the program has said until now, in bytes: what `said` takes, to leave it out."""
+        with contextlib.suppress(OSError):
+            return self._server.forgotten + self._words.stat().st_size
+        return self._server.forgotten
+
+    def said(self, since: int = 0) -> str:
+        """The end of what the program said of its last failures; since: only what came after `heard` was that much.
+
+        A connection may stay open for hours, and what was said of an earlier one explains no failure of now.
+        """
         try:
-            return self._words.read_text(encoding="utf-8", errors="replace")[-LAST_WORDS:]
+            words = self._words.read_bytes()[max(0, since - self._server.forgotten) :]
         except OSError:
             return ""
+        return words.decode(errors="replace")[-LAST_WORDS:]
 
     def close(self) -> None:
         """Take no more connections, and end those that are left."""
@@ -89,6 +99,7 @@ class _Listener(socketserver.UnixStreamServer):
     def __init__(self, path: str, command: Sequence[str], environ: Mapping[str, str], words: Path) -> None:
         self._command, self._environ, self._words = list(command), environ, words
         self._running: list[subprocess.Popen[bytes]] = []
+        self.forgotten = 0  # bytes of words that are not in the file any more
         super().__init__(path, socketserver.BaseRequestHandler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
@@ -96,6 +107,7 @@ class _Listener(socketserver.UnixStreamServer):
         self._running = [each for each in self._running if each.poll() is None]
         with self._words.open("ab") as words:
             if not self._running:
+                self.forgotten += words.tell()
                 words.truncate(0)
             # In a session of its own it has no terminal to ask a question at.
             made = subprocess.Popen(

@@ -18,7 +18,7 @@ from tasks.containers.clusters import ClusterVolume, look_into
 from tasks.containers.compose_project import Project, first_file, read_project
 from tasks.containers.compose_service import FOLDER, PROJECT, SERVICE, VERSION
 from tasks.containers.contents import is_empty
-from tasks.containers.engine import engine, inspect_container
+from tasks.containers.engine import engine, engine_identity, inspect_container
 from tasks.containers.images import LocalImages
 from tasks.containers.mounts import anonymous
 from tasks.containers.observe import read
@@ -27,12 +27,35 @@ from tasks.errors import ContainerMissing, EngineError, RollcallError
 from tasks.leaving.facts import Box, Concerned, Holding, Stored, World
 from tasks.models import Manifest
 from tasks.restore.only_copy import NARROWED
+from tasks.sections import Docker
 from tasks.storage.catalogue import Entry
 
 log = logging.getLogger("rollcall")
 
 OWNER = "down"
 ROLES = "roles:"  # what an entry of a manifest's `omitted` begins with if roles were left out
+
+
+def only_this_engine(config: Config) -> Config:
+    """The configuration with the targets on the engine of its top alone, whatever ways to it they name.
+
+    Raise ConfigError where no target is on it, and as `engine` does where that one does not answer.
+    """
+    others = [each for each in config.engines() if each != config.docker]
+    if not others:
+        return config.on(config.docker)
+    here = engine_identity(config.docker)
+    return config.on(config.docker, *(each for each in others if here and _is_the_same(each, here)))
+
+
+def _is_the_same(where: Docker | None, here: tuple[str, str]) -> bool:
+    """Whether that engine is the one here. One that is not reached is taken for another: a `down` need not wait for all
+    other machines, and what belongs to no target here is not removed."""
+    try:
+        return engine_identity(where) == here
+    except RollcallError as error:
+        log.warning("Its targets are taken for those of another engine: %s", error)
+        return False
 
 
 def look_at_project(config: Config, folder: str, files: Sequence[str] = (), name: str | None = None) -> World:

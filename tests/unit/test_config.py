@@ -70,6 +70,13 @@ WRONG = [
         "targets.shop.docker: has a host that begins with none of unix://, tcp:// and ssh://.",
     ),
     (
+        "a target's engine that is empty",
+        "docker: {host: 'ssh://db1'}\n" + GOOD + "    docker: null\n",
+        10,
+        "targets.shop.docker: is empty; for this machine's engine write {host: unix:///var/run/docker.sock}, and for "
+        "the file's own leave the key out.",
+    ),
+    (
         "a certificate without its key",
         GOOD + "docker: {host: 'tcp://db1:2376', tls_ca: ca, tls_cert: cert}\n",
         9,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.config import Config
-from tasks.containers.engine import way_to
-from tasks.containers.relay import by_ssh, why_not, without_engine
+from tasks.containers.engine import compose_environment, way_to
+from tasks.containers.relay import Relay, by_ssh, why_not, without_engine
 from tasks.errors import ConfigError, EngineNotTrusted, EngineUnreachable
-from tasks.sections import Docker, wrong_address
+from tasks.sections import Docker, without_user, wrong_address
 
 
 @pytest.mark.parametrize(
@@ -113,10 +116,95 @@ def test_a_block_says_the_url_and_never_the_certificates(monkeypatch: pytest.Mon
         way_to(Docker(block="db1", **files))
 
 
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("ssh://db1:abc", "no URL"),
+        ("tcp://[db1:2375", "no URL"),
+        ("ssh://", "names no machine"),
+        ("tcp://db1", "without a port"),
+        ("ssh://me:hunter2@db1", "password"),
+        ("http://me:hunter2@db1:2375", "begins with none of"),
+        ("me:hunter2@db1", "begins with none of"),
+    ],
+)
+def test_a_docker_host_that_is_no_address_is_told_in_one_sentence_without_quoting_it(url: str, words: str) -> None:
+    with pytest.raises(EngineNotTrusted, match=f"^No Docker engine is reached: DOCKER_HOST has .*{words}") as found:
+        way_to(None, {"DOCKER_HOST": url})
+
+    assert "hunter2" not in str(found.value)
+    assert found.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("ssh://me:hunter2@db1:22/run/d.sock", "ssh://db1:22"),
+        ("ssh://me:hunt@er2@db1", "ssh://db1"),
+        ("tcp://me@[::1]:2375", "tcp://[::1]:2375"),
+        ("unix:///run/docker.sock", "unix:///run/docker.sock"),
+    ],
+)
+def test_an_engine_is_named_without_whom_it_knows_us_as(url: str, shown: str) -> None:
+    assert without_user(url) == shown
+
+
+def test_the_way_to_an_engine_names_no_user() -> None:
+    way = way_to(Docker(host="tcp://somebody@db1:2375"))
+
+    assert str(way.unreachable()).startswith("The Docker engine at tcp://db1:2375 is not reached")
+
+
+@pytest.mark.parametrize("url", ["", "unix:///run/a@b.sock", "unix://run/docker.sock", "db1:2375", "http://db1:2375"])
+def test_what_dockers_library_takes_besides_is_left_to_it(url: str) -> None:
+    assert way_to(None, {"DOCKER_HOST": url}).url is None
+
+
 def test_nothing_of_the_environment_leads_elsewhere_once_an_engine_is_named() -> None:
     given = {"DOCKER_HOST": "x", "DOCKER_CONTEXT": "x", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "x", "PATH": "/"}
 
     assert without_engine(given) == {"PATH": "/"}
+
+
+@pytest.mark.parametrize(
+    ("given", "led"),
+    [
+        ({}, {"DOCKER_HOST": "unix:///var/run/docker.sock"}),
+        ({"DOCKER_HOST": "", "DOCKER_TLS_VERIFY": "1"}, {"DOCKER_HOST": "unix:///var/run/docker.sock"}),
+        ({"DOCKER_HOST": "unix:///run/d.sock"}, {"DOCKER_HOST": "unix:///run/d.sock"}),
+        ({"DOCKER_HOST": "tcp://db1:2375", "DOCKER_CERT_PATH": "/c"},) * 2,
+    ],
+)
+def test_compose_is_led_to_the_engine_that_is_looked_at_whatever_context_is_in_use(
+    given: dict[str, str], led: dict[str, str]
+) -> None:
+    assert compose_environment(None, {"PATH": "/", "DOCKER_CONTEXT": "other", **given}) == {"PATH": "/", **led}
+
+
+# Says what it is told, and ends; or goes on, as a connection does that is kept for the next call.
+SAYING = ["sh", "-c", 'read -r line; if [ "$line" = wait ]; then read -r line; else echo "$line" >&2; fi']
+
+
+def connected(relay: Relay, line: str) -> socket.socket:
+    """A connection to the program, which was told the line."""
+    made = socket.socket(socket.AF_UNIX)
+    made.settimeout(30)
+    made.connect(relay.url.removeprefix("unix://"))
+    made.sendall(f"{line}\n".encode())
+    return made
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_what_was_said_of_an_earlier_failure_explains_none_of_now(beside: bool) -> None:
+    with contextlib.closing(Relay(SAYING, os.environ, "at tcp://db1")) as relay, contextlib.ExitStack() as kept:
+        if beside:
+            kept.enter_context(connected(relay, "wait"))
+        for line in ("x509: certificate has expired", "connection refused", "no such host"):
+            before = relay.heard()
+            with connected(relay, line) as ended:
+                assert ended.recv(1) == b""
+            assert relay.said(before) == f"{line}\n"
+            assert relay.said(relay.heard()) == ""
 
 
 def configured(**engines: dict[str, str] | None) -> Config:
