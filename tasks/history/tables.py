@@ -123,6 +123,7 @@ being_told = Table(
     Column("verdict", String(20), nullable=False),
     Column("fingerprint", Text, nullable=False),
     Column("since", Utc, nullable=False),
+    Column("sender", JSON, nullable=False),
 )
 
 runs = Table(

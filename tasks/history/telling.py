@@ -13,6 +13,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, delete, insert, select
 
 from tasks.history import tables
+from tasks.history.process import has_ended
 from tasks.history.records import Alert, Run, Telling
 from tasks.history.store import History
 
@@ -20,7 +21,8 @@ R = TypeVar("R")
 
 ALERT = "alert"
 AT_WORK = timedelta(seconds=60)
-"""More than sending takes at most (`tasks.alerts.notify`): what is older was left by a process that was killed."""
+"""More than sending takes at most (`tasks.alerts.notify`): what is older was left by a process that was killed, which
+another machine cannot know any sooner."""
 
 
 def begin_alert(history: History, telling: Telling, decide: Callable[[Alert | None], R | None]) -> R | None:
@@ -84,13 +86,14 @@ def _at_work(connection: Connection, telling: Telling) -> list[Telling]:
     mine = (found.c.target == telling.target, found.c.what == telling.what)
     rows = connection.execute(select(found).where(*mine).order_by(found.c.since)).all()
     known = [Telling.model_validate(dict(row._mapping)) for row in rows]
-    return [each for each in known if abs(telling.since - each.since) < AT_WORK]
+    return [each for each in known if abs(telling.since - each.since) < AT_WORK and not has_ended(each.sender)]
 
 
 def _note(connection: Connection, telling: Telling) -> None:
     """Put it down, in the place of what a killed process left."""
     found = tables.being_told.c
-    left = (found.target == telling.target, found.what == telling.what, found.since < telling.since - AT_WORK)
+    at_work = [each.id for each in _at_work(connection, telling)]
+    left = (found.target == telling.target, found.what == telling.what, found.id.not_in(at_work))
     connection.execute(delete(tables.being_told).where(*left))
     connection.execute(insert(tables.being_told).values(telling.model_dump()))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Barrier
@@ -141,6 +143,30 @@ def test_a_failure_is_kept_from_others_just_so(ago: timedelta, news: bool, confi
         assert begin_failure(history, killed, lambda _: True)
         assert begin_failure(history, later, lambda _: True) == news
         assert begin_failure(history, other, lambda _: True)
+
+
+def _say_that_it_hangs(file: str, now: datetime) -> None:
+    with open_history(load(file).history) as history:
+        begin_alert(history, Telling(target=TARGET, what=ALERT, fingerprint="f", since=now), lambda _last: "new")
+        begin_failure(history, Telling(target=TARGET, what="verify", fingerprint="f", since=now), lambda _: True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_who_was_killed_while_telling_on_this_machine_silences_nobody(config: Config, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    process = multiprocessing.get_context("spawn").Process(
+        target=_say_that_it_hangs, args=(str(tmp_path / "targets.yaml"), now)
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    alert = Telling(target=TARGET, what=ALERT, fingerprint="f", since=now)
+    failure = alert.model_copy(update={"id": "later", "what": "verify"})
+    with open_history(config.history) as history:
+        assert not told_since(history, TARGET, now)
+        assert begin_alert(history, alert, lambda last: None if last else "new") == "new"
+        assert begin_failure(history, failure, lambda _: True)
+        assert told_since(history, TARGET, now), "it is being told by one that lives"
 
 
 def test_what_is_being_told_counts_as_told(config: Config) -> None:
