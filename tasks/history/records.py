@@ -75,7 +75,7 @@ class Alert(Model):
 
 class Telling(Model):
     """A message that is being sent. what: `alert`, or the kind of run that failed; verdict: of an alert; sender: who
-    sends it."""
+    sends it; alert: the number of its row among the alerts, once it has one."""
 
     id: str = Field(default_factory=lambda: uuid.uuid4().hex)
     target: str
@@ -84,6 +84,7 @@ class Telling(Model):
     fingerprint: str
     since: Moment
     sender: Process = Field(default_factory=this_process)
+    alert: int | None = None
 
 
 class Run(Model):

@@ -19,7 +19,7 @@ from tasks.errors import EngineUnreachable
 from tasks.history.backups import remember_stored
 from tasks.history.records import Alert, Run, StoredBackup, Telling
 from tasks.history.store import open_history
-from tasks.history.telling import ALERT, AT_WORK, begin_alert, begin_failure, told_since
+from tasks.history.telling import ALERT, AT_WORK, begin_alert, begin_failure, end_alert, told_since
 from tasks.models import Finding, Tally, verdict_of
 from tests.bed.recorder import HttpRecorder
 from tests.bed.watched import told
@@ -50,6 +50,11 @@ def say(config: Config, *findings: Finding) -> list[Finding]:
 
 def say_first(config: Config, *findings: Finding) -> list[Finding]:
     return tell_first(config, TARGET, judged(*findings), None, {})
+
+
+def unless_delivered(last: Alert | None) -> str | None:
+    """What `begin_alert` asks: news, unless somebody heard of it."""
+    return None if last is not None and last.delivered else "new"
 
 
 def checked(config: Config, *findings: Finding, ago: timedelta = timedelta(minutes=15)) -> None:
@@ -119,10 +124,10 @@ def test_what_could_not_be_delivered_is_tried_again_by_the_next_check(
 
 
 @pytest.mark.parametrize(
-    ("ago", "reason"), [(AT_WORK / 2, None), (AT_WORK * 1.1, "new"), (-AT_WORK / 2, None), (-2 * AT_WORK, "new")]
+    ("ago", "news"), [(AT_WORK / 2, False), (AT_WORK * 1.1, True), (-AT_WORK / 2, False), (-2 * AT_WORK, True)]
 )
 def test_who_was_killed_while_telling_keeps_others_from_it_for_a_minute_alone(
-    ago: timedelta, reason: str | None, config: Config
+    ago: timedelta, news: bool, config: Config
 ) -> None:
     """Also where the clock was set back meanwhile."""
     now = datetime.now(UTC)
@@ -130,7 +135,7 @@ def test_who_was_killed_while_telling_keeps_others_from_it_for_a_minute_alone(
     later = killed.model_copy(update={"id": "later", "since": now})
     with open_history(config.history) as history:
         begin_alert(history, killed, lambda _last: "new")
-        assert begin_alert(history, later, lambda last: None if last else "new") == reason
+        assert bool(begin_alert(history, later, unless_delivered)) == news
 
 
 @pytest.mark.parametrize(("ago", "news"), [(AT_WORK / 2, False), (AT_WORK * 1.1, True)])
@@ -164,9 +169,29 @@ def test_who_was_killed_while_telling_on_this_machine_silences_nobody(config: Co
     failure = alert.model_copy(update={"id": "later", "what": "verify"})
     with open_history(config.history) as history:
         assert not told_since(history, TARGET, now)
-        assert begin_alert(history, alert, lambda last: None if last else "new") == "new"
+        assert begin_alert(history, alert, unless_delivered)
         assert begin_failure(history, failure, lambda _: True)
         assert told_since(history, TARGET, now), "it is being told by one that lives"
+
+
+def test_alerts_stand_in_the_order_in_which_they_were_decided(config: Config) -> None:
+    """The first one hangs, and ends after the second, by which it was overtaken; then its end changes nothing."""
+    now = datetime.now(UTC)
+    ill = Telling(target=TARGET, what=ALERT, fingerprint="f", since=now)
+    well = Telling(target=TARGET, what=ALERT, verdict="healthy", fingerprint="", since=now)
+    seen: list[Alert | None] = []
+
+    def look(last: Alert | None) -> None:
+        seen.append(last)
+
+    with open_history(config.history) as history:
+        begun = [begin_alert(history, each, lambda _: "news") for each in (ill, well)]
+        for each, delivered in zip(reversed(begun), (True, False), strict=True):
+            assert each is not None
+            end_alert(history, each[1], delivered=delivered)
+            begin_alert(history, ill, look)
+        assert not told_since(history, TARGET, now), "the last word was that all is well"
+    assert [(each.verdict, each.delivered) for each in seen if each] == [("healthy", True)] * 2
 
 
 def test_what_is_being_told_counts_as_told(config: Config) -> None:
