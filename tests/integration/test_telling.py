@@ -256,9 +256,11 @@ def test_a_clock_that_was_set_back_neither_silences_nor_repeats(config: Config, 
         target=TARGET, kind="verify", started_at=tomorrow, ended_at=tomorrow, outcome="failed", message=str(DOWN)
     )
     with open_history(config.history) as history:
-        history.record_alert(
-            Alert(target=TARGET, verdict="critical", fingerprint="f", sent_at=tomorrow, delivered=True)
+        begun = begin_alert(
+            history, Telling(target=TARGET, what=ALERT, fingerprint="f", since=tomorrow), unless_delivered
         )
+        assert begun is not None
+        end_alert(history, begun[1], delivered=True)
         history.record_run(failed)
     for _ in range(3):
         say(config)
