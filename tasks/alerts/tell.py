@@ -49,9 +49,10 @@ def tell(
         return decide(verdict, judgement.findings, _last(last), now, every)
 
     with open_history(config.history) as history:
-        reason: Reason | None = begin_alert(history, telling, why)
-        if reason is None:
+        begun: tuple[Reason, Telling] | None = begin_alert(history, telling, why)
+        if begun is None:
             return []
+        reason, telling = begun
         message = compose(
             target,
             verdict,

@@ -23,6 +23,7 @@ from docker.utils import kwargs_from_env
 
 from tasks.containers.relay import Relay, by_ssh, ssh_host, why_not, without_engine
 from tasks.errors import ConfigError, ContainerMissing, EngineError, EngineNotTrusted, EngineUnreachable
+from tasks.models import Model
 from tasks.orchestration import docker_host_block
 from tasks.sections import Docker, without_user, wrong_address
 
@@ -258,6 +259,19 @@ def host_of(client: docker.DockerClient) -> str | None:
     """
     address = urlsplit(client.api.base_url)
     return getattr(client, "host", None) or (None if address.scheme == "http+docker" else address.hostname)
+
+
+class EngineIdentity(Model):
+    """An engine by its own id, which it keeps as long as its data folder, and the name of its machine, for people."""
+
+    id: str
+    name: str
+
+
+def identity_of(client: docker.DockerClient) -> EngineIdentity:
+    """Which engine this is (`docker info`). Raise what `engine` raises."""
+    info = client.info()
+    return EngineIdentity(id=info.get("ID", ""), name=info.get("Name", ""))
 
 
 def shares_this_kernel(client: docker.DockerClient) -> bool:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, AwareDatetime, Field
 
+from tasks.history.process import Process, this_process
 from tasks.models import Finding, Identity, Model, Verdict
 
 ObservationKind = Literal["verify", "backup", "manifest", "restore"]
@@ -73,7 +74,8 @@ class Alert(Model):
 
 
 class Telling(Model):
-    """A message that is being sent. what: `alert`, or the kind of run that failed; verdict: of an alert."""
+    """A message that is being sent. what: `alert`, or the kind of run that failed; verdict: of an alert; sender: who
+    sends it; alert: the number of its row among the alerts, once it has one."""
 
     id: str = Field(default_factory=lambda: uuid.uuid4().hex)
     target: str
@@ -81,6 +83,8 @@ class Telling(Model):
     verdict: Verdict = "critical"
     fingerprint: str
     since: Moment
+    sender: Process = Field(default_factory=this_process)
+    alert: int | None = None
 
 
 class Run(Model):

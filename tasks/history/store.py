@@ -20,7 +20,7 @@ from tasks.history import tables
 from tasks.history.baseline import baseline_of
 from tasks.history.manifests import observations_of, other
 from tasks.history.opening import open_engine, speaking_plainly
-from tasks.history.records import Acceptance, Alert, Baseline, Moment, Observation, ObservationKind, Pin, Run, Tallied
+from tasks.history.records import Acceptance, Baseline, Moment, Observation, ObservationKind, Pin, Run, Tallied
 from tasks.history.table_names import resolve_table
 from tasks.models import Identity, Manifest
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Acceptance",
-    "Alert",
     "Baseline",
     "History",
     "Moment",
@@ -180,17 +179,6 @@ class History:
         """Replace the target's pin."""
         with self.writing() as connection:
             _put_pin(connection, pin)
-
-    def last_alert(self, target: str) -> Alert | None:
-        """The alert of `target` that was sent, or tried, last; a clock that was set back changes nothing."""
-        found = tables.alerts
-        row = self._first(select(found).where(found.c.target == target).order_by(found.c.number.desc()))
-        return Alert.model_validate(dict(row._mapping)) if row else None
-
-    def record_alert(self, alert: Alert) -> None:
-        """Keep that an alert was sent, or could not be."""
-        with self.writing() as connection:
-            connection.execute(insert(tables.alerts).values(alert.model_dump()))
 
     def record_run(self, run: Run) -> None:
         """Keep how a run went."""

@@ -110,7 +110,7 @@ alerts = Table(
     Column("verdict", String(20), nullable=False),
     Column("fingerprint", Text, nullable=False),
     Column("sent_at", Utc, nullable=False),
-    Column("delivered", Boolean, nullable=False),
+    Column("delivered", Boolean, nullable=False),  # False also while it is being told
 )
 
 # What is being sent right now, so that nobody else sends it too.
@@ -123,6 +123,8 @@ being_told = Table(
     Column("verdict", String(20), nullable=False),
     Column("fingerprint", Text, nullable=False),
     Column("since", Utc, nullable=False),
+    Column("sender", JSON, nullable=False),
+    Column("alert", Integer),
 )
 
 runs = Table(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from tasks.history import tables
+from tasks.history.process import has_ended
 from tasks.history.records import Alert, Run, Telling
 from tasks.history.store import History
 
@@ -20,28 +21,37 @@ R = TypeVar("R")
 
 ALERT = "alert"
 AT_WORK = timedelta(seconds=60)
-"""More than sending takes at most (`tasks.alerts.notify`): what is older was left by a process that was killed."""
+"""More than sending takes at most (`tasks.alerts.notify`): what is older was left by a process that was killed, which
+another machine cannot know any sooner."""
 
 
-def begin_alert(history: History, telling: Telling, decide: Callable[[Alert | None], R | None]) -> R | None:
+def begin_alert(
+    history: History, telling: Telling, decide: Callable[[Alert | None], R | None]
+) -> tuple[R, Telling] | None:
     """Ask `decide` whether to tell, given what was told last or is being told now; if so, note that it is being told.
 
-    Return what `decide` did. Raise HistoryError.
+    Alerts are kept in the order in which they were decided, whenever their sending ends. Return what `decide` did, and
+    what `end_alert` is to be given; None where it is not to be told. Raise HistoryError.
     """
     with history.writing() as connection:
-        told = [*_alerts(connection, telling.target), *map(_as_if_told, _at_work(connection, telling))]
-        reason = decide(max(told, key=lambda each: each.sent_at, default=None))
-        if reason is not None:
-            _note(connection, telling)
-    return reason
+        reason = decide(_last(connection, telling))
+        if reason is None:
+            return None
+        # Whoever is killed while sending leaves an alert that was not delivered: the next check tries again.
+        alert = Alert(**telling.model_dump(include=set(Alert.model_fields)), sent_at=telling.since, delivered=False)
+        added = connection.execute(insert(tables.alerts).values(alert.model_dump()))
+        (number,) = added.inserted_primary_key or (None,)
+        begun = telling.model_copy(update={"alert": number})
+        _note(connection, begun)
+    return reason, begun
 
 
-def end_alert(history: History, telling: Telling, *, delivered: bool) -> None:
+def end_alert(history: History, begun: Telling, *, delivered: bool) -> None:
     """Keep how it ended. Raise HistoryError."""
-    alert = _as_if_told(telling).model_copy(update={"delivered": delivered})
+    found = tables.alerts
     with history.writing() as connection:
-        _forget(connection, telling)
-        connection.execute(insert(tables.alerts).values(alert.model_dump()))
+        _forget(connection, begun)
+        connection.execute(update(found).where(found.c.number == begun.alert).values(delivered=delivered))
 
 
 def begin_failure(history: History, telling: Telling, is_news: Callable[[History], bool]) -> bool:
@@ -63,48 +73,58 @@ def end_failure(history: History, telling: Telling, run: Run | None) -> None:
 
 
 def told_since(history: History, target: str, since: datetime) -> bool:
-    """Whether anything critical was told of the target in the minute from then on, or is being told. Raise
-    HistoryError."""
+    """Whether something critical was told of the target last, or is being told, and was decided in the minute from then
+    on. Raise HistoryError."""
     probe = Telling(target=target, what=ALERT, fingerprint="", since=since)
     with history.reading() as connection:
-        told = [*_alerts(connection, target), *map(_as_if_told, _at_work(connection, probe))]
-    return any(each.verdict == "critical" and since <= each.sent_at < since + AT_WORK for each in told)
+        last, begun = _last_row(connection, target), _begun(connection, probe)
+    if last is None or last.verdict != "critical" or not since <= last.sent_at < since + AT_WORK:
+        return False
+    return last.number not in [each.alert for each in begun if not _is_at_work(each, since)]
 
 
-def _alerts(connection: Connection, target: str) -> list[Alert]:
-    """The last alert of the target, if there is one: by its number, for a clock may have been set back since."""
+def _last(connection: Connection, telling: Telling) -> Alert | None:
+    """The last alert of the target; as long as it is being told, it will be delivered."""
+    row = _last_row(connection, telling.target)
+    if row is None:
+        return None
+    alert = Alert.model_validate(dict(row._mapping))
+    at_work = row.number in [each.alert for each in _at_work(connection, telling)]
+    return alert.model_copy(update={"delivered": True}) if at_work else alert
+
+
+def _last_row(connection: Connection, target: str) -> Row[Any] | None:
+    """By its number, for a clock may have been set back since."""
     found = tables.alerts
     query = select(found).where(found.c.target == target).order_by(found.c.number.desc())
-    return [Alert.model_validate(dict(row._mapping)) for row in connection.execute(query.limit(1))]
+    return connection.execute(query.limit(1)).first()
 
 
 def _at_work(connection: Connection, telling: Telling) -> list[Telling]:
-    """What others are telling of the target now, the newest last; a clock that was set back makes nothing new."""
+    """What others are telling of the target now."""
+    return [each for each in _begun(connection, telling) if _is_at_work(each, telling.since)]
+
+
+def _begun(connection: Connection, telling: Telling) -> list[Telling]:
+    """What others began to tell of the target, and did not end."""
     found = tables.being_told
-    mine = (found.c.target == telling.target, found.c.what == telling.what)
-    rows = connection.execute(select(found).where(*mine).order_by(found.c.since)).all()
-    known = [Telling.model_validate(dict(row._mapping)) for row in rows]
-    return [each for each in known if abs(telling.since - each.since) < AT_WORK]
+    rows = connection.execute(select(found).where(found.c.target == telling.target, found.c.what == telling.what)).all()
+    return [Telling.model_validate(dict(row._mapping)) for row in rows]
+
+
+def _is_at_work(begun: Telling, now: datetime) -> bool:
+    """A clock that was set back makes nothing new."""
+    return abs(now - begun.since) < AT_WORK and not has_ended(begun.sender)
 
 
 def _note(connection: Connection, telling: Telling) -> None:
     """Put it down, in the place of what a killed process left."""
     found = tables.being_told.c
-    left = (found.target == telling.target, found.what == telling.what, found.since < telling.since - AT_WORK)
+    at_work = [each.id for each in _at_work(connection, telling)]
+    left = (found.target == telling.target, found.what == telling.what, found.id.not_in(at_work))
     connection.execute(delete(tables.being_told).where(*left))
     connection.execute(insert(tables.being_told).values(telling.model_dump()))
 
 
 def _forget(connection: Connection, telling: Telling) -> None:
     connection.execute(delete(tables.being_told).where(tables.being_told.c.id == telling.id))
-
-
-def _as_if_told(telling: Telling) -> Alert:
-    """As long as nobody knows better, it will be delivered."""
-    return Alert(
-        target=telling.target,
-        verdict=telling.verdict,
-        fingerprint=telling.fingerprint,
-        sent_at=telling.since,
-        delivered=True,
-    )

@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 
 from pydantic import ValidationError
 
+from tasks.containers.engine import EngineIdentity
 from tasks.errors import ConfigError, NeedsRecover
 from tasks.models import Model
 from tasks.restore.plan import Plan
@@ -23,7 +24,8 @@ Event = Literal["planned", "starting", "done", "undoing", "undone", "committed",
 
 
 class Header(Model):
-    """What the journal begins with: the run, the approved plan, who approved it, and how helpers are labelled."""
+    """What the journal begins with: the run, the approved plan, who approved it, how helpers are labelled, and on which
+    engine all of it is (None in a journal of a Rollcall that did not put it down)."""
 
     run: str
     plan: Plan
@@ -31,6 +33,7 @@ class Header(Model):
     owner: str
     staging: str
     begun_at: datetime
+    engine: EngineIdentity | None = None
 
 
 class Line(Model):

@@ -6,6 +6,7 @@ import secrets
 from datetime import UTC, datetime
 
 from tasks.config import Config
+from tasks.containers.engine import engine, identity_of
 from tasks.errors import Refused
 from tasks.restore.facts import Request
 from tasks.restore.hands import Hands
@@ -44,6 +45,8 @@ def _first_change(before: Plan, after: Plan) -> str:
 
 def begin(config: Config, plan: Plan, approved_by: str) -> Hands:
     """Write the journal: from here on the restore ends done, undone, or by `recover`."""
+    with engine(config.target(plan.target).docker) as client:
+        here = identity_of(client)
     now = datetime.now(UTC)
     run = new_id(now, secrets.token_hex(3))
     header = Header(
@@ -53,5 +56,6 @@ def begin(config: Config, plan: Plan, approved_by: str) -> Hands:
         owner=config.owner(plan.target),
         staging=f"{plan.pinned}.rollcall-{run}",
         begun_at=now,
+        engine=here,
     )
     return Hands(config, Journal.begin(config.state, header))

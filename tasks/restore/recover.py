@@ -7,6 +7,7 @@ from typing import Literal
 
 from tasks.checks.lock import is_held
 from tasks.config import Config
+from tasks.containers.engine import engine, identity_of
 from tasks.errors import NeedsRecover, Refused
 from tasks.models import Finding, Model
 from tasks.restore.cutover import sweep
@@ -36,6 +37,7 @@ def recover(config: Config, target: str) -> Recovery:
     if journal is None:
         return Recovery(target=target, outcome="nothing to do", words=f"No restore of {target} was interrupted.")
     hands = Hands(config, journal)
+    _refuse_another_engine(hands)
     sweep(config, target)
     if journal.committed:
         finish(hands)
@@ -44,6 +46,21 @@ def recover(config: Config, target: str) -> Recovery:
     roll_back(hands)
     words = f"The restore {hands.run} of {target} is undone: all is as it was before it."
     return Recovery(target=target, outcome="undone", run=hands.run, words=words)
+
+
+def _refuse_another_engine(hands: Hands) -> None:
+    """On another engine nothing of the restore is to be found, so all of it would seem undone: raise NeedsRecover."""
+    begun_on, target = hands.journal.header.engine, hands.plan.target
+    if begun_on is None:
+        return
+    with engine(hands.docker) as client:
+        here = identity_of(client)
+    if here.id != begun_on.id:
+        raise NeedsRecover(
+            f"The restore of {target} was interrupted on the Docker engine of {begun_on.name} (id {begun_on.id}), and "
+            f"the configuration or DOCKER_HOST leads to that of {here.name} (id {here.id}) now, where nothing was "
+            f"touched: lead it to the first one again, then run rollcall recover {target}"
+        )
 
 
 def recover_first(config: Config, target: str) -> None:

@@ -15,8 +15,9 @@ import pytest
 from sqlalchemy import URL
 
 from tasks.errors import HistoryError
-from tasks.history.records import Alert, Observation, Pin, Run
+from tasks.history.records import Alert, Observation, Pin, Run, Telling
 from tasks.history.store import History, open_history
+from tasks.history.telling import ALERT, begin_alert, end_alert
 from tasks.models import Finding, Identity, Manifest, Tally
 from tests.bed.postgres import PostgresServer
 
@@ -182,17 +183,26 @@ def test_the_identity_to_compare_with_is_the_last_accepted_one(history: History)
     assert history.last_identity("knowledge_os") == SEEN
 
 
+def last_alert(history: History, telling: Telling) -> Alert | None:
+    """What whoever decides is shown."""
+    seen: list[Alert | None] = []
+    begin_alert(history, telling, seen.append)
+    return seen[0]
+
+
 def test_pins_alerts_and_runs_are_kept(history: History) -> None:
     pin = Pin(target="t", system_identifier="7", volume=None, pinned_at=NOW, reason="first sight")
     history.set_pin(pin)
     history.set_pin(pin.model_copy(update={"volume": "v"}))
     assert history.pin("t") == pin.model_copy(update={"volume": "v"})
-    first = Alert(target="t", verdict="critical", fingerprint="a", sent_at=NOW, delivered=False)
-    again = first.model_copy(update={"delivered": True})
-    history.record_alert(first)
-    history.record_alert(again)
-    assert history.last_alert("t") == again
-    assert history.last_alert("other") is None
+    told = Alert(target="t", verdict="critical", fingerprint="a", sent_at=NOW, delivered=True)
+    telling = Telling(target="t", what=ALERT, verdict="critical", fingerprint="a", since=NOW)
+    for delivered in (False, True):
+        begun = begin_alert(history, telling, lambda _last: "new")
+        assert begun is not None
+        end_alert(history, begun[1], delivered=delivered)
+    assert last_alert(history, telling) == told
+    assert last_alert(history, telling.model_copy(update={"target": "other"})) is None
     run = Run(target="t", kind="backup", started_at=NOW, ended_at=None, outcome="started")
     history.record_run(run)
     history.record_run(run.model_copy(update={"kind": "verify", "ended_at": NOW}))

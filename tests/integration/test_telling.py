@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Barrier
@@ -17,7 +19,7 @@ from tasks.errors import EngineUnreachable
 from tasks.history.backups import remember_stored
 from tasks.history.records import Alert, Run, StoredBackup, Telling
 from tasks.history.store import open_history
-from tasks.history.telling import ALERT, AT_WORK, begin_alert, begin_failure, told_since
+from tasks.history.telling import ALERT, AT_WORK, begin_alert, begin_failure, end_alert, told_since
 from tasks.models import Finding, Tally, verdict_of
 from tests.bed.recorder import HttpRecorder
 from tests.bed.watched import told
@@ -48,6 +50,11 @@ def say(config: Config, *findings: Finding) -> list[Finding]:
 
 def say_first(config: Config, *findings: Finding) -> list[Finding]:
     return tell_first(config, TARGET, judged(*findings), None, {})
+
+
+def unless_delivered(last: Alert | None) -> str | None:
+    """What `begin_alert` asks: news, unless somebody heard of it."""
+    return None if last is not None and last.delivered else "new"
 
 
 def checked(config: Config, *findings: Finding, ago: timedelta = timedelta(minutes=15)) -> None:
@@ -117,10 +124,10 @@ def test_what_could_not_be_delivered_is_tried_again_by_the_next_check(
 
 
 @pytest.mark.parametrize(
-    ("ago", "reason"), [(AT_WORK / 2, None), (AT_WORK * 1.1, "new"), (-AT_WORK / 2, None), (-2 * AT_WORK, "new")]
+    ("ago", "news"), [(AT_WORK / 2, False), (AT_WORK * 1.1, True), (-AT_WORK / 2, False), (-2 * AT_WORK, True)]
 )
 def test_who_was_killed_while_telling_keeps_others_from_it_for_a_minute_alone(
-    ago: timedelta, reason: str | None, config: Config
+    ago: timedelta, news: bool, config: Config
 ) -> None:
     """Also where the clock was set back meanwhile."""
     now = datetime.now(UTC)
@@ -128,7 +135,7 @@ def test_who_was_killed_while_telling_keeps_others_from_it_for_a_minute_alone(
     later = killed.model_copy(update={"id": "later", "since": now})
     with open_history(config.history) as history:
         begin_alert(history, killed, lambda _last: "new")
-        assert begin_alert(history, later, lambda last: None if last else "new") == reason
+        assert bool(begin_alert(history, later, unless_delivered)) == news
 
 
 @pytest.mark.parametrize(("ago", "news"), [(AT_WORK / 2, False), (AT_WORK * 1.1, True)])
@@ -141,6 +148,50 @@ def test_a_failure_is_kept_from_others_just_so(ago: timedelta, news: bool, confi
         assert begin_failure(history, killed, lambda _: True)
         assert begin_failure(history, later, lambda _: True) == news
         assert begin_failure(history, other, lambda _: True)
+
+
+def _say_that_it_hangs(file: str, now: datetime) -> None:
+    with open_history(load(file).history) as history:
+        begin_alert(history, Telling(target=TARGET, what=ALERT, fingerprint="f", since=now), lambda _last: "new")
+        begin_failure(history, Telling(target=TARGET, what="verify", fingerprint="f", since=now), lambda _: True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_who_was_killed_while_telling_on_this_machine_silences_nobody(config: Config, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    process = multiprocessing.get_context("spawn").Process(
+        target=_say_that_it_hangs, args=(str(tmp_path / "targets.yaml"), now)
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    alert = Telling(target=TARGET, what=ALERT, fingerprint="f", since=now)
+    failure = alert.model_copy(update={"id": "later", "what": "verify"})
+    with open_history(config.history) as history:
+        assert not told_since(history, TARGET, now)
+        assert begin_alert(history, alert, unless_delivered)
+        assert begin_failure(history, failure, lambda _: True)
+        assert told_since(history, TARGET, now), "it is being told by one that lives"
+
+
+def test_alerts_stand_in_the_order_in_which_they_were_decided(config: Config) -> None:
+    """The first one hangs, and ends after the second, by which it was overtaken; then its end changes nothing."""
+    now = datetime.now(UTC)
+    ill = Telling(target=TARGET, what=ALERT, fingerprint="f", since=now)
+    well = Telling(target=TARGET, what=ALERT, verdict="healthy", fingerprint="", since=now)
+    seen: list[Alert | None] = []
+
+    def look(last: Alert | None) -> None:
+        seen.append(last)
+
+    with open_history(config.history) as history:
+        begun = [begin_alert(history, each, lambda _: "news") for each in (ill, well)]
+        for each, delivered in zip(reversed(begun), (True, False), strict=True):
+            assert each is not None
+            end_alert(history, each[1], delivered=delivered)
+            begin_alert(history, ill, look)
+        assert not told_since(history, TARGET, now), "the last word was that all is well"
+    assert [(each.verdict, each.delivered) for each in seen if each] == [("healthy", True)] * 2
 
 
 def test_what_is_being_told_counts_as_told(config: Config) -> None:
@@ -205,9 +256,11 @@ def test_a_clock_that_was_set_back_neither_silences_nor_repeats(config: Config, 
         target=TARGET, kind="verify", started_at=tomorrow, ended_at=tomorrow, outcome="failed", message=str(DOWN)
     )
     with open_history(config.history) as history:
-        history.record_alert(
-            Alert(target=TARGET, verdict="critical", fingerprint="f", sent_at=tomorrow, delivered=True)
+        begun = begin_alert(
+            history, Telling(target=TARGET, what=ALERT, fingerprint="f", since=tomorrow), unless_delivered
         )
+        assert begun is not None
+        end_alert(history, begun[1], delivered=True)
         history.record_run(failed)
     for _ in range(3):
         say(config)
