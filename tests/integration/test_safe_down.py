@@ -10,6 +10,7 @@ import pytest
 
 from tasks.checks.shelves import shelves
 from tasks.config import load
+from tasks.containers.engine import OWN_SOCKET
 from tasks.errors import Refused
 from tasks.storage.catalogue import Catalogue
 from tests.bed.labels import Bed
@@ -60,6 +61,7 @@ def test_a_plan_and_a_wrong_answer_touch_nothing_and_yes_does_not_stand_for_the_
 @pytest.mark.slow
 def test_what_was_typed_goes_and_a_restore_brings_every_row_back(scene: DownScene) -> None:
     before = scene.ask(CONTENT)
+    scene.configure(docker={"host": OWN_SOCKET})  # the engine that nothing names, written otherwise
 
     report = scene.down(DELETE, volumes=True)
 
