@@ -16,6 +16,7 @@ from tasks.alerts.ping import call, finish, ping_done, ping_start
 from tasks.errors import ConfigError, NotificationFailed
 from tasks.secrets import EnvReference, reveal
 from tests.bed.postgres import PostgresServer
+from tests.bed.prefect_server import Prefect
 from tests.bed.progress import ROOT
 from tests.bed.recorder import HttpRecorder
 from tests.bed.target import NAME, target_for
@@ -190,3 +191,26 @@ def test_where_no_thread_can_be_started_the_call_is_made_all_the_same(
     ping_start(target.config, NAME, "verify")
     finish()
     assert watcher.paths == [f"/{SECRET}/start", f"/{SECRET}", f"/{SECRET}/start"]
+
+
+@pytest.mark.slow
+def test_a_url_in_a_prefect_block_is_called_also_by_a_process_that_ends(
+    watcher: HttpRecorder, postgres17: PostgresServer, prefect_server: Prefect, tmp_path: Path
+) -> None:
+    """As soon as nothing but the calls is left, Python's executors, which Prefect needs, are shut."""
+    block = "ping-" + tmp_path.name.replace("_", "-")[:20]
+    target = target_for(postgres17, tmp_path, ping={"url": {"block": block}})
+    api = prefect_server.api.replace("127.0.0.1", "localhost")  # A name, which is looked up in an executor.
+    environment = prefect_server.environment | {URL.env: os.environ[URL.env], "PREFECT_API_URL": api}
+
+    def run(*line: str) -> str:
+        return subprocess.run(
+            [sys.executable, *line], cwd=ROOT, env=environment, capture_output=True, timeout=120, check=True, text=True
+        ).stderr
+
+    run("-m", "deployments", "blocks", "apply", f"--secret={block}={URL.env}", "--config", str(target.file))
+    arguments = f"load({str(target.file)!r}), {NAME!r}, 'verify'"
+    imports = "from tasks.alerts.ping import ping_done, ping_start; from tasks.config import load"
+    complaints = run("-c", f"{imports}; ping_start({arguments}); ping_done({arguments})")
+    assert "could not be told" not in complaints
+    assert watcher.paths == [f"/{SECRET}/start", f"/{SECRET}"]
