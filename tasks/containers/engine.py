@@ -221,14 +221,20 @@ def compose_environment(where: Docker | None, environ: Mapping[str, str] = os.en
     return {**without_engine(environ), "DOCKER_HOST": url or OWN_SOCKET}
 
 
-def engine_identity(where: Docker | None) -> tuple[str, str] | None:
-    """Which engine it is, whatever way leads there; None for one that does not say. Raise as `engine` does.
+class EngineIdentity(Model):
+    """An engine by its own id, which it keeps as long as its data folder, and the name of its machine.
 
-    Its own id, and its machine's name: an engine on a cloned machine has the id of the one it was cloned from.
+    Both, for an engine on a cloned machine has the id of the one it was cloned from.
     """
-    with engine(where) as client:
-        info = client.info()
-    return (info["ID"], str(info.get("Name"))) if info.get("ID") else None
+
+    id: str
+    name: str
+
+
+def identity_of(client: docker.DockerClient) -> EngineIdentity:
+    """Which engine this is (`docker info`), whatever way leads there. Raise what `engine` raises."""
+    info = client.info()
+    return EngineIdentity(id=info.get("ID") or "", name=str(info.get("Name") or ""))
 
 
 def inspect_container(client: docker.DockerClient, name: str) -> dict[str, Any]:
@@ -259,19 +265,6 @@ def host_of(client: docker.DockerClient) -> str | None:
     """
     address = urlsplit(client.api.base_url)
     return getattr(client, "host", None) or (None if address.scheme == "http+docker" else address.hostname)
-
-
-class EngineIdentity(Model):
-    """An engine by its own id, which it keeps as long as its data folder, and the name of its machine, for people."""
-
-    id: str
-    name: str
-
-
-def identity_of(client: docker.DockerClient) -> EngineIdentity:
-    """Which engine this is (`docker info`). Raise what `engine` raises."""
-    info = client.info()
-    return EngineIdentity(id=info.get("ID", ""), name=info.get("Name", ""))
 
 
 def shares_this_kernel(client: docker.DockerClient) -> bool:

@@ -18,7 +18,7 @@ from tasks.containers.clusters import ClusterVolume, look_into
 from tasks.containers.compose_project import Project, first_file, read_project
 from tasks.containers.compose_service import FOLDER, PROJECT, SERVICE, VERSION
 from tasks.containers.contents import is_empty
-from tasks.containers.engine import engine, engine_identity, inspect_container
+from tasks.containers.engine import EngineIdentity, engine, identity_of, inspect_container
 from tasks.containers.images import LocalImages
 from tasks.containers.mounts import anonymous
 from tasks.containers.observe import read
@@ -44,15 +44,17 @@ def only_this_engine(config: Config) -> Config:
     others = [each for each in config.engines() if each != config.docker]
     if not others:
         return config.on(config.docker)
-    here = engine_identity(config.docker)
-    return config.on(config.docker, *(each for each in others if here and _is_the_same(each, here)))
+    with engine(config.docker) as client:
+        here = identity_of(client)
+    return config.on(config.docker, *(each for each in others if here.id and _is_the_same(each, here)))
 
 
-def _is_the_same(where: Docker | None, here: tuple[str, str]) -> bool:
+def _is_the_same(where: Docker | None, here: EngineIdentity) -> bool:
     """Whether that engine is the one here. One that is not reached is taken for another: a `down` need not wait for all
     other machines, and what belongs to no target here is not removed."""
     try:
-        return engine_identity(where) == here
+        with engine(where) as client:
+            return identity_of(client) == here
     except RollcallError as error:
         log.warning("Its targets are taken for those of another engine: %s", error)
         return False
