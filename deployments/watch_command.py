@@ -13,6 +13,8 @@ import typer
 from deployments.app import ConfigOption, JsonOption
 from tasks.config import load
 
+_one_at_a_time = threading.Lock()
+
 
 def watch(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Notice at once when a container or volume is another. Ctrl-C ends it: exit 0."""
@@ -26,13 +28,19 @@ def watch(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 
 def _line(words: str) -> None:
-    print(f"{datetime.now().astimezone():%H:%M:%S}  {words}", flush=True)
+    _write(f"{datetime.now().astimezone():%H:%M:%S}  {words}")
 
 
 def _json_line(words: str) -> None:
     """One document a line: the command has no end at which it could print one."""
     line: dict[str, Any] = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "noticed": words}
-    print(jsons.dumps(line), flush=True)
+    _write(jsons.dumps(line))
+
+
+def _write(line: str) -> None:
+    """Whole lines, though several checks have something to say at once."""
+    with _one_at_a_time:
+        print(line, flush=True)
 
 
 def register(app: typer.Typer) -> None:

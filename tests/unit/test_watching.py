@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -286,3 +289,13 @@ def test_what_is_told_fits_on_a_phone() -> None:
         lines = [message.title, *message.body.split("\n")]
         assert max(map(len, lines)) <= 90
         assert len(lines) <= 6
+
+
+def test_what_is_noticed_at_once_is_told_in_lines_of_their_own() -> None:
+    program = (
+        "import threading; from deployments.watch_command import _json_line;"
+        "ways = [threading.Thread(target=lambda: [_json_line('x' * 200) for _ in range(200)]) for _ in range(8)];"
+        "[way.start() for way in ways]; [way.join() for way in ways]"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert [json.loads(line)["noticed"] for line in ran.stdout.splitlines()] == ["x" * 200] * 1600
