@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 VENV := .venv
-# Test processes at a time: they wait more than they compute.
+# Test processes at a time: they wait more than they compute. The demo, one long test, begins first.
 WORKERS ?= 4
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -21,7 +21,7 @@ demo: bed  ## the incident, replayed on real parts and caught (KEEP=1 leaves it 
 	KEEP=$(KEEP) $(BIN)/python -m deployments.demo
 
 test: bed  ## the tests, on real parts
-	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: bed  ## those that take minutes: kills and faults, exactness under writers, memory
 	$(BIN)/python -m pytest -m slow
