@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.bed.labels import Bed
+from tests.bed.labels import Bed, remove
 from tests.bed.progress import BedError, wait_until
 
 LABELS_HERE = "BED_LABELS"
@@ -101,9 +101,9 @@ class ComposeProject:
         for each in client.api.containers(all=True, filters=ours):
             client.api.remove_container(each["Id"], force=True, v=True)
         for volume in client.volumes.list(filters=ours):
-            volume.remove()
+            remove(volume)
         for network in client.networks.list(filters=ours):
-            network.remove()
+            remove(network)
 
 
 @contextmanager

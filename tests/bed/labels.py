@@ -69,7 +69,7 @@ class Bed:
         except NotFound:
             return
         if container.labels.get(LABEL) == self.run_id:
-            _remove(container)
+            remove(container)
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume of this run; no error if it is gone."""
@@ -78,7 +78,7 @@ class Bed:
         except NotFound:
             return
         if (volume.attrs.get("Labels") or {}).get(LABEL) == self.run_id:
-            _remove(volume)
+            remove(volume)
 
     def remove_all(self) -> None:
         """Remove everything with this run's label."""
@@ -107,11 +107,11 @@ def _labelled(client: docker.DockerClient, label: str) -> list[Thing]:
 
 def _remove_labelled(client: docker.DockerClient, label: str) -> None:
     for thing in _labelled(client, label):
-        _remove(thing)
+        remove(thing)
 
 
-def _remove(thing: Thing) -> None:
-    """Remove one thing; that somebody else did so or is about to is no error.
+def remove(thing: Thing) -> None:
+    """Remove one thing, a container's anonymous volumes too; that somebody else did so or is about to is no error.
 
     Somebody else may look into a volume just now: a census of another test, in a container of its own.
     """

@@ -5,11 +5,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import docker
-from docker.errors import APIError, NotFound
-from docker.models.containers import Container
+from docker.errors import NotFound
 
 from tasks.containers import recreate
-from tests.bed.labels import LABEL, Bed
+from tests.bed.labels import LABEL, Bed, remove
 
 SECONDS = 90.0
 
@@ -74,23 +73,12 @@ def nothing_left(bed: Bed) -> Iterator[None]:
     try:
         yield
     finally:
-        for container in bed.client.containers.list(all=True, filters=_ours(bed)):
+        for container in bed.client.containers.list(all=True, filters=_ours(bed), ignore_removed=True):
             if container.id not in before:
-                _remove(container)
+                remove(container)
         for thing in [*bed.client.volumes.list(filters=_ours(bed)), *bed.client.networks.list(filters=_ours(bed))]:
             if thing.id not in before:
-                thing.remove()
-
-
-def _remove(container: Container) -> None:
-    """Remove it; one that was started with --rm may be removing itself."""
-    with suppress(NotFound):
-        container.stop(timeout=0)
-    try:
-        container.remove(force=True, v=True)
-    except APIError as error:
-        if error.status_code not in (404, 409):
-            raise
+                remove(thing)
 
 
 def _ours(bed: Bed) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ import docker
 from docker.models.containers import Container
 
 from tests.bed import images
-from tests.bed.labels import Bed
+from tests.bed.labels import Bed, remove
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.progress import wait_until
 from tests.faults.victim import Outcome, Runs, Victim, make_victim
@@ -144,12 +144,12 @@ class Scene:
             assert content(looking) == expected
         finally:
             self.victim.engine.containers.get(looking.container).stop(timeout=30)
-            self.victim.engine.containers.get(looking.container).remove(v=False)
+            self.victim.engine.containers.get(looking.container).remove(v=True)
 
     def forget_kept(self) -> None:
         """Remove the kept volumes, so that the next cell begins as this one did."""
         for each in self.staging():
-            self.victim.engine.volumes.get(each).remove()
+            remove(self.victim.engine.volumes.get(each))
 
 
 def dependant(bed: Bed, version: int) -> str:
@@ -226,9 +226,9 @@ def _spoil(
         return good, bed.name("never-made")
     box = bed.client.containers.get(good.container)
     box.stop(timeout=30)
-    box.remove(v=False)
+    box.remove(v=True)
     if situation == "both":
-        bed.client.volumes.get(good.volume).remove()
+        remove(bed.client.volumes.get(good.volume))
     wrong = bed.name("wrong-data")
     bad = servers(version=good.version, container=good.container, volume=wrong, command=FAST, **more)
     bad.execute(*_statements(BAD))
@@ -241,9 +241,7 @@ def _remove(bed: Bed, made: Scene) -> None:
         bed.remove_container(name)
     mine: Callable[[Container], bool] = lambda each: str(each.name).startswith(made.server.container)  # noqa: E731
     for each in filter(mine, bed.client.containers.list(all=True, ignore_removed=True)):
-        each.remove(force=True, v=False)
+        remove(each)
     for name in [*made.staging(), made.wrong, made.pinned]:
-        try:
-            bed.client.volumes.get(name).remove()
-        except docker.errors.NotFound:
-            continue
+        with suppress(docker.errors.NotFound):
+            remove(bed.client.volumes.get(name))

@@ -24,7 +24,7 @@ from tasks.models import Manifest
 from tasks.restore.approval import asked
 from tests.bed import images
 from tests.bed.compose import ComposeProject, answers_query, compose_project
-from tests.bed.labels import Bed
+from tests.bed.labels import Bed, remove
 from tests.bed.postgres import PASSWORD, USER
 from tests.bed.rebuilding import nothing_left
 
@@ -170,4 +170,4 @@ def down_scene(bed: Bed, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 def _remove_kept(bed: Bed, target: str) -> None:
     """What restores have kept."""
     for each in bed.client.volumes.list(filters={"label": f"io.rollcall.target={target}"}):
-        each.remove()
+        remove(each)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import docker
 import pytest
 
 from tests.bed import engine, images
-from tests.bed.labels import Bed
+from tests.bed.labels import Bed, remove
 from tests.bed.pages import Terminal, commands, sh_blocks, yaml_blocks
 from tests.bed.postgres import PASSWORD, PostgresServers
 from tests.bed.recorder import HttpRecorder
@@ -81,14 +82,9 @@ def by_hand(bed: Bed) -> Iterator[str]:
     """A name for the container and the volume that a page makes; nothing of them is left behind."""
     name = bed.name("by-hand")
     yield name
-    for remove in (
-        lambda: bed.client.containers.get(name).remove(force=True, v=False),
-        lambda: bed.client.volumes.get(name).remove(),
-    ):
-        try:
-            remove()
-        except docker.errors.NotFound:
-            continue
+    for kind in (bed.client.containers, bed.client.volumes):
+        with suppress(docker.errors.NotFound):
+            remove(kind.get(name))
 
 
 @pytest.mark.parametrize(("before", "after"), [(17, 17), (15, 18)])
