@@ -98,8 +98,8 @@ class ComposeProject:
         """Remove every container (its anonymous volumes too), volume and network of the project."""
         ours = {"label": f"{PROJECT_LABEL}={self.name}"}
         client = self.bed.client
-        for each in client.api.containers(all=True, filters=ours):
-            client.api.remove_container(each["Id"], force=True, v=True)
+        for container in client.containers.list(all=True, filters=ours, ignore_removed=True):
+            remove(container)
         for volume in client.volumes.list(filters=ours):
             remove(volume)
         for network in client.networks.list(filters=ours):

@@ -8,7 +8,7 @@ from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 from docker.models.networks import Network
 from docker.models.volumes import Volume
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from tests.bed import engine
 from tests.bed.progress import step
@@ -113,12 +113,12 @@ def _remove_labelled(client: docker.DockerClient, label: str) -> None:
 def remove(thing: Thing) -> None:
     """Remove one thing, a container's anonymous volumes too; that somebody else did so or is about to is no error.
 
-    Somebody else may look into a volume just now: a census of another test, in a container of its own.
+    Tried for a minute: somebody else may look into a volume just now, a census of another test, in a container of its
+    own; and a busy engine gives up to kill a container whose end it did not hear of within ten seconds.
     """
     for attempt in Retrying(
-        retry=retry_if_exception(lambda error: "volume is in use" in str(error)),
-        stop=stop_after_delay(60), wait=wait_fixed(1), reraise=True,
-    ):  # fmt: skip
+        retry=retry_if_exception_type(APIError), stop=stop_after_delay(60), wait=wait_fixed(1), reraise=True
+    ):
         with attempt:
             _remove_now(thing)
 
