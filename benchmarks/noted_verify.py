@@ -59,7 +59,7 @@ if __name__ == "__main__":
     from tasks import orchestration
 
     orchestration.task = noting_task(orchestration.task)
-    from deployments.cli import main
+    from deployments.__main__ import main
 
     sys.argv = ["rollcall", "verify", *sys.argv[1:]]
     try:

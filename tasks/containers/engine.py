@@ -246,6 +246,14 @@ def inspect_container(client: docker.DockerClient, name: str) -> dict[str, Any]:
     return found
 
 
+def has_container(client: docker.DockerClient, id_: str) -> bool:
+    """Whether the engine has a container of that id, running or not."""
+    try:
+        return bool(inspect_container(client, id_)["Id"] == id_)
+    except ContainerMissing:
+        return False
+
+
 def everybody(client: docker.DockerClient) -> list[dict[str, Any]]:
     """The engine's JSON about every container, stopped ones too; one that goes meanwhile is left out."""
     found = []

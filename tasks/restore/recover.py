@@ -7,7 +7,7 @@ from typing import Literal
 
 from tasks.checks.lock import is_held
 from tasks.config import Config
-from tasks.containers.engine import engine, identity_of
+from tasks.containers.engine import engine, has_container, identity_of
 from tasks.errors import NeedsRecover, Refused
 from tasks.models import Finding, Model
 from tasks.restore.cutover import sweep
@@ -49,13 +49,18 @@ def recover(config: Config, target: str) -> Recovery:
 
 
 def _refuse_another_engine(hands: Hands) -> None:
-    """On another engine nothing of the restore is to be found, so all of it would seem undone: raise NeedsRecover."""
+    """On another engine nothing of the restore is to be found, so all of it would seem undone: raise NeedsRecover.
+
+    An engine's id is lost with its key file, on a machine that is set up anew around its volumes, for example. One of the
+    same name that has the restore's container is the same one: the ids of containers are random.
+    """
     begun_on, target = hands.journal.header.engine, hands.plan.target
     if begun_on is None:
         return
     with engine(hands.docker) as client:
         here = identity_of(client)
-    if here.id != begun_on.id:
+        same = here.id == begun_on.id or (here.name == begun_on.name and has_container(client, hands.live))
+    if not same:
         raise NeedsRecover(
             f"The restore of {target} was interrupted on the Docker engine of {begun_on.name} (id {begun_on.id}), and "
             f"the configuration or DOCKER_HOST leads to that of {here.name} (id {here.id}) now, where nothing was "

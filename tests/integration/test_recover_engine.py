@@ -84,6 +84,24 @@ def test_on_another_engine_nothing_is_touched_and_the_journal_stays(
     assert there(bed, helper)
 
 
+def test_an_engine_that_lost_its_id_is_known_by_its_name_and_the_container(
+    bed: Bed, config: Config, interrupted: Hands, helper: str
+) -> None:
+    lost = EngineIdentity(id="AAAA:BBBB", name=bed.client.info()["Name"])
+    of_engine(config, interrupted, lost)
+    with pytest.raises(NeedsRecover, match="id AAAA:BBBB"):
+        recover(config, TARGET)
+
+    plan = interrupted.plan.model_copy(update={"container_id": bed.client.containers.get(helper).id})
+    ours = Hands(config, interrupted.journal)
+    ours.journal.header = ours.journal.header.model_copy(update={"plan": plan})
+    of_engine(config, ours, ELSEWHERE)
+    with pytest.raises(NeedsRecover, match="engine of nas"):
+        recover(config, TARGET)
+    of_engine(config, ours, lost)
+    assert recover(config, TARGET).outcome == "undone"
+
+
 def test_a_journal_that_names_no_engine_is_recovered_where_the_configuration_leads(
     bed: Bed, config: Config, interrupted: Hands, helper: str
 ) -> None:
