@@ -51,7 +51,7 @@ def recover(config: Config, target: str) -> Recovery:
 def _refuse_another_engine(hands: Hands) -> None:
     """On another engine nothing of the restore is to be found, so all of it would seem undone: raise NeedsRecover.
 
-    An engine's id is lost with its key file, on a machine that is set up anew around its volumes, for example. One of the
+    An engine's id is lost with its key file, on a machine that is set up anew around its volumes, say. One of the
     same name that has the restore's container is the same one: the ids of containers are random.
     """
     begun_on, target = hands.journal.header.engine, hands.plan.target
