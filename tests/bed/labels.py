@@ -1,6 +1,8 @@
 """The label by which the bed knows its own containers, volumes and networks, and nobody else's."""
 
+import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import docker
@@ -14,6 +16,7 @@ from tests.bed import engine
 from tests.bed.progress import step
 
 LABEL = "rollcall.bed"
+ANONYMOUS = re.compile("[0-9a-f]{64}")
 
 Thing = Container | Volume | Network
 
@@ -127,6 +130,7 @@ def _remove_now(thing: Thing) -> None:
     try:
         if isinstance(thing, Container):
             thing.remove(force=True, v=True)
+            _remove_inherited(thing)
         else:
             thing.remove()
     except NotFound:
@@ -134,6 +138,14 @@ def _remove_now(thing: Thing) -> None:
     except APIError as error:
         if "already in progress" not in str(error):
             raise
+
+
+def _remove_inherited(container: Container) -> None:
+    """Anonymous volumes that the container had from the one that it replaced: the engine takes those for named ones."""
+    for mount in container.attrs["Mounts"]:
+        if mount["Type"] == "volume" and ANONYMOUS.fullmatch(mount["Name"]):
+            with suppress(APIError):  # It is gone, or the container that was replaced has it still.
+                container.client.api.remove_volume(mount["Name"])
 
 
 def _kind(thing: Thing) -> str:

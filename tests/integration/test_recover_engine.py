@@ -46,7 +46,11 @@ def helper(bed: Bed, config: Config) -> Iterator[str]:
     """What a killed run of the target left, which recovering removes."""
     name = bed.name("helper")
     bed.client.containers.create(
-        images.tag(17), name=name, labels=bed.labels | {OUR_LABEL: config.owner(TARGET)}, network_mode="none"
+        images.tag(17),
+        name=name,
+        labels=bed.labels | {OUR_LABEL: config.owner(TARGET)},
+        network_mode="none",
+        tmpfs={images.RECIPES[17].volume: ""},
     )
     yield name
     bed.remove_container(name)
