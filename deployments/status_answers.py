@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,6 +26,14 @@ _EXAMPLE: dict[str, Any] = {
     "findings": [],
 }
 _DB_EXAMPLE: dict[str, Any] = {"healthy": True, "experts": 85, "knowledge_nodes": 26337}
+
+
+class PartState(NamedTuple):
+    """How something that runs beside the API does. up: it runs, and has not just ended; restarts: how often it was
+    started again."""
+
+    up: bool
+    restarts: int
 
 
 class TargetStatus(BaseModel):

@@ -19,8 +19,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from deployments.serving.beside import PartState
-from deployments.status_answers import Health, Problem, SystemMetrics, system_metrics
+from deployments.status_answers import Health, PartState, Problem, SystemMetrics, system_metrics
 from deployments.status_metrics import CONTENT_TYPE, metrics_text
 from tasks.config import Config
 from tasks.errors import ConfigError, HistoryError

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from deployments.serving.beside import PartState
+from deployments.status_answers import PartState
 from tasks.config import Config, Target
 from tasks.errors import ConfigError
 from tasks.history.standing import Standing

@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
+from deployments.status_answers import PartState
 from tasks.alerts.message import Message, in_words
 from tasks.alerts.tell import send
 from tasks.config import Config
@@ -29,13 +29,6 @@ TOLD_AFTER, TOLD_AFTER_SECONDS = 4, 60.0
 """So many ends in a row, ten seconds or so, or one after so long, and people are told."""
 FALLS_WINDOW = 900.0
 """As many falls within it, each from having run, are told too; the good news waits until they have become fewer."""
-
-
-class PartState(NamedTuple):
-    """up: it runs, and has not just ended; restarts: how often it was started again."""
-
-    up: bool
-    restarts: int
 
 
 @dataclass

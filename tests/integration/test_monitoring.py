@@ -16,7 +16,7 @@ import typer
 from ruamel.yaml import YAML
 
 from deployments.cli import app
-from deployments.serving.beside import PartState
+from deployments.status_answers import PartState
 from deployments.status_server import serve_api
 from tasks.config import Config, load
 from tasks.history.backups import remember_stored

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from deployments.serving import beside as parts
-from deployments.serving.beside import RUNNER, WATCHER, Beside, PartState, beside, does_not_run, runs_again
+from deployments.serving.beside import RUNNER, WATCHER, Beside, beside, does_not_run, runs_again
+from deployments.status_answers import PartState
 from deployments.status_server import ServedApi, serve_api
 from deployments.watcher import watch
 from tasks.alerts.message import Message

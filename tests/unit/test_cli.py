@@ -254,3 +254,11 @@ def test_no_command_waits_for_what_only_others_need() -> None:
     program = f"import sys, deployments.cli, flows.verify; print([name for name in {heavy} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_the_status_api_loads_nothing_to_ask_a_target_with() -> None:
+    """It answers from the history alone, also where no engine, database or storage does."""
+    asking = ("docker", "psycopg", "boto3", "prefect", "flows", "tasks.containers", "tasks.databases", "tasks.storage")
+    program = f"import sys, deployments.status_server; print([name for name in {asking} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
