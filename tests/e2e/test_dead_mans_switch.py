@@ -76,7 +76,6 @@ def test_a_serve_that_ends_is_missed_outside(
     ping = {"verify": {"file": str(tmp_path / "ping")}}
     file = configured(shop, tmp_path, http_recorder, EVERY_MINUTE, ping=ping)
     with served(file) as here:
-        assert outside.state == "new"
         wait_until(lambda: outside.count("success") >= 2, DEADLINE, "two checks", here.log.read_text)
         assert (outside.state, outside.count("fail")) == ("up", 0)
         here.stop(end)
