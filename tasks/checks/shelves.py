@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from tasks.config import Config
 from tasks.errors import StorageError
 from tasks.history.backups import remember_stored
-from tasks.history.records import StoredBackup
+from tasks.history.records import CLOCK_TOLERANCE, StoredBackup
 from tasks.history.store import open_history
 from tasks.limits import backup_limit, proof_limit
 from tasks.models import Finding
@@ -17,7 +17,6 @@ from tasks.storage import Storage, open_all, open_storage
 from tasks.storage.catalogue import Catalogue, Entry, catalogue
 
 ENDED_BY_A_BACKUP = frozenset({"backup.missing", "backup.stale", "backup.failed"})
-CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
 def storages_of(config: Config, target: str) -> list[Storage]:

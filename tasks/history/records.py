@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, AwareDatetime, Field
@@ -13,6 +13,9 @@ from tasks.history.process import Process, this_process
 from tasks.models import Finding, Identity, Model, Verdict
 
 ObservationKind = Literal["verify", "backup", "manifest", "restore"]
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""What is dated further in the future is not believed: it would hide all that happens until then."""
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -41,8 +44,11 @@ class Observation(Model):
 
 
 class Acceptance(Model):
-    """A person's word that the counts of `table` (None: of all tables, and the identity) are right as they
-    are."""
+    """A person's word that the counts of `table` (None: of all tables, and the identity) are right as they are.
+
+    last_observation: the number of the last observation of any target that was there by then, whatever its date; None
+    where an older Rollcall kept it.
+    """
 
     target: str
     at: Moment
@@ -51,6 +57,7 @@ class Acceptance(Model):
     identity: Identity | None = None
     reason: str
     accepted_by: str
+    last_observation: int | None = None
 
 
 class Pin(Model):
@@ -116,10 +123,11 @@ class StoredBackup(Model):
 
 
 class Tallied(NamedTuple):
-    """The part of an accepted observation that the baseline is made of."""
+    """The part of an accepted observation that the baseline is made of. number: as observations were put down."""
 
     at: datetime
     counts: Mapping[str, int]
+    number: int = 0
 
 
 class Baseline(NamedTuple):

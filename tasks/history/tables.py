@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 3  # 2: backups; 3: being_told
+SCHEMA_VERSION = 4  # 2: backups; 3: being_told; 4: acceptances.last_observation
 
 
 class Utc(TypeDecorator[datetime]):
@@ -77,6 +77,7 @@ observations = Table(
     Column("backup_id", String(200)),
     Index("observations_by_target", "target", "checked_at"),
     Index("observations_accepted", "target", "accepted", "checked_at"),
+    Index("observations_in_order", "target", "number"),
 )
 
 acceptances = Table(
@@ -90,6 +91,7 @@ acceptances = Table(
     Column("identity", JSON(none_as_null=True)),
     Column("reason", Text, nullable=False),
     Column("accepted_by", Text, nullable=False),
+    Column("last_observation", Integer),
 )
 
 pins = Table(
