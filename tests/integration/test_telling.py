@@ -216,6 +216,16 @@ def test_what_is_certain_is_told_before_the_storages_answer_and_once(
     assert len(told(http_recorder, "CRITICAL", "wrong volume")) == 2, "what they say now is news"
 
 
+def test_a_check_made_while_the_clock_was_ahead_doubles_no_alarm(config: Config, http_recorder: HttpRecorder) -> None:
+    """What the storages said is that of the check put down last, not of the one with the latest date."""
+    checked(config, MISSING, ago=timedelta(days=-365))
+    for _ in range(3):
+        checked(config, UNREACHABLE)
+        say_first(config, WRONG)
+        say(config, WRONG, UNREACHABLE)
+    assert len(told(http_recorder, "CRITICAL", "wrong volume")) == 1
+
+
 def test_a_backup_of_meanwhile_is_known(config: Config, http_recorder: HttpRecorder) -> None:
     checked(config, MISSING)
     stored = StoredBackup(target=TARGET, id="20260201T020000Z-1a2b", created_at=datetime.now(UTC), quarantined=False,
