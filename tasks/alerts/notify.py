@@ -48,8 +48,23 @@ def notify(
     delivers through a Prefect block named `type-slug/name` and raises a RollcallError if it cannot. Secrets
     appear in no sentence and no log.
     """
+    found = undelivered(entries, range(len(entries)), message, send_block, deadline=deadline, waits=waits, sleep=sleep)
+    return list(found.values())
+
+
+def undelivered(
+    entries: Sequence[Entry],
+    positions: Iterable[int],
+    message: Message,
+    send_block: SendBlock = no_blocks,
+    *,
+    deadline: float = DEADLINE,
+    waits: Sequence[float] = WAITS,
+    sleep: Callable[[float], None] = time.sleep,
+) -> dict[int, str]:
+    """The same for the entries at these positions alone; the sentences by position."""
     _hush()
-    failed = _attempt(entries, range(len(entries)), message, send_block, deadline)
+    failed = _attempt(entries, positions, message, send_block, deadline)
     for pause in waits:
         again = [position for position, failure in failed.items() if failure.error.transient]
         if not again:
@@ -57,7 +72,12 @@ def notify(
         sleep(pause)
         final = {position: failed[position] for position in failed if position not in again}
         failed = final | _attempt(entries, again, message, send_block, deadline)
-    return [f"notify[{position}] {_sentence(failed[position])}" for position in sorted(failed)]
+    return {position: f"notify[{position}] {_sentence(failed[position])}" for position in sorted(failed)}
+
+
+def destination(entry: Entry) -> str:
+    """What an entry is called wherever it is remembered: where its URL is to be found, never the URL itself."""
+    return entry.block if isinstance(entry, NotifyBlock) else _named(entry.url)
 
 
 def undelivered_finding(sentences: Sequence[str]) -> Finding | None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from tasks import orchestration
-from tasks.alerts.decide import LastAlert, Reason, decide, fingerprint
+from tasks.alerts.decide import Decision, LastAlert, decide_whom, fingerprint, missed_by
 from tasks.alerts.events import alert_event, failed_event
 from tasks.alerts.message import Message, compose, compose_failure
-from tasks.alerts.notify import notify, undelivered_finding
+from tasks.alerts.notify import destination, undelivered, undelivered_finding
 from tasks.alerts.ping import ping_failure
 from tasks.checks.judgement import Judgement
 from tasks.checks.shelves import said_by_storages
@@ -39,20 +39,23 @@ def tell(
 ) -> list[Finding]:
     """Send the outcome if it is news; return `notification.failed` where it could not be delivered.
 
-    Of several runs that find the same at once one sends it, and none waits for another.
+    Of several runs that find the same at once one sends it, and none waits for another. Where some of the destinations
+    were reached, only the others are tried again.
     """
     now, every = datetime.now(UTC), timedelta(hours=config.remind_every_hours)
     verdict, told = judgement.verdict, fingerprint(judgement.findings)
     telling = Telling(target=target, what=ALERT, verdict=verdict, fingerprint=told, since=now)
 
-    def why(last: Alert | None) -> Reason | None:
-        return decide(verdict, judgement.findings, _last(last), now, every)
+    everybody = destinations(config)
+
+    def why(last: Alert | None) -> Decision | None:
+        return decide_whom(verdict, judgement.findings, _last(last), now, every, everybody)
 
     with open_history(config.history) as history:
-        begun: tuple[Reason, Telling] | None = begin_alert(history, telling, why)
+        begun = begin_alert(history, telling, why, lambda decision: decision.only is not None)
         if begun is None:
             return []
-        reason, telling = begun
+        decision, telling = begun
         message = compose(
             target,
             verdict,
@@ -60,20 +63,24 @@ def tell(
             identity,
             counts,
             expected=judgement.expected,
-            reason=reason,
+            reason=decision.reason,
             when=now,
             backup=backup_id,
         )
-        undelivered = send(config, message)
-        end_alert(history, telling, delivered=not undelivered)
-    event = alert_event(target, verdict, reason, message.title, undelivered)
-    orchestration.emit(event.name, event.resource, event.payload)
-    finding = undelivered_finding(undelivered)
+        unheard = reach(config, message, decision.only)
+        end_alert(history, telling, delivered=not unheard, missed=missed_by(decision, unheard, everybody))
+    sentences = list(unheard.values())
+    if decision.only is None:
+        event = alert_event(target, verdict, decision.reason, message.title, sentences)
+        orchestration.emit(event.name, event.resource, event.payload)
+    finding = undelivered_finding(sentences)
     return [finding] if finding else []
 
 
 def _last(alert: Alert | None) -> LastAlert | None:
-    return LastAlert(alert.verdict, alert.fingerprint, alert.sent_at, alert.delivered) if alert else None
+    if alert is None:
+        return None
+    return LastAlert(alert.verdict, alert.fingerprint, alert.sent_at, alert.delivered, frozenset(alert.missed or ()))
 
 
 def tell_first(
@@ -98,6 +105,17 @@ def tell_first(
 
 def send(config: Config, message: Message) -> list[str]:
     """Deliver to every destination of the configuration; return what could not be, in sentences."""
+    return list(reach(config, message).values())
+
+
+def destinations(config: Config) -> list[str]:
+    """Everybody whom the configuration names, by what they are called in the history."""
+    return [destination(entry) for entry in config.notify]
+
+
+def reach(config: Config, message: Message, only: Collection[str] | None = None) -> dict[str, str]:
+    """Deliver to these destinations (None: to all); return a sentence for each that was not reached, by its name."""
+    names = destinations(config)
 
     def by_block(name: str, what: Message) -> None:
         orchestration.send_notification_block(name, what.title, what.body)
@@ -105,7 +123,8 @@ def send(config: Config, message: Message) -> list[str]:
     if any(isinstance(entry, NotifyBlock) for entry in config.notify):
         with suppress(Exception):  # Whatever keeps Prefect from loading is said of that destination; others are told.
             orchestration.load_blocks()
-    return notify(config.notify, message, by_block)
+    positions = [at for at, name in enumerate(names) if only is None or name in only]
+    return {names[at]: said for at, said in undelivered(config.notify, positions, message, by_block).items()}
 
 
 def tell_failure(config: Config, target: str, what: str, error: RollcallError, *, recorded: bool = False) -> list[str]:
@@ -121,8 +140,8 @@ def tell_failure(config: Config, target: str, what: str, error: RollcallError, *
     telling = Telling(target=target, what=what, fingerprint=str(error), since=now)
     if not _begin(config, telling):
         return []
-    undelivered = send(config, compose_failure(target, what, error, now))
-    for sentence in undelivered:
+    sentences = send(config, compose_failure(target, what, error, now))
+    for sentence in sentences:
         log.warning("%s", sentence)
     run = Run(target=target, kind=what, started_at=now, ended_at=now, outcome="failed", message=str(error))
     try:
@@ -130,7 +149,7 @@ def tell_failure(config: Config, target: str, what: str, error: RollcallError, *
             end_failure(history, telling, None if recorded else run)
     except HistoryError as reason:
         log.warning("%s", reason)
-    return undelivered
+    return sentences
 
 
 def _begin(config: Config, telling: Telling) -> bool:

@@ -71,13 +71,15 @@ class Pin(Model):
 
 
 class Alert(Model):
-    """One notification that was sent, or could not be. `fingerprint` says which findings it told of."""
+    """One notification that was sent, or could not be. `fingerprint` says which findings it told of; `missed` whom it
+    did not reach, where others were reached."""
 
     target: str
     verdict: Verdict
     fingerprint: str
     sent_at: Moment
     delivered: bool
+    missed: list[str] | None = None
 
 
 class Telling(Model):

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 4  # 2: backups; 3: being_told; 4: acceptances.last_observation
+SCHEMA_VERSION = 4  # 2: backups; 3: being_told; 4: acceptances.last_observation, alerts.missed
 
 
 class Utc(TypeDecorator[datetime]):
@@ -113,6 +113,7 @@ alerts = Table(
     Column("fingerprint", Text, nullable=False),
     Column("sent_at", Utc, nullable=False),
     Column("delivered", Boolean, nullable=False),  # False also while it is being told
+    Column("missed", JSON(none_as_null=True)),  # the destinations, where others were reached
 )
 
 # What is being sent right now, so that nobody else sends it too.

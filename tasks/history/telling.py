@@ -6,7 +6,7 @@ which a destination may delay for half a minute, holds nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -26,32 +26,46 @@ another machine cannot know any sooner."""
 
 
 def begin_alert(
-    history: History, telling: Telling, decide: Callable[[Alert | None], R | None]
+    history: History,
+    telling: Telling,
+    decide: Callable[[Alert | None], R | None],
+    again: Callable[[R], bool] = lambda _: False,
 ) -> tuple[R, Telling] | None:
     """Ask `decide` whether to tell, given what was told last or is being told now; if so, note that it is being told.
 
-    Alerts are kept in the order in which they were decided, whenever their sending ends. Return what `decide` did, and
-    what `end_alert` is to be given; None where it is not to be told. Raise HistoryError.
+    again: whether what `decide` said only sends the last alert to those it missed; then it stays that alert, and its
+    cool-down goes on. Alerts are kept in the order in which they were decided, whenever their sending ends. Return what
+    `decide` did, and what `end_alert` is to be given; None where it is not to be told. Raise HistoryError.
     """
     with history.writing() as connection:
         reason = decide(_last(connection, telling))
         if reason is None:
             return None
-        # Whoever is killed while sending leaves an alert that was not delivered: the next check tries again.
-        alert = Alert(**telling.model_dump(include=set(Alert.model_fields)), sent_at=telling.since, delivered=False)
-        added = connection.execute(insert(tables.alerts).values(alert.model_dump()))
-        (number,) = added.inserted_primary_key or (None,)
+        last = _last_row(connection, telling.target) if again(reason) else None
+        number = last.number if last else _insert(connection, telling)
         begun = telling.model_copy(update={"alert": number})
         _note(connection, begun)
     return reason, begun
 
 
-def end_alert(history: History, begun: Telling, *, delivered: bool) -> None:
-    """Keep how it ended. Raise HistoryError."""
+def _insert(connection: Connection, telling: Telling) -> int | None:
+    """Whoever is killed while sending leaves an alert that was not delivered: the next check tries again."""
+    alert = Alert(
+        **telling.model_dump(include={"target", "verdict", "fingerprint"}), sent_at=telling.since, delivered=False
+    )
+    added = connection.execute(insert(tables.alerts).values(alert.model_dump()))
+    (number,) = added.inserted_primary_key or (None,)
+    return number
+
+
+def end_alert(history: History, begun: Telling, *, delivered: bool, missed: Sequence[str] = ()) -> None:
+    """Keep how it ended. missed: whom it did not reach, where others were reached. Raise HistoryError."""
     found = tables.alerts
     with history.writing() as connection:
         _forget(connection, begun)
-        connection.execute(update(found).where(found.c.number == begun.alert).values(delivered=delivered))
+        connection.execute(
+            update(found).where(found.c.number == begun.alert).values(delivered=delivered, missed=list(missed) or None)
+        )
 
 
 def begin_failure(history: History, telling: Telling, is_news: Callable[[History], bool]) -> bool:

@@ -200,6 +200,7 @@ def test_an_older_history_is_upgraded_with_all_that_is_in_it(url: str, version: 
         with history.writing() as connection:
             connection.exec_driver_sql("DROP INDEX observations_in_order")
             connection.exec_driver_sql("ALTER TABLE acceptances DROP COLUMN last_observation")
+            connection.exec_driver_sql("ALTER TABLE alerts DROP COLUMN missed")
             for gone in ("being_told", "backups")[: 3 - version]:
                 connection.exec_driver_sql(f"DROP TABLE {gone}")
             connection.exec_driver_sql(f"UPDATE rollcall_schema SET version = {version}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Barrier
@@ -14,13 +15,14 @@ import pytest
 
 from tasks.alerts.tell import tell, tell_failure, tell_first
 from tasks.checks.judgement import Judgement, remember
-from tasks.config import Config, load
+from tasks.config import Config, NotifyUrl, load
 from tasks.errors import EngineUnreachable
 from tasks.history.backups import remember_stored
 from tasks.history.records import Alert, Run, StoredBackup, Telling
 from tasks.history.store import open_history
 from tasks.history.telling import ALERT, AT_WORK, begin_alert, begin_failure, end_alert, told_since
 from tasks.models import Finding, Tally, verdict_of
+from tasks.secrets import EnvReference
 from tests.bed.recorder import HttpRecorder
 from tests.bed.watched import told
 
@@ -121,6 +123,38 @@ def test_what_could_not_be_delivered_is_tried_again_by_the_next_check(
     http_recorder.answer_with(200)
     assert say(config, WRONG) == []
     assert len(http_recorder.messages) == sent + 1
+
+
+@pytest.fixture
+def second() -> Iterator[HttpRecorder]:
+    """Another destination."""
+    recorder = HttpRecorder()
+    recorder.start()
+    yield recorder
+    recorder.stop()
+
+
+@pytest.fixture
+def both(config: Config, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """The same target, whose alerts also go to a destination of which only the name is right."""
+    monkeypatch.setenv("SECOND", "no URL")
+    return config.model_copy(update={"notify": [*config.notify, NotifyUrl(url=EnvReference(env="SECOND"))]})
+
+
+def test_while_one_destination_is_broken_the_other_hears_everything_once(
+    both: Config, http_recorder: HttpRecorder, second: HttpRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for findings in ([WRONG], []):
+        for _ in range(3):
+            (finding,) = say(both, *findings)
+            assert finding.code == "notification.failed"
+    assert [len(told(http_recorder, word)) for word in ("CRITICAL", "RECOVERED")] == [1, 1]
+
+    monkeypatch.setenv("SECOND", second.apprise_url)
+    for _ in range(2):
+        assert say(both) == []
+    assert [each["title"].split()[0] for each in second.messages] == ["RECOVERED"]
+    assert len(http_recorder.messages) == 2
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks.alerts.decide import LastAlert, Reason, decide, fingerprint
+from tasks.alerts.decide import Decision, LastAlert, Reason, decide, decide_whom, fingerprint, missed_by
 from tasks.models import Finding, verdict_of
 
 NOW = datetime(2026, 2, 1, 2, 5, tzinfo=UTC)
@@ -95,3 +95,39 @@ def test_names_that_run_together_have_different_fingerprints() -> None:
     one = Finding(code="a", severity="warning", message="", table="bc")
     two = Finding(code="ab", severity="warning", message="", table="c")
     assert fingerprint([one]) != fingerprint([two])
+
+
+BOTH = ["{env: MAIL}", "{env: SLACK}"]
+SLACK = frozenset({"{env: SLACK}"})
+
+
+def half_told(*findings: Finding, ago: timedelta = timedelta(minutes=5), missed: frozenset[str] = SLACK) -> LastAlert:
+    return LastAlert(verdict_of(list(findings)), fingerprint(findings), NOW - ago, delivered=False, missed=missed)
+
+
+@pytest.mark.parametrize(
+    ("findings", "last", "decision"),
+    [
+        pytest.param([LOST], half_told(LOST), Decision("new", SLACK), id="again for whom it missed"),
+        pytest.param([], half_told(), Decision("recovered", SLACK), id="a recovery too"),
+        pytest.param([LOST], half_told(LOST, ago=HOUR), Decision("reminder"), id="a reminder is for everybody"),
+        pytest.param([LOST, STALE], half_told(LOST), Decision("changed"), id="a change is for everybody"),
+        pytest.param([], half_told(LOST), Decision("recovered"), id="what is better is for everybody"),
+        pytest.param([LOST], half_told(LOST, missed=frozenset({"gone"})), None, id="who left the configuration"),
+        pytest.param([LOST], alerted(LOST), None, id="everybody heard it"),
+        pytest.param([LOST], alerted(LOST, delivered=False), Decision("new"), id="nobody heard it"),
+        pytest.param([], None, None, id="nothing to tell"),
+    ],
+)
+def test_only_those_that_an_alert_missed_are_told_again(
+    findings: list[Finding], last: LastAlert | None, decision: Decision | None
+) -> None:
+    assert decide_whom(verdict_of(findings), findings, last, NOW, HOUR, BOTH) == decision
+
+
+def test_whom_an_alert_missed_is_kept_where_others_heard_it() -> None:
+    assert missed_by(Decision("new"), SLACK, BOTH) == ["{env: SLACK}"]
+    assert missed_by(Decision("new"), BOTH, BOTH) == [], "nobody heard it: it is told to all again"
+    assert missed_by(Decision("new", SLACK), SLACK, BOTH) == ["{env: SLACK}"]
+    assert missed_by(Decision("new", SLACK), SLACK, list(SLACK)) == ["{env: SLACK}"]
+    assert missed_by(Decision("new"), [], BOTH) == []
