@@ -95,7 +95,7 @@ def tell_first(
         return []
     with open_history(config.history) as history:
         before = history.latest(target, "verify")
-        backup = newest_good_of(history, target)
+        backup = newest_good_of(history, target, datetime.now(UTC))
     if before is None:
         return []
     taken = backup is not None and backup.created_at > before.checked_at

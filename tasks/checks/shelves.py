@@ -111,13 +111,15 @@ def _failure_since(config: Config, target: str, good: datetime) -> list[Finding]
 
 
 def _unproven(config: Config, target: str, found: Catalogue, first: datetime, now: datetime) -> list[Finding]:
-    """`backup.unproven` where backups are old enough to have been drilled and no proof is young enough."""
+    """`backup.unproven` where backups are old enough to have been drilled and no proof is young enough; one that is
+    dated in the future proves nothing."""
     limit = proof_limit(config, target)
     if limit is None:
         return []
     since = now - limit
     good = [each for each in found.backups if not each.manifest.quarantined]
-    proofs = [each.proven_at for each in good if each.proven_at is not None]
+    until = now + CLOCK_TOLERANCE
+    proofs = [each.proven_at for each in good if each.proven_at is not None and each.proven_at <= until]
     if first > since or any(each > since for each in proofs):
         return []
     last = f"the last proof is of {max(proofs):%Y-%m-%d}" if proofs else "none was ever proven"

@@ -68,7 +68,7 @@ def standings(
     age. Raise HistoryError."""
     try:
         with history.reading() as connection:
-            backups, proofs = newest_good(connection), last_proofs(connection)
+            backups, proofs = newest_good(connection, now), last_proofs(connection, now)
             runs = _last_runs(connection)
             checks = {target: _last_check(connection, target, now) for target in targets}
     except ValueError as error:  # Not JSON, or not the JSON that was written.
