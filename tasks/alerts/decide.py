@@ -95,6 +95,25 @@ def decide_whom(
     return Decision(_as_news(verdict), left) if left else None
 
 
+def decide_failure(
+    told_at: datetime | None,
+    missed: Collection[str],
+    ended_at: datetime | None,
+    now: datetime,
+    remind_every: timedelta,
+    destinations: Collection[str],
+) -> Decision | None:
+    """Whom to tell of a run that failed, by when just this was told last, whom that missed, and when something last
+    came to its end: all after the cool-down, or where something ended since; else those alone that it missed."""
+    # What is dated in the future, for the clock was set back, silences nothing.
+    if told_at is None or not -_AT_ONCE < now - told_at < remind_every:
+        return Decision("new")
+    if ended_at is not None and told_at < ended_at < now + _AT_ONCE:
+        return Decision("new")
+    left = frozenset(missed) & frozenset(destinations)
+    return Decision("new", left) if left else None
+
+
 def missed_by(sent: Decision, undelivered: Collection[str], destinations: Collection[str]) -> list[str]:
     """Whom an alert missed that others have heard, sorted; empty also where nobody has."""
     nobody = sent.only is None and set(undelivered) >= set(destinations)

@@ -96,6 +96,17 @@ class Telling(Model):
     alert: int | None = None
 
 
+class ToldFailure(Model):
+    """A failure of a run of `what` that people have heard of; missed: the destinations that have not, though others
+    have."""
+
+    target: str
+    what: str
+    fingerprint: str
+    told_at: Moment
+    missed: list[str] = Field(default_factory=list)
+
+
 class Run(Model):
     """One run of a flow; `ended_at` is None where it was recorded while still going."""
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 4  # 2: backups; 3: being_told; 4: acceptances.last_observation, alerts.missed
+SCHEMA_VERSION = 4  # 2: backups; 3: being_told; 4: acceptances.last_observation, alerts.missed, failures_told
 
 
 class Utc(TypeDecorator[datetime]):
@@ -128,6 +128,18 @@ being_told = Table(
     Column("since", Utc, nullable=False),
     Column("sender", JSON, nullable=False),
     Column("alert", Integer),
+)
+
+# Which failures people have heard of, whatever became of the runs.
+failures_told = Table(
+    "failures_told",
+    metadata,
+    _number(),
+    Column("target", String(100), nullable=False, index=True),
+    Column("what", String(40), nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("told_at", Utc, nullable=False),
+    Column("missed", JSON, nullable=False),
 )
 
 runs = Table(

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from tasks.history import tables
 from tasks.history.process import has_ended
-from tasks.history.records import Alert, Run, Telling
+from tasks.history.records import Alert, Run, Telling, ToldFailure
 from tasks.history.store import History
 
 R = TypeVar("R")
@@ -68,22 +68,41 @@ def end_alert(history: History, begun: Telling, *, delivered: bool, missed: Sequ
         )
 
 
-def begin_failure(history: History, telling: Telling, is_news: Callable[[History], bool]) -> bool:
-    """The same for a run that failed: False where just this is being told, or `is_news` says no. Raise HistoryError."""
+def begin_failure(
+    history: History, telling: Telling, decide: Callable[[History, ToldFailure | None], R | None]
+) -> R | None:
+    """The same for a run that failed, given when just this was told last: None also where it is being told. Raise
+    HistoryError."""
     with history.writing() as connection:
         others = _at_work(connection, telling)
-        if any(each.fingerprint == telling.fingerprint for each in others) or not is_news(history):
-            return False
-        _note(connection, telling)
-    return True
+        if any(each.fingerprint == telling.fingerprint for each in others):
+            return None
+        reason = decide(history, _told_failure(connection, telling))
+        if reason is not None:
+            _note(connection, telling)
+    return reason
 
 
-def end_failure(history: History, telling: Telling, run: Run | None) -> None:
-    """Keep that it was told, with the run where that has not put down its own end. Raise HistoryError."""
+def end_failure(history: History, telling: Telling, run: Run | None, told: ToldFailure | None) -> None:
+    """Keep what was told (None: nobody heard it), in the place of what was told before, and the run where that has not
+    put down its own end. Raise HistoryError."""
+    found = tables.failures_told
     with history.writing() as connection:
         _forget(connection, telling)
         if run is not None:
             connection.execute(insert(tables.runs).values(run.model_dump()))
+        if told is not None:
+            same = (found.c.target == told.target, found.c.what == told.what, found.c.fingerprint == told.fingerprint)
+            connection.execute(delete(found).where(*same))
+            connection.execute(insert(found).values(told.model_dump()))
+
+
+def _told_failure(connection: Connection, telling: Telling) -> ToldFailure | None:
+    found = tables.failures_told
+    same = (found.c.target == telling.target, found.c.what == telling.what, found.c.fingerprint == telling.fingerprint)
+    columns = [each for each in found.c if each.name != "number"]
+    row = connection.execute(select(*columns).where(*same).order_by(found.c.number.desc()).limit(1)).first()
+    return ToldFailure.model_validate(dict(row._mapping)) if row else None
 
 
 def told_since(history: History, target: str, since: datetime) -> bool:

@@ -4,7 +4,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks.alerts.decide import Decision, LastAlert, Reason, decide, decide_whom, fingerprint, missed_by
+from tasks.alerts.decide import (
+    Decision,
+    LastAlert,
+    Reason,
+    decide,
+    decide_failure,
+    decide_whom,
+    fingerprint,
+    missed_by,
+)
 from tasks.models import Finding, verdict_of
 
 NOW = datetime(2026, 2, 1, 2, 5, tzinfo=UTC)
@@ -131,3 +140,24 @@ def test_whom_an_alert_missed_is_kept_where_others_heard_it() -> None:
     assert missed_by(Decision("new", SLACK), SLACK, BOTH) == ["{env: SLACK}"]
     assert missed_by(Decision("new", SLACK), SLACK, list(SLACK)) == ["{env: SLACK}"]
     assert missed_by(Decision("new"), [], BOTH) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "missed", "ended", "decision"),
+    [
+        pytest.param(None, [], None, Decision("new"), id="never told"),
+        pytest.param(HOUR / 2, [], None, None, id="within the cool-down"),
+        pytest.param(HOUR, [], None, Decision("new"), id="after the cool-down"),
+        pytest.param(HOUR / 2, [], HOUR, None, id="what ended before changes nothing"),
+        pytest.param(HOUR / 2, [], HOUR / 4, Decision("new"), id="something has ended well since"),
+        pytest.param(HOUR / 2, [], -DAY, None, id="an end in the future is none"),
+        pytest.param(-DAY, [], None, Decision("new"), id="the clock was set back"),
+        pytest.param(HOUR / 2, list(SLACK), None, Decision("new", SLACK), id="whom it missed"),
+        pytest.param(HOUR / 2, ["gone"], None, None, id="who left the configuration"),
+    ],
+)
+def test_a_failure_is_told_again_after_a_while_or_to_whom_it_missed(
+    told: timedelta | None, missed: list[str], ended: timedelta | None, decision: Decision | None
+) -> None:
+    told_at, ended_at = (None if ago is None else NOW - ago for ago in (told, ended))
+    assert decide_failure(told_at, missed, ended_at, NOW, HOUR, BOTH) == decision
