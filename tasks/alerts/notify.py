@@ -7,7 +7,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from typing import NamedTuple
 
@@ -43,21 +43,46 @@ def notify(
 ) -> list[str]:
     """Send to all entries side by side; return a sentence for each that was not reached: [] is all delivered.
 
-    deadline: seconds for one attempt. waits: seconds before each further attempt at those that failed and
-    may yet succeed. So it returns within (1 + len(waits)) * deadline + sum(waits) seconds: 34. `send_block`
-    delivers through a Prefect block named `type-slug/name` and raises a RollcallError if it cannot. Secrets
-    appear in no sentence and no log.
+    deadline: seconds for one attempt. waits: seconds before each further attempt at those that failed and may yet
+    succeed; an attempt that has not ended is waited for instead. So it returns within (1 + len(waits)) * deadline +
+    sum(waits) seconds: 34. `send_block` delivers through a Prefect block named `type-slug/name` and raises a
+    RollcallError if it cannot. Secrets appear in no sentence and no log.
     """
+    found = undelivered(entries, range(len(entries)), message, send_block, deadline=deadline, waits=waits, sleep=sleep)
+    return list(found.values())
+
+
+def undelivered(
+    entries: Sequence[Entry],
+    positions: Iterable[int],
+    message: Message,
+    send_block: SendBlock = no_blocks,
+    *,
+    deadline: float = DEADLINE,
+    waits: Sequence[float] = WAITS,
+    sleep: Callable[[float], None] = time.sleep,
+) -> dict[int, str]:
+    """The same for the entries at these positions alone; the sentences by position."""
     _hush()
-    failed = _attempt(entries, range(len(entries)), message, send_block, deadline)
+    latest = _begin(entries, positions, message, send_block)
+    _await(latest, deadline)
     for pause in waits:
-        again = [position for position, failure in failed.items() if failure.error.transient]
-        if not again:
+        if not _open(latest):
             break
         sleep(pause)
-        final = {position: failed[position] for position in failed if position not in again}
-        failed = final | _attempt(entries, again, message, send_block, deadline)
-    return [f"notify[{position}] {_sentence(failed[position])}" for position in sorted(failed)]
+        # Whoever is still being sent to is waited for: he may get it late, and is not to get it twice.
+        again = [position for position in _open(latest) if latest[position].outcome.done()]
+        latest |= _begin(entries, again, message, send_block)
+        _await(latest, deadline)
+    longest = (1 + len(waits)) * deadline + sum(waits)
+    errors = {position: _error(delivery.outcome, longest) for position, delivery in latest.items()}
+    failed = {at: _Failure(latest[at].kind, error) for at, error in errors.items() if error is not None}
+    return {position: f"notify[{position}] {_sentence(failed[position])}" for position in sorted(failed)}
+
+
+def destination(entry: Entry) -> str:
+    """What an entry is called wherever it is remembered: where its URL is to be found, never the URL itself."""
+    return entry.block if isinstance(entry, NotifyBlock) else _named(entry.url)
 
 
 def undelivered_finding(sentences: Sequence[str]) -> Finding | None:
@@ -117,6 +142,8 @@ class _Delivery(threading.Thread):
         scheme = url.partition("://")[0].lower()
         known: set[str] = plugin.schemas()  # type: ignore[no-untyped-call]
         self.kind = scheme if scheme in known else min(known)
+        if "rto=" not in url:
+            plugin.socket_read_timeout = DEADLINE  # Four seconds by itself: who answers later would get it again.
         client = Apprise()
         client.add(plugin)
         title, body, kind = self._message.title, self._message.body, self._message.kind
@@ -124,25 +151,29 @@ class _Delivery(threading.Thread):
             raise NotificationFailed(self.overheard)
 
 
-def _attempt(
-    entries: Sequence[Entry],
-    positions: Iterable[int],
-    message: Message,
-    send_block: SendBlock,
-    deadline: float,
-) -> dict[int, _Failure]:
-    """Try these entries side by side; what failed, by position."""
-    threads = {position: _Delivery(entries[position], message, send_block) for position in positions}
-    for thread in threads.values():
-        thread.start()
-    wait([thread.outcome for thread in threads.values()], timeout=deadline)
-    errors = {position: _error(thread.outcome, deadline) for position, thread in threads.items()}
-    return {at: _Failure(threads[at].kind, error) for at, error in errors.items() if error is not None}
+def _begin(
+    entries: Sequence[Entry], positions: Iterable[int], message: Message, send_block: SendBlock
+) -> dict[int, _Delivery]:
+    """Start to send to these entries side by side; the deliveries by position."""
+    deliveries = {position: _Delivery(entries[position], message, send_block) for position in positions}
+    for each in deliveries.values():
+        each.start()
+    return deliveries
 
 
-def _error(outcome: Future[None], deadline: float) -> RollcallError | None:
+def _await(deliveries: Mapping[int, _Delivery], deadline: float) -> None:
+    wait([each.outcome for each in deliveries.values()], timeout=deadline)
+
+
+def _open(deliveries: Mapping[int, _Delivery]) -> list[int]:
+    """Those that may yet succeed: still being sent, or failed by what may pass."""
+    errors = {position: _error(each.outcome, 0) for position, each in deliveries.items()}
+    return [position for position, error in errors.items() if error is not None and error.transient]
+
+
+def _error(outcome: Future[None], waited: float) -> RollcallError | None:
     if not outcome.done():
-        return NotificationFailed(f"no answer within {deadline:g} seconds")
+        return NotificationFailed(f"no answer within {waited:g} seconds")
     error = outcome.exception()
     if error is None or isinstance(error, RollcallError):
         return error

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from tasks.config import Config
 from tasks.errors import StorageError
 from tasks.history.backups import remember_stored
-from tasks.history.records import StoredBackup
+from tasks.history.records import CLOCK_TOLERANCE, StoredBackup
 from tasks.history.store import open_history
 from tasks.limits import backup_limit, proof_limit
 from tasks.models import Finding
@@ -17,7 +17,6 @@ from tasks.storage import Storage, open_all, open_storage
 from tasks.storage.catalogue import Catalogue, Entry, catalogue
 
 ENDED_BY_A_BACKUP = frozenset({"backup.missing", "backup.stale", "backup.failed"})
-CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
 def storages_of(config: Config, target: str) -> list[Storage]:
@@ -112,13 +111,15 @@ def _failure_since(config: Config, target: str, good: datetime) -> list[Finding]
 
 
 def _unproven(config: Config, target: str, found: Catalogue, first: datetime, now: datetime) -> list[Finding]:
-    """`backup.unproven` where backups are old enough to have been drilled and no proof is young enough."""
+    """`backup.unproven` where backups are old enough to have been drilled and no proof is young enough; one that is
+    dated in the future proves nothing."""
     limit = proof_limit(config, target)
     if limit is None:
         return []
     since = now - limit
     good = [each for each in found.backups if not each.manifest.quarantined]
-    proofs = [each.proven_at for each in good if each.proven_at is not None]
+    until = now + CLOCK_TOLERANCE
+    proofs = [each.proven_at for each in good if each.proven_at is not None and each.proven_at <= until]
     if first > since or any(each > since for each in proofs):
         return []
     last = f"the last proof is of {max(proofs):%Y-%m-%d}" if proofs else "none was ever proven"

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
 from tasks.history import tables
-from tasks.history.records import StoredBackup
+from tasks.history.records import CLOCK_TOLERANCE, StoredBackup
 from tasks.history.store import History
 
 _OLDEST_FIRST = (tables.backups.c.created_at, tables.backups.c.id)
@@ -60,18 +60,19 @@ def stored_backups(history: History, target: str) -> list[StoredBackup]:
         return _records(connection, query.order_by(*_OLDEST_FIRST))
 
 
-def newest_good_of(history: History, target: str) -> StoredBackup | None:
+def newest_good_of(history: History, target: str, now: datetime) -> StoredBackup | None:
     """The target's newest backup that is not quarantined, as far as it is known. Raise HistoryError."""
     with history.reading() as connection:
-        return newest_good(connection).get(target)
+        return newest_good(connection, now).get(target)
 
 
-def newest_good(connection: Connection) -> dict[str, StoredBackup]:
-    """Of every target, the newest backup that is not quarantined."""
+def newest_good(connection: Connection, now: datetime) -> dict[str, StoredBackup]:
+    """Of every target, the newest backup that is not quarantined; one that is dated in the future is none: until then
+    it would hide that there is no newer one."""
     found = tables.backups.c
     newest = (
         select(found.target, func.max(found.created_at).label("at"))
-        .where(~found.quarantined)
+        .where(~found.quarantined, found.created_at <= now + CLOCK_TOLERANCE)
         .group_by(found.target)
         .subquery()
     )
@@ -80,10 +81,10 @@ def newest_good(connection: Connection) -> dict[str, StoredBackup]:
     return {each.target: each for each in _records(connection, query)}
 
 
-def last_proofs(connection: Connection) -> dict[str, datetime]:
-    """Of every target, when a drill last proved a backup that is still there and not quarantined."""
+def last_proofs(connection: Connection, now: datetime) -> dict[str, datetime]:
+    """Of every target, when a drill last proved a backup that is still there and not quarantined; not in the future."""
     found = tables.backups.c
-    proven = ~found.quarantined & found.proven_at.is_not(None)
+    proven = ~found.quarantined & (found.proven_at <= now + CLOCK_TOLERANCE)
     query = select(found.target, func.max(found.proven_at).label("at")).where(proven).group_by(found.target)
     return {row.target: row.at for row in connection.execute(query)}
 

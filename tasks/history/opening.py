@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, make_url, select, update
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, make_url, select, update
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
@@ -199,14 +199,28 @@ def _set_up(engine: Engine) -> None:
 
 
 def _upgrade(connection: Connection) -> int:
-    """Create the tables that are not there: so far, no version has changed one. Return the version it is then."""
+    """Create the tables, columns and indexes that are not there: so far, no version has changed one, and every column
+    that was added may be empty. Return the version it is then."""
     metadata.create_all(connection)
     known = _version(connection)
+    if known is not None and known < SCHEMA_VERSION:
+        _add_to_tables(connection)
     if known is None:
         connection.execute(insert(version).values(version=SCHEMA_VERSION))
     elif known < SCHEMA_VERSION:
         connection.execute(update(version).values(version=SCHEMA_VERSION))
     return max(known or 0, SCHEMA_VERSION)
+
+
+def _add_to_tables(connection: Connection) -> None:
+    for table in metadata.sorted_tables:
+        there = {each["name"] for each in inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in there:
+                kind = column.type.compile(connection.dialect)
+                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
+        for index in table.indexes:
+            index.create(connection, checkfirst=True)
 
 
 def _version(connection: Connection) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, AwareDatetime, Field
@@ -13,6 +13,9 @@ from tasks.history.process import Process, this_process
 from tasks.models import Finding, Identity, Model, Verdict
 
 ObservationKind = Literal["verify", "backup", "manifest", "restore"]
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""What is dated further in the future is not believed: it would hide all that happens until then."""
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -41,8 +44,11 @@ class Observation(Model):
 
 
 class Acceptance(Model):
-    """A person's word that the counts of `table` (None: of all tables, and the identity) are right as they
-    are."""
+    """A person's word that the counts of `table` (None: of all tables, and the identity) are right as they are.
+
+    last_observation: the number of the last observation of any target that was there by then, whatever its date; None
+    where an older Rollcall kept it.
+    """
 
     target: str
     at: Moment
@@ -51,6 +57,7 @@ class Acceptance(Model):
     identity: Identity | None = None
     reason: str
     accepted_by: str
+    last_observation: int | None = None
 
 
 class Pin(Model):
@@ -64,13 +71,15 @@ class Pin(Model):
 
 
 class Alert(Model):
-    """One notification that was sent, or could not be. `fingerprint` says which findings it told of."""
+    """One notification that was sent, or could not be. `fingerprint` says which findings it told of; `missed` whom it
+    did not reach, where others were reached."""
 
     target: str
     verdict: Verdict
     fingerprint: str
     sent_at: Moment
     delivered: bool
+    missed: list[str] | None = None
 
 
 class Telling(Model):
@@ -85,6 +94,17 @@ class Telling(Model):
     since: Moment
     sender: Process = Field(default_factory=this_process)
     alert: int | None = None
+
+
+class ToldFailure(Model):
+    """A failure of a run of `what` that people have heard of; missed: the destinations that have not, though others
+    have."""
+
+    target: str
+    what: str
+    fingerprint: str
+    told_at: Moment
+    missed: list[str] = Field(default_factory=list)
 
 
 class Run(Model):
@@ -116,10 +136,11 @@ class StoredBackup(Model):
 
 
 class Tallied(NamedTuple):
-    """The part of an accepted observation that the baseline is made of."""
+    """The part of an accepted observation that the baseline is made of. number: as observations were put down."""
 
     at: datetime
     counts: Mapping[str, int]
+    number: int = 0
 
 
 class Baseline(NamedTuple):

@@ -15,12 +15,9 @@ from sqlalchemy import Connection, Row, bindparam, func, select
 from tasks.errors import HistoryError
 from tasks.history import tables
 from tasks.history.backups import last_proofs, newest_good
-from tasks.history.records import Run, StoredBackup
+from tasks.history.records import CLOCK_TOLERANCE, Run, StoredBackup
 from tasks.history.store import History
 from tasks.models import Finding, Model, Verdict, verdict_of
-
-CLOCK_TOLERANCE = timedelta(minutes=5)
-"""A check dated further in the future is not believed: it would hide all checks until then."""
 
 _BEST_FIRST: tuple[Verdict, ...] = ("healthy", "warning", "critical")
 _IDENTITY = ("volume.", "cluster.")
@@ -71,7 +68,7 @@ def standings(
     age. Raise HistoryError."""
     try:
         with history.reading() as connection:
-            backups, proofs = newest_good(connection), last_proofs(connection)
+            backups, proofs = newest_good(connection, now), last_proofs(connection, now)
             runs = _last_runs(connection)
             checks = {target: _last_check(connection, target, now) for target in targets}
     except ValueError as error:  # Not JSON, or not the JSON that was written.

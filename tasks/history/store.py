@@ -9,15 +9,15 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, Row, Select, and_, delete, insert, or_, select, union
+from sqlalchemy import Connection, Engine, Row, Select, and_, delete, func, insert, or_, select, union
 
 from tasks.errors import HistoryError
 from tasks.history import tables
-from tasks.history.baseline import baseline_of
+from tasks.history.baseline import baseline_of, comes_after
 from tasks.history.manifests import observations_of, other
 from tasks.history.opening import open_engine, speaking_plainly
 from tasks.history.records import Acceptance, Baseline, Moment, Observation, ObservationKind, Pin, Run, Tallied
@@ -75,62 +75,57 @@ class History:
             _insert_observation(connection, observation)
 
     def observations(self, target: str, since: datetime | None = None) -> list[Observation]:
-        """All observations of `target` from `since` on, oldest first."""
+        """All observations of `target` from `since` on, oldest first by their dates."""
         query = _observations(target)
         if since is not None:
             query = query.where(tables.observations.c.checked_at >= since)
-        return [_observation(row) for row in self._all(query.order_by(*_OLDEST_FIRST))]
+        return [_observation(row) for row in self._all(query.order_by(*_BY_DATE))]
 
     def latest(self, target: str, kind: ObservationKind | None = None) -> Observation | None:
-        """The newest observation of `target` (of one kind)."""
+        """The observation of `target` (of one kind) that was put down last, whatever its date: the clock may have been
+        set back since."""
         query = _observations(target)
         if kind is not None:
             query = query.where(tables.observations.c.kind == kind)
-        row = self._first(query.order_by(*_NEWEST_FIRST))
+        row = self._first(query.order_by(_NEWEST_FIRST))
         return _observation(row) if row else None
 
     def last_accepted(self, target: str) -> Observation | None:
-        """The newest accepted observation of `target`."""
-        accepted = _observations(target).where(tables.observations.c.accepted)
-        row = self._first(accepted.order_by(*_NEWEST_FIRST))
+        """The accepted observation of `target` that was put down last."""
+        row = self._last_accepted(target)
         return _observation(row) if row else None
 
     def last_identity(self, target: str) -> Identity | None:
         """The identity that was accepted last: by an observation, or by a person (for `judge_identity`)."""
-        with self.reading() as connection:
-            accepted = _observations(target).where(
-                tables.observations.c.accepted, tables.observations.c.identity.is_not(None)
-            )
-            seen = connection.execute(accepted.order_by(*_NEWEST_FIRST).limit(1)).first()
+        seen = self._last_accepted(target, tables.observations.c.identity.is_not(None))
         said = [each for each in self.acceptances(target) if each.identity is not None]
-        if said and (seen is None or said[-1].at >= seen.checked_at):
+        if said and not _is_after(seen, said[-1]):
             return said[-1].identity
         return Identity.model_validate(seen.identity) if seen else None
 
     def last_schema(self, target: str) -> dict[str, str] | None:
         """The schema objects to compare with (for `judge_schema`): those of the last accepted observation,
         or, where a person has accepted everything since, of the last observation before that."""
-        before = self.last_accepted(target)
+        before = self._last_accepted(target)
         whole = [each for each in self.acceptances(target) if each.table is None]
-        if whole and (before is None or whole[-1].at >= before.checked_at):
-            row = self._first(
-                _observations(target).where(tables.observations.c.checked_at <= whole[-1].at).order_by(*_NEWEST_FIRST)
-            )
-            before = _observation(row) if row else before
+        if whole and not _is_after(before, whole[-1]):
+            found, by_then = tables.observations.c, whole[-1].last_observation
+            there = found.checked_at <= whole[-1].at if by_then is None else found.number <= by_then
+            before = self._first(_observations(target).where(there).order_by(_NEWEST_FIRST)) or before
         return before.schema_objects if before and before.schema_objects else None
 
     def baseline(self, target: str, now: datetime, window_days: int) -> Baseline:
         """What a tally of `target` taken now is judged by."""
         found = tables.observations.c
         accepted = and_(found.target == target, found.accepted)
-        newest = select(found.number).where(accepted).order_by(*_NEWEST_FIRST).limit(1)
+        newest = select(found.number).where(accepted).order_by(_NEWEST_FIRST).limit(1)
         since = now - timedelta(days=window_days)
         query = (
-            select(found.checked_at, found.counts)
+            select(found.checked_at, found.counts, found.number)
             .where(accepted, or_(found.checked_at >= since, found.number == newest.scalar_subquery()))
-            .order_by(*_OLDEST_FIRST)
+            .order_by(found.number)
         )
-        tallies = [Tallied(row.checked_at, row.counts) for row in self._all(query)]
+        tallies = [Tallied(row.checked_at, row.counts, row.number) for row in self._all(query)]
         return baseline_of(tallies, self.acceptances(target), now, window_days)
 
     def accept(
@@ -160,14 +155,16 @@ class History:
             accepted_by=by,
         )
         with self.writing() as connection:
-            connection.execute(insert(tables.acceptances).values(acceptance.model_dump(mode="python")))
+            last = connection.execute(select(func.max(tables.observations.c.number))).scalar() or 0
+            known = acceptance.model_copy(update={"last_observation": last})
+            connection.execute(insert(tables.acceptances).values(known.model_dump(mode="python")))
             if acceptance.identity is not None:
                 _put_pin(connection, _pin_of(target, acceptance.identity, acceptance.at, reason))
 
     def acceptances(self, target: str) -> list[Acceptance]:
-        """Every acceptance for `target`, oldest first."""
+        """Every acceptance for `target`, in the order in which they were put down."""
         found = tables.acceptances
-        rows = self._all(select(found).where(found.c.target == target).order_by(found.c.at, found.c.number))
+        rows = self._all(select(found).where(found.c.target == target).order_by(found.c.number))
         return [Acceptance.model_validate(dict(row._mapping)) for row in rows]
 
     def pin(self, target: str) -> Pin | None:
@@ -237,7 +234,7 @@ class History:
         query = select(found.checked_at, found.counts).where(found.target == target)
         if since is not None:
             query = query.where(found.checked_at >= since)
-        rows = self._all(query.order_by(*_OLDEST_FIRST))
+        rows = self._all(query.order_by(*_BY_DATE))
         index = pd.DatetimeIndex([row.checked_at for row in rows], name="checked_at", tz="UTC")
         columns = sorted({table for row in rows for table in row.counts})
         data = {table: pd.array([row.counts.get(table) for row in rows], dtype="Int64") for table in columns}
@@ -249,6 +246,10 @@ class History:
         if known is None:
             raise HistoryError(f"There is no table {table} in {target}, and there was none; check the name.")
         return known
+
+    def _last_accepted(self, target: str, *more: Any) -> Row[Any] | None:
+        accepted = _observations(target).where(tables.observations.c.accepted, *more)
+        return self._first(accepted.order_by(_NEWEST_FIRST))
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -272,20 +273,25 @@ class History:
             return connection.execute(query.limit(1)).first()
 
 
-_OLDEST_FIRST = (tables.observations.c.checked_at, tables.observations.c.number)
-_NEWEST_FIRST = (tables.observations.c.checked_at.desc(), tables.observations.c.number.desc())
+_BY_DATE = (tables.observations.c.checked_at, tables.observations.c.number)
+# Not by date: what was made while the clock was ahead would be the newest until then.
+_NEWEST_FIRST = tables.observations.c.number.desc()
 
 
 def _observations(target: str) -> Select[Any]:
     """Every column, with the schema's objects from where they are kept once."""
     joined = tables.observations.join(tables.schemas)
-    columns = [each for each in tables.observations.c if each.name not in ("number", "schema_hash")]
+    columns = [each for each in tables.observations.c if each.name != "schema_hash"]
     query = select(*columns, tables.schemas.c.objects.label("schema_objects")).select_from(joined)
     return query.where(tables.observations.c.target == target)
 
 
 def _observation(row: Row[Any]) -> Observation:
-    return Observation.model_validate(dict(row._mapping))
+    return Observation.model_validate({key: value for key, value in row._mapping.items() if key != "number"})
+
+
+def _is_after(row: Row[Any] | None, acceptance: Acceptance) -> bool:
+    return row is not None and comes_after(row.checked_at, row.number, acceptance, datetime.now(UTC))
 
 
 def _insert_observation(connection: Connection, observation: Observation) -> bool:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 3  # 2: backups; 3: being_told
+SCHEMA_VERSION = 4  # 2: backups; 3: being_told; 4: acceptances.last_observation, alerts.missed, failures_told
 
 
 class Utc(TypeDecorator[datetime]):
@@ -77,6 +77,7 @@ observations = Table(
     Column("backup_id", String(200)),
     Index("observations_by_target", "target", "checked_at"),
     Index("observations_accepted", "target", "accepted", "checked_at"),
+    Index("observations_in_order", "target", "number"),
 )
 
 acceptances = Table(
@@ -90,6 +91,7 @@ acceptances = Table(
     Column("identity", JSON(none_as_null=True)),
     Column("reason", Text, nullable=False),
     Column("accepted_by", Text, nullable=False),
+    Column("last_observation", Integer),
 )
 
 pins = Table(
@@ -111,6 +113,7 @@ alerts = Table(
     Column("fingerprint", Text, nullable=False),
     Column("sent_at", Utc, nullable=False),
     Column("delivered", Boolean, nullable=False),  # False also while it is being told
+    Column("missed", JSON(none_as_null=True)),  # the destinations, where others were reached
 )
 
 # What is being sent right now, so that nobody else sends it too.
@@ -125,6 +128,18 @@ being_told = Table(
     Column("since", Utc, nullable=False),
     Column("sender", JSON, nullable=False),
     Column("alert", Integer),
+)
+
+# Which failures people have heard of, whatever became of the runs.
+failures_told = Table(
+    "failures_told",
+    metadata,
+    _number(),
+    Column("target", String(100), nullable=False, index=True),
+    Column("what", String(40), nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("told_at", Utc, nullable=False),
+    Column("missed", JSON, nullable=False),
 )
 
 runs = Table(

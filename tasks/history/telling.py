@@ -6,7 +6,7 @@ which a destination may delay for half a minute, holds nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from tasks.history import tables
 from tasks.history.process import has_ended
-from tasks.history.records import Alert, Run, Telling
+from tasks.history.records import Alert, Run, Telling, ToldFailure
 from tasks.history.store import History
 
 R = TypeVar("R")
@@ -26,50 +26,83 @@ another machine cannot know any sooner."""
 
 
 def begin_alert(
-    history: History, telling: Telling, decide: Callable[[Alert | None], R | None]
+    history: History,
+    telling: Telling,
+    decide: Callable[[Alert | None], R | None],
+    again: Callable[[R], bool] = lambda _: False,
 ) -> tuple[R, Telling] | None:
     """Ask `decide` whether to tell, given what was told last or is being told now; if so, note that it is being told.
 
-    Alerts are kept in the order in which they were decided, whenever their sending ends. Return what `decide` did, and
-    what `end_alert` is to be given; None where it is not to be told. Raise HistoryError.
+    again: whether what `decide` said only sends the last alert to those it missed; then it stays that alert, and its
+    cool-down goes on. Alerts are kept in the order in which they were decided, whenever their sending ends. Return what
+    `decide` did, and what `end_alert` is to be given; None where it is not to be told. Raise HistoryError.
     """
     with history.writing() as connection:
         reason = decide(_last(connection, telling))
         if reason is None:
             return None
-        # Whoever is killed while sending leaves an alert that was not delivered: the next check tries again.
-        alert = Alert(**telling.model_dump(include=set(Alert.model_fields)), sent_at=telling.since, delivered=False)
-        added = connection.execute(insert(tables.alerts).values(alert.model_dump()))
-        (number,) = added.inserted_primary_key or (None,)
+        last = _last_row(connection, telling.target) if again(reason) else None
+        number = last.number if last else _insert(connection, telling)
         begun = telling.model_copy(update={"alert": number})
         _note(connection, begun)
     return reason, begun
 
 
-def end_alert(history: History, begun: Telling, *, delivered: bool) -> None:
-    """Keep how it ended. Raise HistoryError."""
+def _insert(connection: Connection, telling: Telling) -> int | None:
+    """Whoever is killed while sending leaves an alert that was not delivered: the next check tries again."""
+    alert = Alert(
+        **telling.model_dump(include={"target", "verdict", "fingerprint"}), sent_at=telling.since, delivered=False
+    )
+    added = connection.execute(insert(tables.alerts).values(alert.model_dump()))
+    (number,) = added.inserted_primary_key or (None,)
+    return number
+
+
+def end_alert(history: History, begun: Telling, *, delivered: bool, missed: Sequence[str] = ()) -> None:
+    """Keep how it ended. missed: whom it did not reach, where others were reached. Raise HistoryError."""
     found = tables.alerts
     with history.writing() as connection:
         _forget(connection, begun)
-        connection.execute(update(found).where(found.c.number == begun.alert).values(delivered=delivered))
+        connection.execute(
+            update(found).where(found.c.number == begun.alert).values(delivered=delivered, missed=list(missed) or None)
+        )
 
 
-def begin_failure(history: History, telling: Telling, is_news: Callable[[History], bool]) -> bool:
-    """The same for a run that failed: False where just this is being told, or `is_news` says no. Raise HistoryError."""
+def begin_failure(
+    history: History, telling: Telling, decide: Callable[[History, ToldFailure | None], R | None]
+) -> R | None:
+    """The same for a run that failed, given when just this was told last: None also where it is being told. Raise
+    HistoryError."""
     with history.writing() as connection:
         others = _at_work(connection, telling)
-        if any(each.fingerprint == telling.fingerprint for each in others) or not is_news(history):
-            return False
-        _note(connection, telling)
-    return True
+        if any(each.fingerprint == telling.fingerprint for each in others):
+            return None
+        reason = decide(history, _told_failure(connection, telling))
+        if reason is not None:
+            _note(connection, telling)
+    return reason
 
 
-def end_failure(history: History, telling: Telling, run: Run | None) -> None:
-    """Keep that it was told, with the run where that has not put down its own end. Raise HistoryError."""
+def end_failure(history: History, telling: Telling, run: Run | None, told: ToldFailure | None) -> None:
+    """Keep what was told (None: nobody heard it), in the place of what was told before, and the run where that has not
+    put down its own end. Raise HistoryError."""
+    found = tables.failures_told
     with history.writing() as connection:
         _forget(connection, telling)
         if run is not None:
             connection.execute(insert(tables.runs).values(run.model_dump()))
+        if told is not None:
+            same = (found.c.target == told.target, found.c.what == told.what, found.c.fingerprint == told.fingerprint)
+            connection.execute(delete(found).where(*same))
+            connection.execute(insert(found).values(told.model_dump()))
+
+
+def _told_failure(connection: Connection, telling: Telling) -> ToldFailure | None:
+    found = tables.failures_told
+    same = (found.c.target == telling.target, found.c.what == telling.what, found.c.fingerprint == telling.fingerprint)
+    columns = [each for each in found.c if each.name != "number"]
+    row = connection.execute(select(*columns).where(*same).order_by(found.c.number.desc()).limit(1)).first()
+    return ToldFailure.model_validate(dict(row._mapping)) if row else None
 
 
 def told_since(history: History, target: str, since: datetime) -> bool:

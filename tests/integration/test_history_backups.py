@@ -15,6 +15,7 @@ from tasks.history.backups import remember_proof, remember_stored, stored_backup
 from tasks.history.records import Observation, Run, StoredBackup
 from tasks.history.standing import Standing, standings
 from tasks.history.store import History, open_history
+from tasks.history.tables import SCHEMA_VERSION
 from tests.bed.postgres import PostgresServer
 
 NOW = datetime(2026, 2, 1, 2, 0, tzinfo=UTC)
@@ -101,13 +102,14 @@ def test_a_proof_is_noted_at_the_backup_it_is_of(history: History) -> None:
 @pytest.mark.parametrize(("before", "lacks"), [(1, ["backups", "being_told"]), (2, ["being_told"])])
 def test_a_history_of_a_version_before_is_taken_along(url: str, before: int, lacks: list[str]) -> None:
     with open_history(url) as old, old.writing() as connection:
+        connection.execute(text("ALTER TABLE alerts DROP COLUMN missed"))
         for table in lacks:
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text(f"UPDATE rollcall_schema SET version = {before}"))
     with open_history(url) as history:
         remember_stored(history, "shop", [backup("b1")], complete=True)
     with open_history(url) as again, again.reading() as connection:
-        assert connection.execute(text("SELECT version FROM rollcall_schema")).scalar_one() == 3
+        assert connection.execute(text("SELECT version FROM rollcall_schema")).scalar_one() == SCHEMA_VERSION
         assert connection.execute(text("SELECT count(*) FROM being_told")).scalar_one() == 0
         assert len(stored_backups(again, "shop")) == 1
 
@@ -141,6 +143,20 @@ def test_a_check_dated_in_the_future_does_not_hide_those_of_today(history: Histo
     history.record(seen(MINUTE, verdict="critical"))
     (shop,) = stand(history, "shop")
     assert (shop.verdict, shop.checked_at) == ("critical", NOW - MINUTE)
+
+
+def test_a_backup_and_a_proof_dated_in_the_future_do_not_hide_those_of_before(history: History) -> None:
+    stored = [
+        backup("b1", DAY, proven_at=NOW - HOUR),
+        backup("b2", -365 * DAY),
+        backup("b3", 2 * DAY, proven_at=NOW + DAY),
+    ]
+    remember_stored(history, "shop", stored, complete=True)
+    remember_stored(history, "other", [backup("b1", -MINUTE, "other", proven_at=NOW + MINUTE)], complete=True)
+    shop, other = stand(history, "shop", "other")
+    assert (shop.last_backup, shop.last_proven_at) == (stored[0], NOW - HOUR)
+    assert other.last_backup is not None
+    assert other.last_proven_at == NOW + MINUTE, "a clock may be a little ahead"
 
 
 def test_the_last_run_of_a_kind_counts_for_its_target(history: History) -> None:

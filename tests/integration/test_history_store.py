@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from sqlalchemy import URL
+from sqlalchemy import URL, inspect
 
 from tasks.errors import HistoryError
 from tasks.history.records import Alert, Observation, Pin, Run, Telling
@@ -155,6 +155,65 @@ def test_accepting_everything_moves_baseline_identity_schema_and_pin(history: Hi
     pin = history.pin("knowledge_os")
     assert pin is not None
     assert (pin.system_identifier, pin.volume, pin.reason) == ("8", SEEN.volume, "planned")
+
+
+@pytest.mark.parametrize("table", [None, "experts"])
+def test_what_was_made_while_the_clock_was_ahead_neither_undoes_an_acceptance_nor_outlives_a_later_check(
+    history: History, table: str | None
+) -> None:
+    ahead = SEEN.model_copy(update={"checkpoint_lsn": "17/0"})
+    history.record(seen(0, 85, schema_objects={"table a": "1"}))
+    history.record(seen(365, 85, identity=ahead, schema_objects={"table a": "2"}))
+    back = SEEN.model_copy(update={"checkpoint_lsn": "15/0"})
+    history.accept("knowledge_os", {E: 3, K: 26_337}, back, "purge", "ann", NOW + timedelta(days=1), table=table)
+    baseline = history.baseline("knowledge_os", NOW + timedelta(days=2), window_days=30)
+    assert (baseline.last[E], baseline.highest[E]) == (3, 3)
+    assert history.last_identity("knowledge_os") == (ahead if table else back)
+    assert history.last_schema("knowledge_os") == {"table a": "2"}
+
+    late = history.observations("knowledge_os")[0].model_copy(update={"id": "a backup that had begun before"})
+    history.record(late)
+    assert history.baseline("knowledge_os", NOW + timedelta(days=2), window_days=30).last[E] == 3
+    now = seen(2, 4)
+    history.record(now)
+    baseline = history.baseline("knowledge_os", NOW + timedelta(days=3), window_days=30)
+    assert (baseline.last[E], baseline.highest[E]) == (4, 4)
+    assert history.latest("knowledge_os", "verify") == history.last_accepted("knowledge_os") == now
+    assert history.last_identity("knowledge_os") == SEEN
+
+
+def test_an_acceptance_of_the_future_is_followed_by_the_checks_after_it(history: History) -> None:
+    history.record(seen(0, 85))
+    future = datetime.now(UTC) + timedelta(days=365)
+    history.accept("knowledge_os", {E: 3, K: 26_337}, SEEN, "purge", "ann", future)
+    newer = SEEN.model_copy(update={"checkpoint_lsn": "17/0"})
+    history.record(seen(2, 4, identity=newer))
+    assert history.baseline("knowledge_os", NOW + timedelta(days=3), window_days=30).last[E] == 4
+    assert history.last_identity("knowledge_os") == newer
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_an_older_history_is_upgraded_with_all_that_is_in_it(url: str, version: int) -> None:
+    with open_history(url) as history:
+        history.record(seen(0, 85))
+        history.accept("knowledge_os", {E: 3, K: 26_337}, SEEN, "purge", "ann", NOW + timedelta(days=1))
+        with history.writing() as connection:
+            connection.exec_driver_sql("DROP INDEX observations_in_order")
+            connection.exec_driver_sql("ALTER TABLE acceptances DROP COLUMN last_observation")
+            connection.exec_driver_sql("ALTER TABLE alerts DROP COLUMN missed")
+            for gone in ("being_told", "backups")[: 3 - version]:
+                connection.exec_driver_sql(f"DROP TABLE {gone}")
+            connection.exec_driver_sql(f"UPDATE rollcall_schema SET version = {version}")
+    for _ in range(2):
+        with open_history(url) as history:
+            assert history.baseline("knowledge_os", NOW + timedelta(days=2), window_days=30).last[E] == 3
+    with open_history(url) as history:
+        history.record(seen(2, 4))
+        history.accept("knowledge_os", {E: 5, K: 26_337}, SEEN, "purge", "ann", NOW + timedelta(days=1))
+        assert history.baseline("knowledge_os", NOW + timedelta(days=3), window_days=30).last[E] == 5
+        with history.reading() as connection:
+            indexes = inspect(connection).get_indexes("observations")
+    assert "observations_in_order" in [each["name"] for each in indexes]
 
 
 def test_accepting_one_table_leaves_the_others_and_the_pin(history: History) -> None:

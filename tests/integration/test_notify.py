@@ -3,6 +3,7 @@
 import contextvars
 import logging
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,8 +108,36 @@ def test_a_stall_ends_at_the_deadline(destination: NotifyUrl, http_recorder: Htt
     began = time.monotonic()
     sentences = notify([destination, destination], MESSAGE, deadline=0.5, waits=[0.1])
     took = time.monotonic() - began
-    assert sentences == [f"notify[{at}] (json): no answer within 0.5 seconds." for at in (0, 1)]
+    assert sentences == [f"notify[{at}] (json): no answer within 1.1 seconds." for at in (0, 1)]
     assert 1.1 <= took < 2.5
+
+
+def test_a_slow_destination_gets_it_once_and_counts_as_reached() -> None:
+    delivered: list[str] = []
+    go_on = threading.Event()
+
+    def slow(name: str, _message: Message) -> None:
+        go_on.wait(60)
+        delivered.append(name)
+
+    def meanwhile(_seconds: float) -> None:
+        go_on.set()
+
+    entry = NotifyBlock(block="slack-webhook/oncall")
+    assert notify([entry], MESSAGE, slow, deadline=0.5, waits=[0] * 60, sleep=meanwhile) == []
+    assert delivered == ["slack-webhook/oncall"]
+
+
+def test_a_web_hook_that_takes_some_seconds_to_answer_gets_it_once(
+    destination: NotifyUrl, http_recorder: HttpRecorder
+) -> None:
+    """Apprise alone waits for four."""
+    http_recorder.stall()
+    timer = threading.Timer(4.5, http_recorder.resume)
+    timer.start()
+    assert notify([destination], MESSAGE) == []
+    timer.join()
+    assert len(http_recorder.messages) == 1
 
 
 def test_a_stalled_destination_does_not_hold_up_the_others(

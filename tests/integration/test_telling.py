@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Barrier
@@ -12,15 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from tasks.alerts import markers
 from tasks.alerts.tell import tell, tell_failure, tell_first
 from tasks.checks.judgement import Judgement, remember
-from tasks.config import Config, load
+from tasks.config import Config, NotifyUrl, load
 from tasks.errors import EngineUnreachable
 from tasks.history.backups import remember_stored
-from tasks.history.records import Alert, Run, StoredBackup, Telling
-from tasks.history.store import open_history
+from tasks.history.records import Alert, Run, StoredBackup, Telling, ToldFailure
+from tasks.history.store import History, open_history
 from tasks.history.telling import ALERT, AT_WORK, begin_alert, begin_failure, end_alert, told_since
 from tasks.models import Finding, Tally, verdict_of
+from tasks.secrets import EnvReference
 from tests.bed.recorder import HttpRecorder
 from tests.bed.watched import told
 
@@ -55,6 +58,11 @@ def say_first(config: Config, *findings: Finding) -> list[Finding]:
 def unless_delivered(last: Alert | None) -> str | None:
     """What `begin_alert` asks: news, unless somebody heard of it."""
     return None if last is not None and last.delivered else "new"
+
+
+def news_of_it(_history: History, _told: ToldFailure | None) -> str:
+    """What `begin_failure` asks."""
+    return "news"
 
 
 def checked(config: Config, *findings: Finding, ago: timedelta = timedelta(minutes=15)) -> None:
@@ -123,6 +131,38 @@ def test_what_could_not_be_delivered_is_tried_again_by_the_next_check(
     assert len(http_recorder.messages) == sent + 1
 
 
+@pytest.fixture
+def second() -> Iterator[HttpRecorder]:
+    """Another destination."""
+    recorder = HttpRecorder()
+    recorder.start()
+    yield recorder
+    recorder.stop()
+
+
+@pytest.fixture
+def both(config: Config, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """The same target, whose alerts also go to a destination of which only the name is right."""
+    monkeypatch.setenv("SECOND", "no URL")
+    return config.model_copy(update={"notify": [*config.notify, NotifyUrl(url=EnvReference(env="SECOND"))]})
+
+
+def test_while_one_destination_is_broken_the_other_hears_everything_once(
+    both: Config, http_recorder: HttpRecorder, second: HttpRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for findings in ([WRONG], []):
+        for _ in range(3):
+            (finding,) = say(both, *findings)
+            assert finding.code == "notification.failed"
+    assert [len(told(http_recorder, word)) for word in ("CRITICAL", "RECOVERED")] == [1, 1]
+
+    monkeypatch.setenv("SECOND", second.apprise_url)
+    for _ in range(2):
+        assert say(both) == []
+    assert [each["title"].split()[0] for each in second.messages] == ["RECOVERED"]
+    assert len(http_recorder.messages) == 2
+
+
 @pytest.mark.parametrize(
     ("ago", "news"), [(AT_WORK / 2, False), (AT_WORK * 1.1, True), (-AT_WORK / 2, False), (-2 * AT_WORK, True)]
 )
@@ -145,15 +185,15 @@ def test_a_failure_is_kept_from_others_just_so(ago: timedelta, news: bool, confi
     later = killed.model_copy(update={"id": "later", "since": now})
     other = later.model_copy(update={"id": "other", "fingerprint": "No storage."})
     with open_history(config.history) as history:
-        assert begin_failure(history, killed, lambda _: True)
-        assert begin_failure(history, later, lambda _: True) == news
-        assert begin_failure(history, other, lambda _: True)
+        assert begin_failure(history, killed, news_of_it)
+        assert bool(begin_failure(history, later, news_of_it)) == news
+        assert begin_failure(history, other, news_of_it)
 
 
 def _say_that_it_hangs(file: str, now: datetime) -> None:
     with open_history(load(file).history) as history:
         begin_alert(history, Telling(target=TARGET, what=ALERT, fingerprint="f", since=now), lambda _last: "new")
-        begin_failure(history, Telling(target=TARGET, what="verify", fingerprint="f", since=now), lambda _: True)
+        begin_failure(history, Telling(target=TARGET, what="verify", fingerprint="f", since=now), news_of_it)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -170,7 +210,7 @@ def test_who_was_killed_while_telling_on_this_machine_silences_nobody(config: Co
     with open_history(config.history) as history:
         assert not told_since(history, TARGET, now)
         assert begin_alert(history, alert, unless_delivered)
-        assert begin_failure(history, failure, lambda _: True)
+        assert begin_failure(history, failure, news_of_it)
         assert told_since(history, TARGET, now), "it is being told by one that lives"
 
 
@@ -216,6 +256,16 @@ def test_what_is_certain_is_told_before_the_storages_answer_and_once(
     assert len(told(http_recorder, "CRITICAL", "wrong volume")) == 2, "what they say now is news"
 
 
+def test_a_check_made_while_the_clock_was_ahead_doubles_no_alarm(config: Config, http_recorder: HttpRecorder) -> None:
+    """What the storages said is that of the check put down last, not of the one with the latest date."""
+    checked(config, MISSING, ago=timedelta(days=-365))
+    for _ in range(3):
+        checked(config, UNREACHABLE)
+        say_first(config, WRONG)
+        say(config, WRONG, UNREACHABLE)
+    assert len(told(http_recorder, "CRITICAL", "wrong volume")) == 1
+
+
 def test_a_backup_of_meanwhile_is_known(config: Config, http_recorder: HttpRecorder) -> None:
     checked(config, MISSING)
     stored = StoredBackup(target=TARGET, id="20260201T020000Z-1a2b", created_at=datetime.now(UTC), quarantined=False,
@@ -237,16 +287,66 @@ def test_what_is_not_critical_waits_for_the_whole(
     assert http_recorder.messages == []
 
 
-def test_a_failure_is_told_once_even_where_the_history_cannot_remember_it(
-    config: Config, http_recorder: HttpRecorder, caplog: pytest.LogCaptureFixture
-) -> None:
-    config.state.mkdir()
+def spoil(config: Config) -> None:
+    """Make the history one that cannot be used."""
+    config.state.mkdir(exist_ok=True)
     (config.state / "history.db").write_text("This is no database, and long enough to be taken for one." * 100)
+
+
+def _fail(file: str) -> None:
+    tell_failure(load(file), TARGET, "verify", DOWN)
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_failure_is_told_once_even_where_the_history_cannot_remember_it(
+    config: Config, http_recorder: HttpRecorder, writable: bool
+) -> None:
+    spoil(config)
+    if not writable:
+        (config.state / markers.FOLDER).write_text("No folder can be made here.")
     for _ in range(3):
         tell_failure(config, TARGET, "verify", DOWN)
     assert len(told(http_recorder, "FAILED")) == 1
     tell_failure(config, TARGET, "verify", EngineUnreachable("Another sentence."))
     assert len(told(http_recorder, "FAILED")) == 2
+
+
+def test_scheduled_runs_are_processes_of_their_own_and_tell_a_failure_once_without_a_history(
+    config: Config, http_recorder: HttpRecorder, tmp_path: Path
+) -> None:
+    spoil(config)
+    for _ in range(2):
+        process = multiprocessing.get_context("spawn").Process(target=_fail, args=(str(tmp_path / "targets.yaml"),))
+        process.start()
+        process.join(60)
+        assert process.exitcode == 0
+    assert len(told(http_recorder, "FAILED")) == 1
+    hour, (marker,) = timedelta(hours=1), (config.state / markers.FOLDER).iterdir()
+    known = ToldFailure.model_validate_json(marker.read_bytes())
+    markers.keep(config.state, known.model_copy(update={"told_at": known.told_at + 2 * hour, "what": "drill"}), hour)
+    assert not marker.exists(), "what silences nothing any more goes"
+
+
+@pytest.mark.parametrize("usable", [True, False])
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_failure_counts_as_told_to_whom_it_reached(
+    usable: bool, recorded: bool, both: Config, http_recorder: HttpRecorder, second: HttpRecorder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    if not usable:
+        spoil(both)
+    right = Path(both.state.parent, "hook").read_text()
+    Path(both.state.parent, "hook").write_text("no URL")
+    assert len(tell_failure(both, TARGET, "drill", DOWN, recorded=recorded)) == 2
+    Path(both.state.parent, "hook").write_text(right)
+    for _ in range(2):
+        assert len(tell_failure(both, TARGET, "drill", DOWN, recorded=recorded)) == 1
+    assert len(told(http_recorder, "FAILED")) == 1, "it is told again where nobody had heard it, and once"
+
+    monkeypatch.setenv("SECOND", second.apprise_url)
+    for _ in range(2):
+        assert tell_failure(both, TARGET, "drill", DOWN, recorded=recorded) == []
+    assert [len(told(each, "FAILED")) for each in (http_recorder, second)] == [1, 1]
 
 
 def test_a_clock_that_was_set_back_neither_silences_nor_repeats(config: Config, http_recorder: HttpRecorder) -> None:

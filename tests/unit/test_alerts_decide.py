@@ -4,7 +4,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks.alerts.decide import LastAlert, Reason, decide, fingerprint
+from tasks.alerts.decide import (
+    Decision,
+    LastAlert,
+    Reason,
+    decide,
+    decide_failure,
+    decide_whom,
+    fingerprint,
+    missed_by,
+)
 from tasks.models import Finding, verdict_of
 
 NOW = datetime(2026, 2, 1, 2, 5, tzinfo=UTC)
@@ -95,3 +104,60 @@ def test_names_that_run_together_have_different_fingerprints() -> None:
     one = Finding(code="a", severity="warning", message="", table="bc")
     two = Finding(code="ab", severity="warning", message="", table="c")
     assert fingerprint([one]) != fingerprint([two])
+
+
+BOTH = ["{env: MAIL}", "{env: SLACK}"]
+SLACK = frozenset({"{env: SLACK}"})
+
+
+def half_told(*findings: Finding, ago: timedelta = timedelta(minutes=5), missed: frozenset[str] = SLACK) -> LastAlert:
+    return LastAlert(verdict_of(list(findings)), fingerprint(findings), NOW - ago, delivered=False, missed=missed)
+
+
+@pytest.mark.parametrize(
+    ("findings", "last", "decision"),
+    [
+        pytest.param([LOST], half_told(LOST), Decision("new", SLACK), id="again for whom it missed"),
+        pytest.param([], half_told(), Decision("recovered", SLACK), id="a recovery too"),
+        pytest.param([LOST], half_told(LOST, ago=HOUR), Decision("reminder"), id="a reminder is for everybody"),
+        pytest.param([LOST, STALE], half_told(LOST), Decision("changed"), id="a change is for everybody"),
+        pytest.param([], half_told(LOST), Decision("recovered"), id="what is better is for everybody"),
+        pytest.param([LOST], half_told(LOST, missed=frozenset({"gone"})), None, id="who left the configuration"),
+        pytest.param([LOST], alerted(LOST), None, id="everybody heard it"),
+        pytest.param([LOST], alerted(LOST, delivered=False), Decision("new"), id="nobody heard it"),
+        pytest.param([], None, None, id="nothing to tell"),
+    ],
+)
+def test_only_those_that_an_alert_missed_are_told_again(
+    findings: list[Finding], last: LastAlert | None, decision: Decision | None
+) -> None:
+    assert decide_whom(verdict_of(findings), findings, last, NOW, HOUR, BOTH) == decision
+
+
+def test_whom_an_alert_missed_is_kept_where_others_heard_it() -> None:
+    assert missed_by(Decision("new"), SLACK, BOTH) == ["{env: SLACK}"]
+    assert missed_by(Decision("new"), BOTH, BOTH) == [], "nobody heard it: it is told to all again"
+    assert missed_by(Decision("new", SLACK), SLACK, BOTH) == ["{env: SLACK}"]
+    assert missed_by(Decision("new", SLACK), SLACK, list(SLACK)) == ["{env: SLACK}"]
+    assert missed_by(Decision("new"), [], BOTH) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "missed", "ended", "decision"),
+    [
+        pytest.param(None, [], None, Decision("new"), id="never told"),
+        pytest.param(HOUR / 2, [], None, None, id="within the cool-down"),
+        pytest.param(HOUR, [], None, Decision("new"), id="after the cool-down"),
+        pytest.param(HOUR / 2, [], HOUR, None, id="what ended before changes nothing"),
+        pytest.param(HOUR / 2, [], HOUR / 4, Decision("new"), id="something has ended well since"),
+        pytest.param(HOUR / 2, [], -DAY, None, id="an end in the future is none"),
+        pytest.param(-DAY, [], None, Decision("new"), id="the clock was set back"),
+        pytest.param(HOUR / 2, list(SLACK), None, Decision("new", SLACK), id="whom it missed"),
+        pytest.param(HOUR / 2, ["gone"], None, None, id="who left the configuration"),
+    ],
+)
+def test_a_failure_is_told_again_after_a_while_or_to_whom_it_missed(
+    told: timedelta | None, missed: list[str], ended: timedelta | None, decision: Decision | None
+) -> None:
+    told_at, ended_at = (None if ago is None else NOW - ago for ago in (told, ended))
+    assert decide_failure(told_at, missed, ended_at, NOW, HOUR, BOTH) == decision

@@ -57,6 +57,8 @@ CASES = [
     ("only an old proof", [entry(1), entry(40, 31)], "the last proof is of 2026-10-22"),
     ("of several proofs the last counts", [entry(1, 0.5), entry(40, 31)], None),
     ("the proof of a quarantined one does not count", [entry(1, 0.5, quarantined=True), entry(31)], "none was ever"),
+    ("a proof of the future does not count", [entry(1), entry(31, -365)], "none was ever proven"),
+    ("a clock that is a little ahead does no harm", [entry(1), entry(31, -0.001)], None),
     ("a quarantined one is not old enough", [entry(1), entry(60, quarantined=True)], None),
 ]
 
