@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from deployments.serving.beside import RUNNER, WATCHER, beside
+from deployments.serving.beside import RUNNER, SCHEDULING, WATCHER, beside
 from deployments.serving.folders import check_writable, only_service, work_from_the_project
 from deployments.serving.late import applied, refusals_in_words
 from deployments.serving.page import Page
 from deployments.serving.plans import Plans
+from deployments.serving.scheduling import Scheduling, deployed_again, named
 from deployments.serving.server import OwnServer
 from deployments.serving.settling import Settling
 from deployments.serving.wanted import Wanted, wanted
@@ -53,6 +54,7 @@ class Service:
         self.status_api: ServedApi | None = None
         self.deployed: dict[UUID, Wanted] = {}
         self._plans = Plans(self.stopping)
+        self._scheduling = Scheduling(lambda: self.api, lambda: self.deployed, self.stopping)
         self._settling = Settling(config.state)
         self._offered: dict[str, list[Choice]] = {}
         self._runner: RunnerThread | None = None
@@ -121,6 +123,8 @@ class Service:
             with refusals_in_words():
                 if runner.worn and not runner.at_work:
                     self._renew(runner)
+                elif self._scheduling.lost:
+                    self._deploy_again(runner, self._scheduling.lost)
                 if not self._plans.done:
                     self._plans.complete(self.deployed)
         except RollcallError as error:
@@ -140,6 +144,15 @@ class Service:
         fresh.start()
         self._runner = fresh
         self._beside.replaced(RUNNER, fresh.thread)
+
+    def _deploy_again(self, runner: RunnerThread, lost: list[str]) -> None:
+        """Give Prefect what it has lost. Runs at work go on; what came due since all was there last is made up for."""
+        asked = list(self.deployed.values())
+        self._plans.note(asked, dict.fromkeys(lost, self._scheduling.seen))
+        self._add(runner, asked)
+        self._scheduling.lost = []
+        log.warning("Prefect had lost %s: deployed again.", named(lost))
+        self._beside.announce(deployed_again(lost))
 
     def _start_runner_again(self) -> threading.Thread:
         """One that ended by itself took its runs with it: they are settled first. Raise RollcallError where Prefect is
@@ -207,12 +220,15 @@ class Service:
 
         section = self.config.serve
         runner = RunnerThread(section.grace, section.at_once)
+        self._add(runner, asked)
+        return runner
+
+    def _add(self, runner: RunnerThread, asked: list[Wanted]) -> None:
         made = [applied().deployment_of(each, self._offered[each.target]) for each in asked]
         self.deployed = dict(zip(runner.add(made), asked, strict=True))
         for identity, each in self.deployed.items():
             if not each.cron:
                 applied().drop_schedules(identity)
-        return runner
 
     def _run(self) -> None:
         if self.server:
@@ -233,6 +249,7 @@ class Service:
         if self.status_api:
             self._beside.keep("status API", self._serve_status_again, self.status_api.thread)
         self._plans.complete(self.deployed)
+        self._beside.go_on(SCHEDULING, self._scheduling.keep, self._scheduling.well.is_set)
         self._beside.go_on("care of forms and runs", self._tidy)
 
     def _serve_status_again(self) -> threading.Thread:
