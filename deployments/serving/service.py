@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from deployments.serving.beside import RUNNER, SCHEDULING, WATCHER, beside
+from deployments.serving.beside import CONFIGURATION, RUNNER, SCHEDULING, WATCHER, beside
+from deployments.serving.configured import keep_reading
 from deployments.serving.folders import check_writable, only_service, work_from_the_project
 from deployments.serving.late import applied, refusals_in_words
 from deployments.serving.page import Page
@@ -245,6 +246,7 @@ class Service:
             )
         page = Page(self.config, self.stopping, applied().OwnArtifact().publish)
         self._beside.go_on(WATCHER, lambda: watch(self.config, self.stopping, str(self.file), checked=page.changed))
+        self._beside.go_on(CONFIGURATION, lambda: keep_reading(self.file, self.config.targets, self.stopping))
         self._beside.go_on("page of all targets", page.keep)
         if self.status_api:
             self._beside.keep("status API", self._serve_status_again, self.status_api.thread)
