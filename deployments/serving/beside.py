@@ -21,7 +21,9 @@ from tasks.errors import RollcallError
 
 log = logging.getLogger("rollcall")
 
-WATCHER, RUNNER, SCHEDULING, CONFIGURATION = "watcher", "Prefect runner", "scheduling", "configuration"
+WATCHER, RUNNER, SERVER = "watcher", "Prefect runner", "Prefect server"
+SCHEDULING, CONFIGURATION = "scheduling", "configuration"
+PAGE, CARE = "page of all targets", "care of forms and runs"
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds before a new start, doubling from one failure to the next."""
 STEADY = 20.0
@@ -83,6 +85,11 @@ class Beside:
     remind: float = 3600.0
     clock: Callable[[], float] = time.monotonic
     _parts: dict[str, _Part] = field(default_factory=dict)
+    _expected: list[str] = field(default_factory=list)
+
+    def expect(self, *names: str) -> None:
+        """Parts that are to begin: until they do they are down."""
+        self._expected += names
 
     def go_on(self, name: str, work: Callable[[], None], ready: Callable[[], bool] = lambda: True) -> None:
         """Do `work` until all is to stop, again whenever it ends before; it is well again once it is `ready`."""
@@ -128,7 +135,8 @@ class Beside:
 
     def states(self) -> dict[str, PartState]:
         """How every part is, by its name. May be called from any thread."""
-        return {
+        states = dict.fromkeys(self._expected, PartState(False, 0))
+        return states | {
             name: PartState(part.ends == 0 and part.thread is not None and part.thread.is_alive(), part.restarts)
             for name, part in list(self._parts.items())
         }

@@ -14,9 +14,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from deployments.serving.late import applied, refusals_in_words
+from deployments.serving.late import applied, refusals_in_words, see_that_it_answers
 from deployments.serving.wanted import Wanted
-from deployments.tracking import answers
 from tasks.alerts.message import Message, in_words
 from tasks.errors import RollcallError
 
@@ -89,11 +88,9 @@ class Scheduling:
 
     def _why_not(self) -> str:
         """Why nothing would run; nothing where all is well."""
-        # Prefect's own client would try a server that hangs for minutes.
-        if not answers(self.api(), ANSWER_SECONDS):
-            return "Prefect's API gives no answer"
         deployed = self.deployed()
         try:
+            see_that_it_answers(self.api(), ANSWER_SECONDS)
             with refusals_in_words():
                 found = compare(deployed, applied().standing_of(deployed))
         except RollcallError as error:

@@ -211,7 +211,6 @@ def test_deployments_that_prefect_has_lost_come_back_and_a_run_goes_on_meanwhile
         wait_until(lambda: "COMPLETED" in states(here), 180, "a scheduled backup", here.log.read_text)
         assert told(http_recorder, "WARNING rollcall serve: Prefect had lost deployments")
         wait_until(lambda: health_of(here) == 200, SECONDS, "that all is well again", here.log.read_text)
-        assert "Traceback" not in here.log.read_text()
 
 
 def delete(here: Served, path: str) -> None:

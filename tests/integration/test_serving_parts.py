@@ -304,6 +304,15 @@ def test_what_runs_and_does_not_get_ready_is_told_after_a_minute(stopping: threa
     work.let_go.set()
 
 
+def test_what_is_yet_to_begin_is_down_until_it_does(stopping: threading.Event) -> None:
+    here, work = Beside(stopping, lambda _: []), Work(stopping)
+    here.expect(WATCHER, RUNNER)
+    here.go_on(WATCHER, work)
+    assert here.states() == {WATCHER: PartState(True, 0), RUNNER: PartState(False, 0)}
+    here.mend()
+    work.let_go.set()
+
+
 def test_a_start_that_meets_a_defect_keeps_no_other_part_from_being_mended(stopping: threading.Event) -> None:
     clock = Clock()
     here, work = Beside(stopping, lambda _: [], 3600.0, clock), Work(stopping, fails=ValueError("x"))

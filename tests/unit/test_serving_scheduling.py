@@ -84,7 +84,7 @@ def test_a_loss_is_said_at_once_and_what_is_only_not_planned_after_a_while(
 ) -> None:
     server = Server(standing(deployed, backup=None))
     monkeypatch.setattr(scheduling, "applied", lambda: server)
-    monkeypatch.setattr(scheduling, "answers", lambda *_: True)
+    monkeypatch.setattr(scheduling, "see_that_it_answers", lambda *_: None)
     mine = Scheduling(lambda: "", lambda: deployed, stopping)
     with pytest.raises(RollcallError, match="has lost backup/shop"):
         mine.keep()
