@@ -56,7 +56,7 @@ def _look_and_judge(settings: Config, target: str, now: datetime) -> tuple[Judge
     try:
         container = menu.look_at_container(rules)
         seen: Seen = menu.look_at_cluster(rules, container)
-        tally = menu.take_tally(rules, seen)
+        tally = menu.take_tally(rules, seen, deadline=rules.check_deadline)
     except ABSENT as error:
         return menu.judge_absence(settings, target, container, error), Tally(counts={}), None
     identity = menu.judge_cluster(settings, target, seen.identity)
