@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from deployments.watcher_places import GIVE_UP_AFTER, Places, after
 from tasks.alerts.tell import send
 from tasks.checks.lock import is_held
 from tasks.config import Config
@@ -21,7 +22,7 @@ from tasks.restore.journal import active_path
 from tasks.watching.accepting import accepts
 from tasks.watching.decide import Checked, Need, Pending, is_due, joined, seconds_to_wait
 from tasks.watching.sighting import Sighting
-from tasks.watching.telling import first_word
+from tasks.watching.telling import check_hangs, first_word
 
 log = logging.getLogger("rollcall")
 
@@ -38,7 +39,7 @@ START_WAIT_ON_ANOTHER_VOLUME = 30.0
 
 @dataclass
 class Shared:
-    """What the cases of one watcher share. gate: how many checks may run at once; say: takes a line for people;
+    """What the cases of one watcher share. places: for checks at once; say: takes a line for people;
     checked: called after every check."""
 
     settings: Config
@@ -46,7 +47,7 @@ class Shared:
     stop: threading.Event
     say: Callable[[str], None]
     checked: Callable[[], None]
-    gate: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(4))
+    places: Places = field(default_factory=Places)
 
 
 def verify_directly(target: str, config: str | None) -> CheckResult:
@@ -156,7 +157,7 @@ class Case:
             begun, seen, self._checking = time.monotonic(), self._seen, True
             self._checks = [*self._checks[1 - CHECKS_KEPT :], Checked(begun, seen)]
             self._word_if_it_takes_long(datetime.now(UTC))
-        with self._shared.gate:
+        with self._shared.places.one(), after(self._rules.check_deadline + GIVE_UP_AFTER, self._tell_that_it_hangs):
             well = self._verified(begun)
         self._shared.checked()
         if not well and (owed := self._owed) is not None:
@@ -220,6 +221,13 @@ class Case:
         wrong = ", ".join(dict.fromkeys(each.code for each in result.findings if each.severity != "notice"))
         self._say(f"{result.verdict}{f' ({wrong})' if wrong else ''}, checked in {time.monotonic() - begun:.1f} s")
         return True
+
+    def _tell_that_it_hangs(self) -> None:
+        """What should have failed by itself long ago: nobody would miss the checks that do not follow it."""
+        word = check_hangs(self.target, self._rules.check_deadline + GIVE_UP_AFTER)
+        log.warning("%s", word.title)
+        for sentence in send(self._shared.settings, word):
+            log.warning("%s", sentence)
 
     def _say(self, words: str) -> None:
         self._shared.say(f"{self.target}: {words}")

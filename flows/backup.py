@@ -12,7 +12,7 @@ from tasks.checks.lock import only_run
 from tasks.checks.look import Seen
 from tasks.checks.shelves import freshness_findings, storage_findings
 from tasks.config import Config, load
-from tasks.errors import RollcallError, StorageError
+from tasks.errors import RollcallError, StorageError, tellable
 from tasks.models import Manifest
 
 
@@ -31,8 +31,8 @@ def backup(target: str, config: str | None = None) -> Manifest:
         with only_run(settings.state, target):
             menu.recover_first(settings, target)
             manifest = back_up(settings, target)
-    except RollcallError as error:
-        menu.tell_failure(settings, target, "backup", error)
+    except Exception as error:
+        menu.tell_failure(settings, target, "backup", tellable(error))
         raise
     menu.ping_done(settings, target, "backup", manifest.verdict, manifest.findings)
     return manifest

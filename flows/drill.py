@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from tasks import menu, orchestration
 from tasks.checks.lock import only_run
 from tasks.config import Config, load
-from tasks.errors import NotEqual, RollcallError
+from tasks.errors import NotEqual, tellable
 from tasks.restore.drill import DrillResult
 
 
@@ -25,8 +25,8 @@ def drill(target: str, config: str | None = None, backup: str = "latest") -> Dri
     menu.ping_start(settings, target, "drill")
     try:
         result = prove(settings, target, backup)
-    except RollcallError as error:
-        menu.tell_failure(settings, target, "drill", error)
+    except Exception as error:
+        menu.tell_failure(settings, target, "drill", tellable(error))
         raise
     if result.proven:
         menu.ping_done(settings, target, "drill")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks import menu, orchestration
 from tasks.checks.lock import only_run
 from tasks.config import load
-from tasks.errors import RollcallError
+from tasks.errors import tellable
 from tasks.restore.recover import Recovery
 
 
@@ -22,6 +22,6 @@ def recover(target: str, config: str | None = None) -> Recovery:
     try:
         with only_run(settings.state, target):
             return menu.recover(settings, target)
-    except RollcallError as error:
-        menu.tell_failure(settings, target, "recover", error)
+    except Exception as error:
+        menu.tell_failure(settings, target, "recover", tellable(error))
         raise

@@ -8,7 +8,7 @@ from flows.backup import back_up
 from tasks import menu, orchestration
 from tasks.checks.lock import only_run
 from tasks.config import Config, load
-from tasks.errors import Busy, Refused, RollcallError
+from tasks.errors import Busy, Refused, RollcallError, tellable
 from tasks.models import BEFORE_A_RESTORE
 from tasks.restore import approval as approvals
 from tasks.restore.facts import Request
@@ -64,8 +64,8 @@ def restore_volume(
         raise Refused(f"{error} Nothing was touched.") from error
     except Refused:
         raise  # Nothing was touched, and whoever was refused reads it now: no news for anybody else.
-    except RollcallError as error:
-        menu.tell_failure(settings, target, "restore-volume", error)
+    except Exception as error:
+        menu.tell_failure(settings, target, "restore-volume", tellable(error))
         raise
 
 

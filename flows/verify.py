@@ -10,7 +10,7 @@ from tasks.checks.look import Seen
 from tasks.checks.shelves import freshness_findings
 from tasks.config import Config, load
 from tasks.containers.observe import Container
-from tasks.errors import ContainerMissing, ContainerStopped, DatabaseUnreachable, LoginRefused, RollcallError
+from tasks.errors import ContainerMissing, ContainerStopped, DatabaseUnreachable, LoginRefused, tellable
 from tasks.models import CheckResult, Identity, Tally
 
 ABSENT = (ContainerMissing, ContainerStopped, DatabaseUnreachable, LoginRefused)
@@ -42,8 +42,8 @@ def verify(target: str, config: str | None = None) -> CheckResult:
         # What could not be delivered a moment ago is tried again by the next check.
         undelivered = undelivered or menu.tell(settings, target, judgement, identity, tally.counts, shelves.newest_good)
         result = _report(settings, target, now, judgement.with_findings(undelivered), tally, identity)
-    except RollcallError as error:
-        menu.tell_failure(settings, target, "verify", error)
+    except Exception as error:
+        menu.tell_failure(settings, target, "verify", tellable(error))
         raise
     menu.ping_done(settings, target, "verify", result.verdict, result.findings)
     return result
@@ -56,7 +56,7 @@ def _look_and_judge(settings: Config, target: str, now: datetime) -> tuple[Judge
     try:
         container = menu.look_at_container(rules)
         seen: Seen = menu.look_at_cluster(rules, container)
-        tally = menu.take_tally(rules, seen)
+        tally = menu.take_tally(rules, seen, deadline=rules.check_deadline)
     except ABSENT as error:
         return menu.judge_absence(settings, target, container, error), Tally(counts={}), None
     identity = menu.judge_cluster(settings, target, seen.identity)

@@ -146,7 +146,8 @@ class Target(Section):
     docker: the engine that runs the container; what the file says at its top holds for a target that says nothing.
     databases narrows the backup to these (and `database`); default: every database of the cluster.
     roles: whether the globals, with password verifiers, are backed up.
-    deadline and lock_wait are in seconds: of one database's dump; of waiting for a locked table.
+    deadline, check_deadline and lock_wait are in seconds: of one database's dump; of counting it in a check; of
+    waiting for a locked table.
     max_age_hours: after how long without a good backup `verify` warns. prove_every_days: the same without a drill's
     proof; 0 never. max_silence_minutes: after how long without a verify the Prefect automation fires. Left out, these
     three follow from the schedules (tasks/limits.py).
@@ -170,6 +171,7 @@ class Target(Section):
     storages: Annotated[Names, Field(min_length=1)]
     retention: Retention = Retention()
     deadline: Annotated[float, Field(gt=0, le=30 * 86_400)] = 6 * 3600.0
+    check_deadline: Annotated[float, Field(gt=0, le=30 * 86_400)] = 3600.0
     lock_wait: Annotated[float, Field(gt=0, le=86_400)] = 30.0
     compression_level: Annotated[int, Field(ge=1, le=19)] = 1
     max_age_hours: Hours | None = None

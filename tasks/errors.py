@@ -160,3 +160,11 @@ class NotEqual(RestoreError):
     def __init__(self, message: str, differences: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.differences = list(differences)
+
+
+def tellable(error: Exception) -> RollcallError:
+    """The error as people may be told it: our own as it is; of a defect the class alone, for others' texts may hold
+    secrets."""
+    if isinstance(error, RollcallError):
+        return error
+    return RollcallError(f"It met a defect ({type(error).__name__}); the run's own log says where.")

@@ -35,6 +35,7 @@ from prefect.utilities.callables import ParameterSchema, parameter_schema_from_e
 from deployments.serving.forms import Choice, choices, shaped
 from deployments.serving.left_over import CAUGHT_UP, UNFINISHED, Decision, Run
 from deployments.serving.run_containers import job_template
+from deployments.serving.scheduling import Standing
 from deployments.serving.wanted import ROOT, TAG, Wanted
 from tasks.checks.shelves import shelves
 from tasks.config import Config
@@ -133,6 +134,19 @@ def schedules_before(deployments: Sequence[Wanted]) -> dict[str, datetime]:
             ]
             if each and each.cron and schedules == [(each.cron, each.timezone)]:
                 found[name] = max(one.updated or known.created for one in known.schedules)
+    return found
+
+
+def standing_of(deployed: Mapping[UUID, Wanted]) -> dict[UUID, Standing]:
+    """What Prefect has of each deployment, by its id; nothing of those that it does not know."""
+    identities, found = list(deployed), dict[UUID, Standing]()
+    with get_client(sync_client=True) as client:
+        for start in range(0, len(identities), PAGE):
+            these = DeploymentFilter(id=DeploymentFilterId(any_=identities[start : start + PAGE]))
+            for known in client.read_deployments(deployment_filter=these, limit=PAGE):
+                active = [each for each in known.schedules if each.active]
+                planned = next_run(known.id) if active and not known.paused else None
+                found[known.id] = Standing(len(known.schedules), known.paused or not active, planned)
     return found
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from deployments.status_answers import PartState
 from tasks.alerts.message import Message, in_words
@@ -20,7 +21,9 @@ from tasks.errors import RollcallError
 
 log = logging.getLogger("rollcall")
 
-WATCHER, RUNNER = "watcher", "Prefect runner"
+WATCHER, RUNNER, SERVER = "watcher", "Prefect runner", "Prefect server"
+SCHEDULING, CONFIGURATION = "scheduling", "configuration"
+PAGE, CARE = "page of all targets", "care of forms and runs"
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds before a new start, doubling from one failure to the next."""
 STEADY = 20.0
@@ -29,6 +32,26 @@ TOLD_AFTER, TOLD_AFTER_SECONDS = 4, 60.0
 """So many ends in a row, ten seconds or so, or one after so long, and people are told."""
 FALLS_WINDOW = 900.0
 """As many falls within it, each from having run, are told too; the good news waits until they have become fewer."""
+
+
+class Words(NamedTuple):
+    """How it is said that a part has ended, what is done then, that it cannot be kept running, and that it can."""
+
+    ended: str = "ended"
+    then: str = "starting it again"
+    down: str = "does not run"
+    up: str = "runs again"
+
+
+WORDS = {
+    SCHEDULING: Words("does not work", "looking again", "does not work", "works again"),
+    CONFIGURATION: Words("cannot be read", "looking again", "cannot be read", "can be read again"),
+}
+
+
+def words_of(name: str) -> Words:
+    """A part's own words, where it is not something that runs."""
+    return WORDS.get(name, Words())
 
 
 @dataclass
@@ -62,6 +85,11 @@ class Beside:
     remind: float = 3600.0
     clock: Callable[[], float] = time.monotonic
     _parts: dict[str, _Part] = field(default_factory=dict)
+    _expected: list[str] = field(default_factory=list)
+
+    def expect(self, *names: str) -> None:
+        """Parts that are to begin: until they do they are down."""
+        self._expected += names
 
     def go_on(self, name: str, work: Callable[[], None], ready: Callable[[], bool] = lambda: True) -> None:
         """Do `work` until all is to stop, again whenever it ends before; it is well again once it is `ready`."""
@@ -85,6 +113,15 @@ class Beside:
         part = self._parts[name] = _Part(name, start, ready, reason, thread, self.clock())
         part.thread = thread or start()
 
+    def announce(self, message: Message) -> None:
+        """Tell people once, in a thread of its own."""
+
+        def deliver() -> None:
+            for sentence in self.tell(message):
+                log.warning("%s", sentence)
+
+        threading.Thread(target=deliver, daemon=True, name="rollcall-tell").start()
+
     def replaced(self, name: str, thread: threading.Thread) -> None:
         """The part goes on in this thread, the former one having been ended by who started it. Only between calls of
         `mend`."""
@@ -98,7 +135,8 @@ class Beside:
 
     def states(self) -> dict[str, PartState]:
         """How every part is, by its name. May be called from any thread."""
-        return {
+        states = dict.fromkeys(self._expected, PartState(False, 0))
+        return states | {
             name: PartState(part.ends == 0 and part.thread is not None and part.thread.is_alive(), part.restarts)
             for name, part in list(self._parts.items())
         }
@@ -129,7 +167,7 @@ class Beside:
         if part.ends and not part.ready():
             self._tell_where_it_is_time(part, now)
         elif part.ends and now - part.started >= STEADY:
-            log.info("The %s of rollcall serve runs again.", part.name)
+            log.info("The %s of rollcall serve %s.", part.name, words_of(part.name).up)
             part.ends, part.why = 0, _Part.why
         if part.told is not None and not part.ends and not _falls_often(part, now):
             part.told = None
@@ -143,7 +181,8 @@ class Beside:
         if part.ends == 1:
             part.down = now
             part.falls.append(now)
-            log.warning("The %s of rollcall serve ended (%s); starting it again.", part.name, part.why)
+            words = words_of(part.name)
+            log.warning("The %s of rollcall serve %s (%s); %s.", part.name, words.ended, part.why, words.then)
         self._tell_where_it_is_time(part, now)
 
     def _tell_where_it_is_time(self, part: _Part, now: float) -> None:
@@ -194,13 +233,15 @@ def does_not_run(name: str, why: str) -> Message:
     after = ["It is tried again every minute. Next: see the log of rollcall serve."]
     if name == WATCHER:
         after.insert(0, "A wrong container or volume is noticed at the next scheduled check, not before.")
-    if name == RUNNER:
+    if name in (RUNNER, SCHEDULING):
         after.insert(0, "No scheduled backup, check or drill begins meanwhile.")
-    said = f"It ends again and again: {why}."
-    return in_words(f"FAILED rollcall serve: its {name} does not run", said, after, "failure")
+    if name == CONFIGURATION:
+        after = ["Every backup, check and drill fails until the file is mended."]
+    said = f"It ends again and again: {why}." if name not in WORDS else f"{why}."
+    return in_words(f"FAILED rollcall serve: its {name} {words_of(name).down}", said, after, "failure")
 
 
 def runs_again(name: str) -> Message:
     """The good news after that."""
-    said = "It was started again and goes on."
-    return in_words(f"RECOVERED rollcall serve: its {name} runs again", said, [], "success")
+    said = "It was started again and goes on." if name not in WORDS else "All is well again."
+    return in_words(f"RECOVERED rollcall serve: its {name} {words_of(name).up}", said, [], "success")

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import httpx
 
+from deployments.tracking import answers
 from tasks.errors import RollcallError
 
 
@@ -35,6 +36,13 @@ def refusals_in_words() -> Iterator[None]:
             f"Prefect's API gave an answer that is none of Prefect's ({type(error).__name__}); see what stands "
             "between, as a proxy."
         ) from None
+
+
+def see_that_it_answers(api: str, seconds: float = 5.0) -> None:
+    """Raise RollcallError where it does not. Prefect's own client would try a server that hangs for minutes, and
+    nothing else be done meanwhile."""
+    if not answers(api, seconds):
+        raise RollcallError("Prefect's API gives no answer.")
 
 
 def in_utc(moment: datetime) -> str:

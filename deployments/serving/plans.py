@@ -31,10 +31,13 @@ class Plans:
         self._stopping = stopping
         self._since: dict[str, datetime] = {}
 
-    def note(self, asked: list[Wanted]) -> None:
+    def note(self, asked: list[Wanted], gone: Mapping[str, datetime] | None = None) -> None:
         """Since when each schedule has stood. Where a former try was not completed, what it noted stands: by now the
-        schedules are only as old as that try, and what came due since would be missed for good."""
-        self._since = applied().schedules_before(asked) | self._since
+        schedules are only as old as that try, and what came due since would be missed for good.
+
+        gone: when those that Prefect has lost were there last, by name; what came due since is to be made up for.
+        """
+        self._since = applied().schedules_before(asked) | (gone or {}) | self._since
         self.done = False
 
     def complete(self, deployed: Mapping[UUID, Wanted]) -> None:

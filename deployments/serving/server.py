@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,8 +57,9 @@ class OwnServer:
         """The file that it writes what it has to say to."""
         return self.folder / "server.log"
 
-    def start(self) -> None:
-        """Start it and wait for its first answer. Raise RollcallError if there is none."""
+    def start(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Start it and wait for its first answer, calling `meanwhile` again and again. Raise RollcallError if there is
+        none."""
         self._wait_for_former()
         with suppress(FileNotFoundError):
             if self.log.stat().st_size > LONGEST_LOG:
@@ -74,7 +76,7 @@ class OwnServer:
                 env=os.environ | self.environment | self._settings,
                 start_new_session=True,  # Ctrl-C is for us: the server ends last.
             )
-        self._wait_for_answer()
+        self._wait_for_answer(meanwhile)
         (self.folder / "port").write_text(f"{self.port}\n")
 
     def ended(self) -> int | None:
@@ -123,7 +125,7 @@ class OwnServer:
                 raise RollcallError(f"A former Prefect server still uses {self.folder}; end it, then start again.")
             time.sleep(0.2)
 
-    def _wait_for_answer(self) -> None:
+    def _wait_for_answer(self, meanwhile: Callable[[], None]) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not answers(self.api, timeout=2):
             code = self.ended()
@@ -132,6 +134,7 @@ class OwnServer:
             if time.monotonic() > deadline:
                 self.stop()
                 raise RollcallError(f"The Prefect server gave no answer in {START_SECONDS:.0f} s; see {self.log}.")
+            meanwhile()
             time.sleep(0.2)
 
 

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from deployments.serving.beside import RUNNER, WATCHER, beside
+from deployments.serving.beside import CARE, CONFIGURATION, PAGE, RUNNER, SCHEDULING, SERVER, WATCHER, beside
+from deployments.serving.configured import keep_reading
 from deployments.serving.folders import check_writable, only_service, work_from_the_project
-from deployments.serving.late import applied, refusals_in_words
+from deployments.serving.late import applied, refusals_in_words, see_that_it_answers
+from deployments.serving.listing import Listing
 from deployments.serving.page import Page
 from deployments.serving.plans import Plans
+from deployments.serving.scheduling import Scheduling, deployed_again, named
 from deployments.serving.server import OwnServer
 from deployments.serving.settling import Settling
 from deployments.serving.wanted import Wanted, wanted
@@ -27,6 +30,7 @@ from tasks.config import Config
 from tasks.errors import RollcallError
 
 if TYPE_CHECKING:
+    from deployments.serving.applied import OwnArtifact
     from deployments.serving.forms import Choice
     from deployments.serving.runner import RunnerThread
 
@@ -36,6 +40,9 @@ RENEW_SECONDS = 30.0
 SERVER_LOOK_SECONDS = 0.5
 TIDY_SECONDS = 60.0
 LOOK_AT_ALL = timedelta(minutes=15)  # for backups that were taken without this serve
+LIST_AT_START = 10.0
+LIST_SECONDS = 60.0
+"""How long the forms wait for the storages' lists, which they may get a minute later as well."""
 SEND_SECONDS = 5.0
 STOP_SECONDS = 60.0  # after the grace time: for ending the runs that are still at work
 
@@ -53,8 +60,12 @@ class Service:
         self.status_api: ServedApi | None = None
         self.deployed: dict[UUID, Wanted] = {}
         self._plans = Plans(self.stopping)
+        self._scheduling = Scheduling(lambda: self.api, lambda: self.deployed, self.stopping)
         self._settling = Settling(config.state)
         self._offered: dict[str, list[Choice]] = {}
+        self._listing = Listing(self._backups)
+        self._page = Page(config, self.stopping, self._publish)
+        self._artifact: OwnArtifact | None = None
         self._runner: RunnerThread | None = None
         self._beside = beside(config, self.stopping)
         self._renew_after = 0.0
@@ -65,9 +76,14 @@ class Service:
         try:
             check_writable(self.config.state)
             self._held.enter_context(only_service(self.config.state))
+            self._beside.expect(WATCHER, CONFIGURATION, RUNNER, SCHEDULING, PAGE, CARE)
             self.status_api = serve_if_free(self.config, self._beside.states)
-            self._connect()
+            self._choose_api()
             work_from_the_project()
+            self._watch()
+            if self.server:
+                log.info("Starting a Prefect server at %s; its data is in %s.", self.server.ui, self.server.folder)
+                self.server.start(self._beside.mend)
             with refusals_in_words():
                 self._deploy()
                 self._settling.all(self.deployed)
@@ -117,10 +133,16 @@ class Service:
         runner = self._runner
         if runner is None or not runner.runs or time.monotonic() < self._renew_after:
             return
+        worn = runner.worn and not runner.at_work
+        if self._plans.done and not worn and not self._scheduling.lost:
+            return
         try:
+            see_that_it_answers(self.api)
             with refusals_in_words():
-                if runner.worn and not runner.at_work:
+                if worn:
                     self._renew(runner)
+                elif self._scheduling.lost:
+                    self._deploy_again(runner, self._scheduling.lost)
                 if not self._plans.done:
                     self._plans.complete(self.deployed)
         except RollcallError as error:
@@ -140,6 +162,15 @@ class Service:
         fresh.start()
         self._runner = fresh
         self._beside.replaced(RUNNER, fresh.thread)
+
+    def _deploy_again(self, runner: RunnerThread, lost: list[str]) -> None:
+        """Give Prefect what it has lost. Runs at work go on; what came due since all was there last is made up for."""
+        asked = list(self.deployed.values())
+        self._plans.note(asked, dict.fromkeys(lost, self._scheduling.seen))
+        self._add(runner, asked)
+        self._scheduling.lost = []
+        log.warning("Prefect had lost %s: deployed again.", named(lost))
+        self._beside.announce(deployed_again(lost))
 
     def _start_runner_again(self) -> threading.Thread:
         """One that ended by itself took its runs with it: they are settled first. Raise RollcallError where Prefect is
@@ -169,8 +200,9 @@ class Service:
             if (code := server.ended()) is not None:
                 raise RollcallError(f"it ended with {code}, and {server.log} may say why")
 
-    def _connect(self) -> None:
-        """Find Prefect's API, or start a server. Only then may Prefect be imported: it reads the environment once."""
+    def _choose_api(self) -> None:
+        """Find Prefect's API, or say where a server will be. Only then may Prefect be imported: it reads the
+        environment once."""
         configured = configured_api()
         if configured and answers(configured):
             self.api = configured
@@ -184,9 +216,8 @@ class Service:
                 )
             os.environ.update(own.environment)
             self.server = own
-            log.info("Starting a Prefect server at %s; its data is in %s.", own.ui, own.folder)
-            own.start()
             self.api = own.api
+            self._beside.expect(SERVER)
         os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "rollcall")
         # What this process itself logs belongs to no run.
         os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
@@ -197,8 +228,8 @@ class Service:
         self._plans.note(asked)
         for name in applied().remove_stale(asked, self.file):
             log.info("Removed the deployment %s, which the configuration no longer asks for.", name)
-        for target in self.config.targets:
-            self._offered[target] = self._backups(target) or []
+        listed = self._listing.of(self.config.targets, LIST_AT_START)
+        self._offered = {target: backups for target, backups in listed.items() if backups is not None}
         self._runner = self._new_runner(asked)
 
     def _new_runner(self, asked: list[Wanted]) -> RunnerThread:
@@ -207,17 +238,32 @@ class Service:
 
         section = self.config.serve
         runner = RunnerThread(section.grace, section.at_once)
-        made = [applied().deployment_of(each, self._offered[each.target]) for each in asked]
+        self._add(runner, asked)
+        return runner
+
+    def _add(self, runner: RunnerThread, asked: list[Wanted]) -> None:
+        made = [applied().deployment_of(each, self._offered.get(each.target, [])) for each in asked]
         self.deployed = dict(zip(runner.add(made), asked, strict=True))
         for identity, each in self.deployed.items():
             if not each.cron:
                 applied().drop_schedules(identity)
-        return runner
+
+    def _watch(self) -> None:
+        """What needs no Prefect server begins first, however long that one takes."""
+        changed = self._page.changed
+        self._beside.go_on(WATCHER, lambda: watch(self.config, self.stopping, str(self.file), checked=changed))
+        self._beside.go_on(CONFIGURATION, lambda: keep_reading(self.file, self.config.targets, self.stopping))
+        if self.status_api:
+            self._beside.keep("status API", self._serve_status_again, self.status_api.thread)
+
+    def _publish(self, key: str, markdown: str, description: str) -> None:
+        artifact = self._artifact = self._artifact or applied().OwnArtifact()
+        artifact.publish(key, markdown, description)
 
     def _run(self) -> None:
         if self.server:
             own = self.server
-            self._beside.go_on("Prefect server", lambda: self._keep_server(own), self._answers.is_set)
+            self._beside.go_on(SERVER, lambda: self._keep_server(own), self._answers.is_set)
         if self._runner:
             self._runner.start()
             self._beside.keep(
@@ -227,13 +273,10 @@ class Service:
                 ready=lambda: self._plans.done,
                 reason=self._why_the_runner_ended,
             )
-        page = Page(self.config, self.stopping, applied().OwnArtifact().publish)
-        self._beside.go_on(WATCHER, lambda: watch(self.config, self.stopping, str(self.file), checked=page.changed))
-        self._beside.go_on("page of all targets", page.keep)
-        if self.status_api:
-            self._beside.keep("status API", self._serve_status_again, self.status_api.thread)
+        self._beside.go_on(PAGE, self._page.keep)
         self._plans.complete(self.deployed)
-        self._beside.go_on("care of forms and runs", self._tidy)
+        self._beside.go_on(SCHEDULING, self._scheduling.keep, self._scheduling.well.is_set)
+        self._beside.go_on(CARE, self._tidy)
 
     def _serve_status_again(self) -> threading.Thread:
         """Raise RollcallError where its port is taken by now."""
@@ -251,16 +294,15 @@ class Service:
                     targets, told_all = set(self.config.targets), now
                 else:
                     targets = applied().targets_with_news(self.deployed, looked)
-                self._offer(targets)
+                self._offer(targets | (set(self.config.targets) - self._offered.keys()))
                 looked = now
             except Exception as error:  # noqa: BLE001 - Prefect is away; the next minute may be better
                 log.warning("The restore forms could not be brought up to date (%s).", type(error).__name__)
 
     def _offer(self, targets: set[str]) -> None:
         """Bring the forms of these targets up to date, where their storages answer."""
-        for target in targets:
-            backups = self._backups(target)
-            if backups is None or backups == self._offered[target]:
+        for target, backups in self._listing.of(targets, LIST_SECONDS).items():
+            if backups is None or backups == self._offered.get(target):
                 continue
             for identity, each in self.deployed.items():
                 if each.target == target and each.offers_backups:
@@ -273,5 +315,8 @@ class Service:
             found: list[Choice] | None = applied().backups_of(self.config, target)
         except RollcallError as error:
             log.warning("The backups of %s could not be listed: %s", target, error)
+            return None
+        except Exception as error:  # noqa: BLE001 - a form without its list keeps nothing from going on
+            log.warning("The backups of %s could not be listed (%s).", target, type(error).__name__)
             return None
         return found

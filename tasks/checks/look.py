@@ -9,12 +9,16 @@ from docker.errors import NotFound
 from tasks.config import Target
 from tasks.containers.engine import engine
 from tasks.containers.observe import Container, observe
-from tasks.databases.connect import Login, connect, translated
+from tasks.databases.connect import Login, connect, translated, within
 from tasks.databases.identity import ClusterIdentity, databases, read_cluster, read_identity
 from tasks.databases.reach import Way, way_in
 from tasks.databases.tally import Progress, frozen
+from tasks.errors import DatabaseUnreachable
 from tasks.models import Finding, Identity, Model, Tally
 from tasks.secrets import reveal
+
+LOOK_SECONDS = 120.0
+"""For what takes milliseconds on an idle server."""
 
 
 class Seen(Model):
@@ -47,7 +51,9 @@ def look_at_cluster(target: Target, container: Container) -> Seen:
     """Connect and read the cluster's identity. Raise NoWayIn, LoginRefused, DatabaseUnreachable, DatabaseError."""
     way = way_in(target, container)
     into = login(target, way)
-    with connect(into) as connection, translated("reading the cluster's identity", login=into):
+    late = DatabaseUnreachable(f"Reading the identity of {into} was not done in {LOOK_SECONDS:g} s; it may hang.")
+    reading = translated("reading the cluster's identity", login=into)
+    with connect(into) as connection, within(connection, LOOK_SECONDS, late), reading:
         found = read_identity(connection)
         cluster = read_cluster(connection)
         names = _wanted(target, databases(connection))
@@ -96,13 +102,20 @@ def _wanted(target: Target, present: list[str]) -> list[str]:
     return [target.database, *others]
 
 
-def take_tally(target: Target, seen: Seen, progress: Progress | None = None, database: str | None = None) -> Tally:
-    """Count the target's database (or another of the cluster) in one snapshot.
+def take_tally(
+    target: Target,
+    seen: Seen,
+    progress: Progress | None = None,
+    database: str | None = None,
+    deadline: float | None = None,
+) -> Tally:
+    """Count the target's database (or another of the cluster) in one snapshot, within `deadline` seconds, else the
+    target's own.
 
-    Raise TablesLocked, RowsHidden, DatabaseUnreachable.
+    Raise TablesLocked, RowsHidden, DatabaseUnreachable, DatabaseError after the deadline.
     """
     into = login(target, seen.way, database)
-    with frozen(into, lock_wait=target.lock_wait, deadline=target.deadline) as instant:
+    with frozen(into, lock_wait=target.lock_wait, deadline=deadline or target.deadline) as instant:
         return instant.tally(progress)
 
 

@@ -7,8 +7,12 @@ is qualified).
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import re
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,7 +22,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg.rows import TupleRow
 
-from tasks.errors import DatabaseError, DatabaseUnreachable, LoginRefused, RowsHidden, TablesLocked
+from tasks.errors import DatabaseError, DatabaseUnreachable, DumpFailed, LoginRefused, RowsHidden, TablesLocked
 
 # It warns, in three lines, of a rollback on a connection that is lost; the error that follows says so in one.
 logging.getLogger("psycopg").setLevel(logging.ERROR)
@@ -97,11 +101,47 @@ def connect(login: Login, *, application_name: str = "rollcall", timeout: float 
             **LIVENESS,
         )
         try:
-            connection.execute(NEWER_TIMEOUTS)
+            with within(connection, timeout, _no_answer(login, timeout)):
+                connection.execute(NEWER_TIMEOUTS)
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+def _no_answer(login: Login, seconds: float) -> DatabaseUnreachable:
+    return DatabaseUnreachable(f"The server of {login} took the connection and gave no answer in {seconds:g} s.")
+
+
+@contextmanager
+def within(connection: Connection, seconds: float, failed: DatabaseError) -> Iterator[None]:
+    """Cut the connection when `seconds` have passed, whatever it waits for: a server that is paused, or hangs, still
+    keeps its connections alive. Raise `failed` then."""
+    late = threading.Event()
+
+    def cut() -> None:
+        late.set()
+        abandon(connection)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (psycopg.Error, DatabaseError) as error:
+        if late.is_set() and not isinstance(error, DumpFailed):
+            raise failed from error
+        raise
+    finally:
+        timer.cancel()
+
+
+def abandon(connection: Connection) -> None:
+    """Ask the server to cancel, then cut the line: a network that has gone silent must not keep a run from ending."""
+    with contextlib.suppress(psycopg.Error):
+        connection.cancel_safe(timeout=3)
+    with contextlib.suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

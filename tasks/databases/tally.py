@@ -8,23 +8,18 @@ DDL is held up for longer than it would be by pg_dump, which takes the same lock
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
 from tasks.databases import catalog, schema
 from tasks.databases.catalog import MATERIALIZED_VIEW, PARTITIONED, SEQUENCE, TABLE, Relation
-from tasks.databases.connect import Connection, Login, connect, translated
+from tasks.databases.connect import Connection, Login, abandon, connect, translated, within
 from tasks.errors import DatabaseError, RowsHidden, TablesLocked
 from tasks.models import SequencePosition, Tally
 
@@ -85,7 +80,7 @@ class Frozen:
 
     def abandon(self) -> None:
         """End whatever another thread waits for here."""
-        _abandon(self.connection)
+        abandon(self.connection)
 
     def _counted(self, progress: Progress | None) -> dict[int, int]:
         """Rows by oid. The locks that a count takes on indexes are given back after each batch."""
@@ -120,31 +115,24 @@ class Frozen:
         return int(row[0])
 
 
-def _abandon(connection: Connection) -> None:
-    """Ask the server to cancel, then cut the line: a network that has gone silent must not keep a run from ending."""
-    with contextlib.suppress(psycopg.Error):
-        connection.cancel_safe(timeout=3)
-    with contextlib.suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
-        line.shutdown(socket.SHUT_RDWR)
-
-
 @contextmanager
 def frozen(login: Login, *, lock_wait: float, deadline: float = DEADLINE) -> Iterator[Frozen]:
     """Hold one database still: a read-only snapshot with every table locked against TRUNCATE and DDL.
 
     lock_wait is in seconds, for each lock; after deadline (seconds) the connection is cut, whatever it waits for.
-    The transaction ends with the context. Raise TablesLocked where a
+    The transaction ends with the context. Raise DatabaseError after the deadline, TablesLocked where a
     lock is not given in time or tables keep coming and going, RowsHidden where rows could not be seen, and
     what `connect` raises.
     """
     with connect(login) as connection:
-        cut = threading.Timer(deadline, _abandon, [connection])
-        cut.daemon = True
-        cut.start()
+        late = DatabaseError(
+            f"Reading {login} was not done in {deadline:g} s and was ended; see whether the server hangs, or give it "
+            "more time (`check_deadline` for a check, else `deadline`)."
+        )
         try:
-            yield _hold(connection, login, lock_wait)
+            with within(connection, deadline, late):
+                yield _hold(connection, login, lock_wait)
         finally:
-            cut.cancel()
             connection.close()
 
 

@@ -30,6 +30,16 @@ def first_word(target: str, container: str, volume: str, pinned: str) -> Message
     return in_words(f"CRITICAL {target}: {codes.words('volume.mismatch')}", said, after, "failure")
 
 
+def check_hangs(target: str, seconds: float) -> Message:
+    """A check of the watcher that does not come to its end, and keeps the next one from beginning."""
+    after = [
+        "The watcher begins no other check of it; the others and the schedule go on.",
+        "Next: see whether its server, engine or a storage hangs: rollcall doctor",
+    ]
+    said = f"It began more than {seconds / 60:.0f} minutes ago."
+    return in_words(f"FAILED {target}: a check does not end", said, after, "failure")
+
+
 def look_alike_message(target: str, finding: Finding) -> Message:
     """The warning about it, told once: it makes no verdict."""
     after = [f"Next: {codes.step(finding.code, target)}"]

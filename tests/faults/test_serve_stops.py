@@ -188,6 +188,30 @@ def test_a_runner_that_ends_by_itself_is_told_of_and_its_runs_are_settled(shop: 
         proxy.stop()
 
 
+def test_deployments_that_prefect_has_lost_come_back_and_are_run(
+    shop: PostgresServer, tmp_path: Path, http_recorder: HttpRecorder
+) -> None:
+    target = target_with(shop, tmp_path, backup="* * * * *")
+    (tmp_path / "hook").write_text(http_recorder.apprise_url)
+    document = json.loads(target.file.read_text()) | {"notify": [{"url": {"file": str(tmp_path / "hook")}}]}
+    target.file.write_text(json.dumps(document))
+    with served(target.file) as here:
+        former = {each["id"] for each in here.ask("deployments/filter")}
+        for identity in former:
+            delete(here, f"deployments/{identity}")
+        wait_until(lambda: "deployed again" in here.log.read_text(), 300, "that the loss is seen", here.log.read_text)
+        wait_until(lambda: len(here.ask("deployments/filter")) == len(former), SECONDS, "that they are back")
+        assert not former & {each["id"] for each in here.ask("deployments/filter")}
+        wait_until(lambda: "COMPLETED" in states(here), 180, "a scheduled backup", here.log.read_text)
+        assert here.run("verify", NAME)["state"]["type"] == "COMPLETED"
+        assert told(http_recorder, "WARNING rollcall serve: Prefect had lost deployments")
+        wait_until(lambda: health_of(here) == 200, SECONDS, "that all is well again", here.log.read_text)
+
+
+def delete(here: Served, path: str) -> None:
+    urllib.request.urlopen(urllib.request.Request(f"{here.said['api']}/{path}", method="DELETE"), timeout=30).close()
+
+
 def metrics_of(here: Served) -> str:
     return str(urllib.request.urlopen(f"{here.said['status_api']}/metrics", timeout=30).read().decode())
 

@@ -8,7 +8,7 @@ import docker
 import psycopg
 import pytest
 
-from tasks.databases.connect import Login, connect, translated
+from tasks.databases.connect import Login, connect, translated, within
 from tasks.errors import DatabaseError, DatabaseUnreachable, LoginRefused, RowsHidden, TablesLocked
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.proxy import TcpProxy
@@ -116,6 +116,30 @@ def test_address_that_swallows_everything_ends_at_the_timeout(
     proxy.stall()
     with pytest.raises(DatabaseUnreachable):
         connect(replace(login_to(postgres17), host=proxy.host, port=proxy.port), timeout=2)
+
+
+@pytest.mark.parametrize("in_the_way", ["a statement that takes long", "a server that hangs"])
+def test_what_takes_too_long_is_ended_and_fails_with_the_words_it_was_given(
+    in_the_way: str, postgres17: PostgresServer, tcp_proxy: Callable[[str, int], TcpProxy]
+) -> None:
+    """A server that is paused keeps its connections alive: no other time-out would ever end the wait."""
+    proxy = tcp_proxy(postgres17.host, postgres17.port)
+    into = replace(login_to(postgres17), host=proxy.host, port=proxy.port)
+    late = DatabaseError("It took too long.")
+    with connect(into) as connection, pytest.raises(DatabaseError, match="It took too long"):
+        if in_the_way == "a server that hangs":
+            proxy.stall()
+        with within(connection, 0.5, late), translated("the tally"):
+            connection.execute("SELECT pg_sleep(300)")
+    proxy.resume()
+
+
+def test_what_fails_in_time_keeps_its_own_words(postgres17: PostgresServer) -> None:
+    late = DatabaseError("It took too long.")
+    with connect(login_to(postgres17)) as connection:
+        with pytest.raises(DatabaseError, match="division by zero"), within(connection, 30, late), translated("x"):
+            connection.execute("SELECT 1 / 0")
+        assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_stopped_server_is_unreachable_for_old_and_new_connections(

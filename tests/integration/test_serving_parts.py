@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from deployments.serving import beside as parts
-from deployments.serving.beside import RUNNER, WATCHER, Beside, beside, does_not_run, runs_again
+from deployments.serving import configured
+from deployments.serving.beside import CONFIGURATION, RUNNER, WATCHER, Beside, beside, does_not_run, runs_again
 from deployments.status_answers import PartState
 from deployments.status_server import ServedApi, serve_api
 from deployments.watcher import watch
@@ -303,6 +304,15 @@ def test_what_runs_and_does_not_get_ready_is_told_after_a_minute(stopping: threa
     work.let_go.set()
 
 
+def test_what_is_yet_to_begin_is_down_until_it_does(stopping: threading.Event) -> None:
+    here, work = Beside(stopping, lambda _: []), Work(stopping)
+    here.expect(WATCHER, RUNNER)
+    here.go_on(WATCHER, work)
+    assert here.states() == {WATCHER: PartState(True, 0), RUNNER: PartState(False, 0)}
+    here.mend()
+    work.let_go.set()
+
+
 def test_a_start_that_meets_a_defect_keeps_no_other_part_from_being_mended(stopping: threading.Event) -> None:
     clock = Clock()
     here, work = Beside(stopping, lambda _: [], 3600.0, clock), Work(stopping, fails=ValueError("x"))
@@ -323,6 +333,33 @@ def test_a_start_that_meets_a_defect_keeps_no_other_part_from_being_mended(stopp
     assert not here.states()[RUNNER].up
 
 
+def test_a_mistake_in_the_configuration_is_told_by_the_last_good_one(
+    settings: Config, stopping: threading.Event, http_recorder: HttpRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "FIRST_WAIT", 0.05)
+    monkeypatch.setattr(parts, "STEADY", 0.5)
+    monkeypatch.setattr(configured, "LOOK_SECONDS", 0.1)
+    file = Path(file_of(settings))
+    good = file.read_text()
+    here = beside(settings, stopping)
+    here.go_on(CONFIGURATION, lambda: configured.keep_reading(file, settings.targets, stopping))
+    for bad, why in ((good.replace("notify", "notfy"), "notfy"), (good.replace("shop:", "store:"), "no target shop")):
+        http_recorder.messages.clear()
+        parts_of = here._parts[CONFIGURATION]
+        file.write_text(bad)
+        wait_until(
+            lambda: here.mend() or bool(told(http_recorder, "its configuration cannot be read")), 30, "the message"
+        )
+        assert why in parts_of.why
+        assert not here.states()[CONFIGURATION].up
+        file.write_text(good)
+        monkeypatch.setattr(parts, "FALLS_WINDOW", 0.0)
+        wait_until(
+            lambda: here.mend() or bool(told(http_recorder, "its configuration can be read again")), 30, "good news"
+        )
+        assert here.states()[CONFIGURATION].up
+
+
 def test_nothing_is_started_again_once_all_is_to_stop(stopping: threading.Event) -> None:
     here, work = Beside(stopping, lambda _: []), Work(stopping, fails=ValueError("x"))
     here.go_on("work", work)
@@ -338,6 +375,8 @@ def test_the_messages_fit_on_a_phone() -> None:
         does_not_run(WATCHER, "x" * 500),
         does_not_run(RUNNER, "y"),
         does_not_run("status API", "y"),
+        does_not_run(CONFIGURATION, "x" * 500),
+        runs_again(CONFIGURATION),
         runs_again(WATCHER),
     ):
         assert max(map(len, [message.title, *message.body.split("\n")])) <= 90

@@ -75,3 +75,15 @@ def test_what_fell_between_is_started_by_the_try_that_is_through(
     mine.note(asked)
     mine.complete(deployed)
     assert len(away.started) == 1, "what a try that is through has noted is over"
+
+
+def test_what_came_due_while_prefect_had_lost_its_deployments_is_made_up_for(
+    asked: list[Wanted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = Away()
+    monkeypatch.setattr(plans, "applied", lambda: away)
+    monkeypatch.setattr(away, "schedules_before", lambda _: {})
+    mine = Plans(threading.Event())
+    mine.note(asked, {"backup/shop": datetime.now(UTC) - timedelta(minutes=5)})
+    mine.complete({uuid4(): each for each in asked})
+    assert len(away.started) == 1
