@@ -86,14 +86,14 @@ def plan_rotation(found: Catalogue, storage: str, rule: Retention, now: datetime
     """What rotation would delete from `storage` now, and why, by id: pure.
 
     Each storage is planned by what it holds whole itself, and each cluster by its own backups: so each keeps its own
-    newest good one, whatever the others hold. A proof counts wherever it was made.
+    newest good and newest proven one, whatever the others hold. A proof counts wherever it was made.
     """
     held = [entry for entry in found.backups if storage in entry.storages]
-    clusters = {entry.manifest.identity.system_identifier for entry in held if not entry.manifest.quarantined}
+    with_good = {_cluster(entry) for entry in held if entry.is_default}
     deleted: dict[str, str] = {}
-    for cluster in clusters:
-        own = [_kept(entry) for entry in held if entry.manifest.quarantined or _cluster(entry) == cluster]
-        deleted.update(plan(own, rule, now, frozen=False).delete)
+    for cluster in sorted({_cluster(entry) for entry in held}):
+        own = [_kept(entry) for entry in held if _cluster(entry) == cluster]
+        deleted.update(plan(own, rule, now, frozen=False, good_elsewhere=bool(with_good - {cluster})).delete)
     return deleted
 
 
@@ -103,7 +103,7 @@ def _cluster(entry: Entry) -> str:
 
 def _kept(entry: Entry) -> Kept:
     manifest = entry.manifest
-    return Kept(manifest.id, manifest.created_at, manifest.quarantined, entry.proven_at is not None)
+    return Kept(manifest.id, manifest.created_at, not entry.is_default, entry.proven_at is not None)
 
 
 def rotate(config: Config, target: str, *, critical: bool, occasion: str = "") -> Rotation:

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tasks.errors import ObjectDamaged, ObjectMissing, StorageError
-from tasks.models import Manifest
+from tasks.models import BEFORE_A_RESTORE, Manifest
 from tasks.storage.contract import Storage, Stored, get_bytes, put_bytes
 from tasks.storage.readback import read_back
 
@@ -33,6 +33,11 @@ class Entry:
     manifest: Manifest
     storages: list[str]
     proven_at: datetime | None = None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether a restore may take it unless told otherwise: a good one, and not of what was to be replaced."""
+        return not self.manifest.quarantined and self.manifest.occasion != BEFORE_A_RESTORE
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,8 @@ class Catalogue:
 
     @property
     def newest_good(self) -> str | None:
-        """The id of the newest backup that is not quarantined; None where there is none."""
-        return next((entry.manifest.id for entry in self.backups if not entry.manifest.quarantined), None)
+        """The id of the newest backup that a restore takes unless told otherwise; None where there is none."""
+        return next((entry.manifest.id for entry in self.backups if entry.is_default), None)
 
 
 def new_id(now: datetime, token: str) -> str:
