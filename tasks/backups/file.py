@@ -14,8 +14,9 @@ from tasks.checks.shelves import shelves
 from tasks.config import Config, Retention
 from tasks.errors import StorageError
 from tasks.models import Manifest, Model
-from tasks.storage import Storage, open_storage
-from tasks.storage.catalogue import Catalogue, Entry, delete_backup, unfinished, write_manifest
+from tasks.storage import Storage, open_all, open_storage
+from tasks.storage.catalogue import Catalogue, Entry, delete_backup, write_manifest
+from tasks.storage.left_over import tidy
 from tasks.storage.retention import FROZEN, Kept, plan
 
 log = logging.getLogger("rollcall")
@@ -120,7 +121,8 @@ def rotate(config: Config, target: str, *, critical: bool, occasion: str = "") -
         for backup_id, reason in planned.items():
             log.info("Rotation deletes %s from %s: %s.", backup_id, name, reason)
         try:
-            _delete(open_storage(name, config.storages[name]), target, list(planned), now)
+            _delete(open_storage(name, config.storages[name]), target, list(planned))
+            _tidy(config, target, name, now)
         except StorageError as error:
             failed[name] = str(error)
         deleted.update(planned)
@@ -128,10 +130,12 @@ def rotate(config: Config, target: str, *, critical: bool, occasion: str = "") -
     return Rotation(deleted=sorted(deleted), kept=kept, failed=failed, newest_good=found.newest_good)
 
 
-def _delete(storage: Storage, target: str, ids: Sequence[str], now: datetime) -> None:
-    """Delete these backups, and what killed runs left, from one storage."""
+def _delete(storage: Storage, target: str, ids: Sequence[str]) -> None:
     for backup_id in ids:
         delete_backup(storage, target, backup_id)
-    for key in unfinished(storage, target, now):
-        log.info("Removing %s from %s: its backup was begun days ago and never finished.", key, storage.name)
-        storage.delete(key)
+
+
+def _tidy(config: Config, target: str, name: str, now: datetime) -> None:
+    """Look after what lies in one storage without a manifest; what the others know of it counts."""
+    others, closed = open_all(config.storages, [each for each in config.target(target).storages if each != name])
+    tidy(open_storage(name, config.storages[name]), others, target, now, all_open=not closed)

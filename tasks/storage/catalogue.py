@@ -24,6 +24,14 @@ from tasks.storage.readback import read_back
 
 log = logging.getLogger("rollcall")
 
+LEFT_OVER_NOTE = "no-manifest.json"
+"""Beside objects without a manifest: when a rotation saw them first."""
+
+_NO_MANIFEST = (
+    "{} in the storage {} has no manifest: its run was killed, or the manifest is lost. The next backup puts the manifest "
+    "back if another storage has it; else one removes the rest after a week: copy it elsewhere if you need it."
+)
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -144,16 +152,13 @@ def delete_backup(storage: Storage, target: str, backup_id: str) -> None:
         storage.delete(key)
 
 
-def unfinished(storage: Storage, target: str, now: datetime, age: timedelta = timedelta(days=2)) -> list[str]:
-    """Keys of backups that were begun over `age` ago and never got a manifest: what killed runs left.
+def left_over_ids(keys: set[str], now: datetime, age: timedelta = timedelta(days=2)) -> list[str]:
+    """Ids begun over `age` ago of which the listing shows no manifest: killed runs left them, or it is lost (pure).
 
     Nothing younger: another machine's run may be at work on it.
     """
-    keys = set(storage.keys(f"{target}/"))
-    id_of = {key: key.split("/", 2)[1] for key in keys}
-    begun = set(id_of.values()) - _ids(keys)
-    old = {backup_id for backup_id in begun if _begun_at(backup_id, now) < now - age}
-    return sorted(key for key, backup_id in id_of.items() if backup_id in old)
+    begun = {parts[1] for parts in (key.split("/", 2) for key in keys) if len(parts) == 3}
+    return sorted(each for each in begun - has_manifest(keys) if _begun_at(each, now) < now - age)
 
 
 def _begun_at(backup_id: str, now: datetime) -> datetime:
@@ -164,29 +169,33 @@ def _begun_at(backup_id: str, now: datetime) -> datetime:
         return now
 
 
-def catalogue(storages: Sequence[Storage], target: str) -> Catalogue:
+def catalogue(storages: Sequence[Storage], target: str, now: datetime | None = None) -> Catalogue:
     """Every backup of `target`, merged over the storages. A storage that fails is told in `unreachable`, no
     error."""
+    now = now or datetime.now(UTC)
     shelves: dict[str, dict[str, Entry]] = {}
     found = Catalogue()
     for storage in storages:
         try:
-            shelves[storage.name] = _shelf(storage, target, found.damaged)
+            shelves[storage.name] = _shelf(storage, target, found.damaged, now)
         except StorageError as error:
             found.unreachable[storage.name] = str(error)
     found.backups.extend(_merged(shelves, found.damaged))
     return found
 
 
-def _shelf(storage: Storage, target: str, damaged: list[Damaged]) -> dict[str, Entry]:
+def _shelf(storage: Storage, target: str, damaged: list[Damaged], now: datetime) -> dict[str, Entry]:
     """One storage's whole backups by id; the others are added to `damaged`."""
     keys = set(storage.keys(f"{target}/"))
     shelf: dict[str, Entry] = {}
-    for backup_id in sorted(_ids(keys)):
+    left_over = left_over_ids(keys, now)
+    for backup_id in sorted({*has_manifest(keys), *left_over}):
         try:
-            manifest = read_manifest(storage, target, backup_id)
+            manifest = read_manifest(storage, target, backup_id)  # A listing may lack what is there.
         except ObjectMissing:
-            continue  # Deleted since it was listed.
+            if backup_id in left_over and _is_left(storage, target, backup_id):
+                damaged.append(Damaged(storage.name, backup_id, _NO_MANIFEST.format(backup_id, storage.name)))
+            continue  # Else deleted since it was listed.
         except ObjectDamaged as error:
             damaged.append(Damaged(storage.name, backup_id, str(error)))
             continue
@@ -198,9 +207,16 @@ def _shelf(storage: Storage, target: str, damaged: list[Damaged]) -> dict[str, E
     return shelf
 
 
-def _ids(keys: set[str]) -> set[str]:
+def has_manifest(keys: set[str]) -> set[str]:
+    """The ids that have a manifest by a listing (pure)."""
     split = (key.split("/") for key in keys)
     return {parts[1] for parts in split if len(parts) == 3 and parts[2] == "manifest.json"}
+
+
+def _is_left(storage: Storage, target: str, backup_id: str) -> bool:
+    """Whether the storage holds more of it than our own note, asked again: a rotation may be removing it now."""
+    note = object_key(target, backup_id, LEFT_OVER_NOTE)
+    return any(key != note for key in storage.keys(f"{target}/{backup_id}/"))
 
 
 def _missing(manifest: Manifest, storage: str, keys: set[str]) -> str | None:
