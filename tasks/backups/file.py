@@ -87,13 +87,14 @@ def plan_rotation(found: Catalogue, storage: str, rule: Retention, now: datetime
     """What rotation would delete from `storage` now, and why, by id: pure.
 
     Each storage is planned by what it holds whole itself, and each cluster by its own backups: so each keeps its own
-    newest good and newest proven one, whatever the others hold. A proof counts wherever it was made.
+    newest good and newest proven one, whatever the others hold. A proof counts wherever it was made, and displaces none
+    of the storage's own copies.
     """
     held = [entry for entry in found.backups if storage in entry.storages]
     with_good = {_cluster(entry) for entry in held if entry.is_default}
     deleted: dict[str, str] = {}
     for cluster in sorted({_cluster(entry) for entry in held}):
-        own = [_kept(entry) for entry in held if _cluster(entry) == cluster]
+        own = [_kept(entry, storage) for entry in held if _cluster(entry) == cluster]
         deleted.update(plan(own, rule, now, frozen=False, good_elsewhere=bool(with_good - {cluster})).delete)
     return deleted
 
@@ -102,9 +103,9 @@ def _cluster(entry: Entry) -> str:
     return entry.manifest.identity.system_identifier
 
 
-def _kept(entry: Entry) -> Kept:
-    manifest = entry.manifest
-    return Kept(manifest.id, manifest.created_at, not entry.is_default, entry.proven_at is not None)
+def _kept(entry: Entry, storage: str) -> Kept:
+    manifest, proven = entry.manifest, entry.proven_at is not None
+    return Kept(manifest.id, manifest.created_at, not entry.is_default, proven, storage in entry.proven_in)
 
 
 def rotate(config: Config, target: str, *, critical: bool, occasion: str = "") -> Rotation:

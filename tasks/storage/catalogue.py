@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,19 +29,22 @@ LEFT_OVER_NOTE = "no-manifest.json"
 """Beside objects without a manifest: when a rotation saw them first."""
 
 _NO_MANIFEST = (
-    "{} in the storage {} has no manifest: its run was killed, or the manifest is lost. The next backup puts the manifest "
-    "back if another storage has it; else one removes the rest after a week: copy it elsewhere if you need it."
+    "{} in the storage {} has no manifest: its run was killed, or the manifest is lost. The next backup puts the "
+    "manifest back if another storage has it; else one removes the rest after a week: copy it elsewhere if you need it."
 )
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A backup: its manifest, the storages that hold it whole, and when a drill last proved it (UTC), if
-    ever."""
+    """A backup: its manifest, the storages that list it whole, and when a drill last proved it (UTC), if ever.
+
+    proven_in: the storages whose own copy was proven.
+    """
 
     manifest: Manifest
     storages: list[str]
     proven_at: datetime | None = None
+    proven_in: list[str] = field(default_factory=list)
 
     @property
     def is_default(self) -> bool:
@@ -86,9 +90,9 @@ def manifest_key(target: str, backup_id: str) -> str:
     return object_key(target, backup_id, "manifest.json")
 
 
-def proof_key(target: str, backup_id: str) -> str:
-    """Where the note is that a drill has proved a backup."""
-    return object_key(target, backup_id, "proof.json")
+def proof_key(target: str, backup_id: str, proven_at: datetime) -> str:
+    """Where the note is that a drill has proved a backup: a key for each proof, for nothing is overwritten."""
+    return object_key(target, backup_id, f"proof-{proven_at.astimezone(UTC):%Y%m%dT%H%M%S%fZ}.json")
 
 
 def serialised(manifest: Manifest) -> bytes:
@@ -138,10 +142,33 @@ def read_manifest(storage: Storage, target: str, backup_id: str) -> Manifest:
 
 
 def write_proof(storage: Storage, target: str, backup_id: str, proven_at: datetime) -> None:
-    """Note when a drill proved the backup; a later proof takes the place of an earlier one."""
-    content = _canonical({"proven_at": proven_at.astimezone(UTC).isoformat()})
-    storage.delete(proof_key(target, backup_id))
-    put_bytes(storage, proof_key(target, backup_id), content)
+    """Note when a drill proved this storage's copy; then only does an earlier note go."""
+    key = proof_key(target, backup_id, proven_at)
+    put_bytes(storage, key, _canonical({"proven_at": proven_at.astimezone(UTC).isoformat()}))
+    try:
+        _drop_proofs(storage, target, backup_id, but=key)
+    except StorageError as error:
+        log.warning("An earlier proof of %s stays: %s", backup_id, error)
+
+
+def drop_proofs(storage: Storage, target: str, backup_id: str) -> None:
+    """Take back every note that this storage's copy was proven. Raise StorageError."""
+    _drop_proofs(storage, target, backup_id, but="")
+
+
+def _drop_proofs(storage: Storage, target: str, backup_id: str, but: str) -> None:
+    for key in list(storage.keys(f"{target}/{backup_id}/")):
+        if _is_proof(key) and key != but:
+            storage.delete(key)
+
+
+def _is_proof(key: str) -> bool:
+    return re.fullmatch(r"[^/]+/[^/]+/proof(-\w+)?\.json", key) is not None
+
+
+def is_note(key: str) -> bool:
+    """Whether a key is of a note of ours beside a backup, and of nothing that was backed up (pure)."""
+    return _is_proof(key) or (key.endswith(f"/{LEFT_OVER_NOTE}") and key.count("/") == 2)
 
 
 def delete_backup(storage: Storage, target: str, backup_id: str) -> None:
@@ -203,7 +230,8 @@ def _shelf(storage: Storage, target: str, damaged: list[Damaged], now: datetime)
         if missing:
             damaged.append(Damaged(storage.name, backup_id, missing))
         else:
-            shelf[backup_id] = Entry(manifest, [storage.name], _proven_at(storage, target, backup_id, keys))
+            proven_at = _proven_at(storage, target, backup_id, keys)
+            shelf[backup_id] = Entry(manifest, [storage.name], proven_at, [storage.name] if proven_at else [])
     return shelf
 
 
@@ -214,9 +242,8 @@ def has_manifest(keys: set[str]) -> set[str]:
 
 
 def _is_left(storage: Storage, target: str, backup_id: str) -> bool:
-    """Whether the storage holds more of it than our own note, asked again: a rotation may be removing it now."""
-    note = object_key(target, backup_id, LEFT_OVER_NOTE)
-    return any(key != note for key in storage.keys(f"{target}/{backup_id}/"))
+    """Whether the storage holds more of it than notes, asked again: a rotation may be removing it now."""
+    return any(not is_note(key) for key in storage.keys(f"{target}/{backup_id}/"))
 
 
 def _missing(manifest: Manifest, storage: str, keys: set[str]) -> str | None:
@@ -244,14 +271,19 @@ def _merged(shelves: dict[str, dict[str, Entry]], damaged: list[Damaged]) -> lis
 
 def _joined(one: Entry, other: Entry) -> Entry:
     proofs = [proof for proof in (one.proven_at, other.proven_at) if proof is not None]
-    return Entry(one.manifest, one.storages + other.storages, max(proofs, default=None))
+    proven_in = one.proven_in + other.proven_in
+    return Entry(one.manifest, one.storages + other.storages, max(proofs, default=None), proven_in)
 
 
 def _proven_at(storage: Storage, target: str, backup_id: str, keys: set[str]) -> datetime | None:
-    """When the backup was proven. A note that cannot be read proves nothing."""
-    key = proof_key(target, backup_id)
-    if key not in keys:
-        return None
+    """When the backup was proven last."""
+    notes = sorted(key for key in keys if key.startswith(f"{target}/{backup_id}/") and _is_proof(key))
+    proofs = [_noted_at(storage, key) for key in notes]
+    return max((each for each in proofs if each is not None), default=None)
+
+
+def _noted_at(storage: Storage, key: str) -> datetime | None:
+    """What one proof says. A note that cannot be read proves nothing."""
     try:
         proven_at = datetime.fromisoformat(json.loads(get_bytes(storage, key))["proven_at"])
         return proven_at.replace(tzinfo=UTC) if proven_at.tzinfo is None else proven_at.astimezone(UTC)

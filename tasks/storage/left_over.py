@@ -16,6 +16,7 @@ from tasks.models import Manifest
 from tasks.storage.catalogue import (
     LEFT_OVER_NOTE,
     has_manifest,
+    is_note,
     left_over_ids,
     object_key,
     read_manifest,
@@ -65,8 +66,10 @@ def may_go(first_seen: datetime | None, now: datetime) -> bool:
 
 
 def _known(storages: Sequence[Storage], target: str, backup_id: str) -> Manifest | None:
-    """The manifest from the first storage that has one, asked for by its key. Raise StorageError where it is damaged, or
-    a storage cannot be asked."""
+    """The manifest from the first storage that has one, asked for by its key.
+
+    Raise StorageError where it is damaged, or a storage cannot be asked.
+    """
     for storage in storages:
         try:
             return read_manifest(storage, target, backup_id)
@@ -85,13 +88,18 @@ def _put_back(storage: Storage, manifest: Manifest) -> None:
 
 def _let_go(storage: Storage, target: str, backup_id: str, keys: set[str], now: datetime) -> None:
     note = object_key(target, backup_id, LEFT_OVER_NOTE)
-    if note not in keys:
+    own = sorted(key for key in keys if key.startswith(f"{target}/{backup_id}/"))
+    if all(is_note(key) for key in own):
+        for key in own:
+            storage.delete(key)
+    elif note not in keys:
         put_bytes(storage, note, json.dumps({"seen_at": now.astimezone(UTC).isoformat()}).encode())
         log.warning("%s in %s has no manifest; it stays %d days more.", backup_id, storage.name, NOTICE.days)
     elif may_go(_seen_at(storage, note), now):
         log.warning("Removing %s from %s: it has had no manifest for %d days.", backup_id, storage.name, NOTICE.days)
-        for key in sorted(key for key in keys if key.startswith(f"{target}/{backup_id}/") and key != note):
-            storage.delete(key)
+        for key in own:
+            if key != note:
+                storage.delete(key)
         storage.delete(note)
 
 

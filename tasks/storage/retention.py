@@ -11,13 +11,17 @@ from tasks.config import Retention
 
 @dataclass(frozen=True)
 class Kept:
-    """What rotation needs to know of one backup. aside: quarantined, or taken before a restore of what was to be
-    replaced; it takes no good one's place. proven: a restore of it has brought back exactly its rows."""
+    """What rotation needs to know of one backup.
+
+    aside: quarantined, or taken before a restore of what was to be replaced; it takes no good one's place. proven: a
+    restore of it has brought back exactly its rows; proven_here: from the very copy that rotation would delete.
+    """
 
     id: str
     created_at: datetime
     aside: bool
     proven: bool
+    proven_here: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def _reasons(newest_first: Sequence[Kept], rule: Retention, now: datetime, good_
     keep(past[:1], "the newest good one")
     for candidates in (past, good, newest_first):
         keep([entry for entry in candidates if entry.proven][:1], "the newest proven one")
+        keep([entry for entry in candidates if entry.proven_here][:1], "the newest proven one of this storage's own")
     keep(past[: rule.last], f"one of the last {rule.last}")
     keep(_newest_of_each(past, rule.daily, lambda at: (at.year, at.month, at.day)), "the newest of its day")
     keep(_newest_of_each(past, rule.weekly, lambda at: at.isocalendar()[:2]), "the newest of its week")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import StorageUnreachable
-from tasks.storage.catalogue import catalogue, left_over_ids, manifest_key, read_manifest
+from tasks.storage.catalogue import catalogue, left_over_ids, manifest_key, read_manifest, write_proof
 from tasks.storage.contract import Storage, put_bytes
 from tasks.storage.left_over import NOTICE, may_go, tidy
 from tasks.storage.local import LocalStorage
@@ -108,6 +108,12 @@ def test_a_backup_that_got_its_manifest_back_is_seen_anew_when_it_loses_it_again
     rotated(one, at=LATER + timedelta(days=1))
     one.delete(manifest_key(TARGET, ID))
     assert objects < rotated(one, at=LATER + 2 * NOTICE)
+
+
+def test_a_note_alone_is_no_damage_and_goes_at_once(one: LocalStorage) -> None:
+    write_proof(one, TARGET, ID, NOW)
+    assert catalogue([one], TARGET, LATER).damaged == []
+    assert rotated(one, at=LATER) == set()
 
 
 class Away(LocalStorage):

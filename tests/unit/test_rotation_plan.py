@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from tasks.backups.file import plan_rotation
@@ -95,3 +96,11 @@ def test_a_backup_before_a_restore_is_not_the_newest_good_one() -> None:
     regular, safety = entry(1, "a"), entry(0, "a", occasion=BEFORE_A_RESTORE)
     assert Catalogue([safety, regular]).newest_good == regular.manifest.id
     assert Catalogue([safety]).newest_good is None
+
+
+def test_a_proof_of_another_storages_copy_displaces_no_proof_of_this_ones() -> None:
+    own = replace(entry(8, "a", "b", proven=True), proven_in=["b"])
+    others = replace(entry(6, "a", "b", proven=True), proven_in=["a"])
+    entries = [*(entry(age, "a", "b") for age in range(3)), others, entry(7, "a", "b"), own]
+    assert deleted(entries, "b") == {7}
+    assert deleted(entries, "a") == {7, 8}
