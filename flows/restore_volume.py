@@ -74,7 +74,7 @@ def _restore(settings: Config, plan: Plan, approved_by: str) -> RestoreReport:
     safety = _back_up_first(settings, plan) if plan.safety_backup else None
     hands = menu.begin_restore(settings, plan, approved_by)
     menu.carry_out(hands)
-    menu.note_proof(settings, plan)
+    menu.note_proof(hands)
     report = report_of(hands, safety)
     menu.tell_restored(settings, report, datetime.now(UTC))
     menu.report_restore(settings, report)

@@ -129,7 +129,8 @@ class TableRule(Section):
 class Retention(Section):
     """How many backups stay: the newest `last`, and the newest of each of so many days, weeks and months.
 
-    quarantined_days: how long a quarantined backup stays; it is counted by none of the others.
+    quarantined_days: how long a backup stays that is quarantined or was taken before a restore; neither is counted by
+    the others.
     """
 
     last: Annotated[int, Field(ge=1)] = 7

@@ -14,8 +14,9 @@ from tasks.checks.shelves import shelves
 from tasks.config import Config, Retention
 from tasks.errors import StorageError
 from tasks.models import Manifest, Model
-from tasks.storage import Storage, open_storage
-from tasks.storage.catalogue import Catalogue, Entry, delete_backup, unfinished, write_manifest
+from tasks.storage import Storage, open_all, open_storage
+from tasks.storage.catalogue import Catalogue, Entry, delete_backup, write_manifest
+from tasks.storage.left_over import tidy
 from tasks.storage.retention import FROZEN, Kept, plan
 
 log = logging.getLogger("rollcall")
@@ -86,14 +87,15 @@ def plan_rotation(found: Catalogue, storage: str, rule: Retention, now: datetime
     """What rotation would delete from `storage` now, and why, by id: pure.
 
     Each storage is planned by what it holds whole itself, and each cluster by its own backups: so each keeps its own
-    newest good one, whatever the others hold. A proof counts wherever it was made.
+    newest good and newest proven one, whatever the others hold. A proof counts wherever it was made, and displaces none
+    of the storage's own copies.
     """
     held = [entry for entry in found.backups if storage in entry.storages]
-    clusters = {entry.manifest.identity.system_identifier for entry in held if not entry.manifest.quarantined}
+    with_good = {_cluster(entry) for entry in held if entry.is_default}
     deleted: dict[str, str] = {}
-    for cluster in clusters:
-        own = [_kept(entry) for entry in held if entry.manifest.quarantined or _cluster(entry) == cluster]
-        deleted.update(plan(own, rule, now, frozen=False).delete)
+    for cluster in sorted({_cluster(entry) for entry in held}):
+        own = [_kept(entry, storage) for entry in held if _cluster(entry) == cluster]
+        deleted.update(plan(own, rule, now, frozen=False, good_elsewhere=bool(with_good - {cluster})).delete)
     return deleted
 
 
@@ -101,9 +103,9 @@ def _cluster(entry: Entry) -> str:
     return entry.manifest.identity.system_identifier
 
 
-def _kept(entry: Entry) -> Kept:
-    manifest = entry.manifest
-    return Kept(manifest.id, manifest.created_at, manifest.quarantined, entry.proven_at is not None)
+def _kept(entry: Entry, storage: str) -> Kept:
+    manifest, proven = entry.manifest, entry.proven_at is not None
+    return Kept(manifest.id, manifest.created_at, not entry.is_default, proven, storage in entry.proven_in)
 
 
 def rotate(config: Config, target: str, *, critical: bool, occasion: str = "") -> Rotation:
@@ -120,7 +122,8 @@ def rotate(config: Config, target: str, *, critical: bool, occasion: str = "") -
         for backup_id, reason in planned.items():
             log.info("Rotation deletes %s from %s: %s.", backup_id, name, reason)
         try:
-            _delete(open_storage(name, config.storages[name]), target, list(planned), now)
+            _delete(open_storage(name, config.storages[name]), target, list(planned))
+            _tidy(config, target, name, now)
         except StorageError as error:
             failed[name] = str(error)
         deleted.update(planned)
@@ -128,10 +131,12 @@ def rotate(config: Config, target: str, *, critical: bool, occasion: str = "") -
     return Rotation(deleted=sorted(deleted), kept=kept, failed=failed, newest_good=found.newest_good)
 
 
-def _delete(storage: Storage, target: str, ids: Sequence[str], now: datetime) -> None:
-    """Delete these backups, and what killed runs left, from one storage."""
+def _delete(storage: Storage, target: str, ids: Sequence[str]) -> None:
     for backup_id in ids:
         delete_backup(storage, target, backup_id)
-    for key in unfinished(storage, target, now):
-        log.info("Removing %s from %s: its backup was begun days ago and never finished.", key, storage.name)
-        storage.delete(key)
+
+
+def _tidy(config: Config, target: str, name: str, now: datetime) -> None:
+    """Look after what lies in one storage without a manifest; what the others know of it counts."""
+    others, closed = open_all(config.storages, [each for each in config.target(target).storages if each != name])
+    tidy(open_storage(name, config.storages[name]), others, target, now, all_open=not closed)

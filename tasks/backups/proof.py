@@ -63,13 +63,15 @@ def _ask(
     argument: str,
 ) -> str:
     """What pg_restore, of the server's own version, says of a stored archive that is streamed to it."""
+    facts = seen.cluster.get("databases", {}).get(stored.database, {})
+    codec = dump.codec_of(str(facts.get("encoding", "UTF8")))
     storage = open_storage(stored.storage, config.storages[stored.storage])
     program = dump.program(config.target(target), line, "", fed=True)
     with beside(client, seen.container, program, owner=config.owner(target)) as running:
         running.say(argument)
         running.feed(decompressed(storage, stored.key))
         try:
-            return b"".join(running.chunks()).decode(errors="replace")
+            return b"".join(running.chunks()).decode(codec, errors="replace")
         except DumpInterrupted:
             raise  # The program was ended, or lost its server: that says nothing about the archive.
         except DumpFailed as error:

@@ -59,7 +59,8 @@ def restore_history(config: Config, target: str) -> list[Finding]:
     """Rebuild a history that has accepted nothing of the target yet from the manifests in its storages.
 
     Without this a lost history file would make tonight's cluster, whichever it is, the one to trust. For the same
-    reason `history.lost`, which is critical, is returned where no storage could be asked or a manifest not be read.
+    reason `history.lost`, which is critical, is returned where a storage could not be asked or a manifest not be read:
+    another that answers and holds nothing may be a new disk, or one that is not mounted.
     """
     with open_history(config.history) as history:
         if history.pin(target) is not None or history.last_accepted(target) is not None:
@@ -68,11 +69,9 @@ def restore_history(config: Config, target: str) -> list[Finding]:
         history.rebuild(target, [entry.manifest for entry in found.backups])
         if history.pin(target) is not None:
             return []
-    if not found.damaged and set(found.unreachable) < set(config.target(target).storages):
-        return []  # A storage answered, and holds nothing: this is the first time.
     unread = [*found.unreachable, *(f"{each.id} in {each.storage}" for each in found.damaged)]
     if not unread:
-        return []
+        return []  # Every storage answered, and holds nothing: this is the first time.
     message = (
         f"The history knows nothing of {target}, and {', '.join(unread)} cannot be asked what it was: nothing is "
         "pinned or accepted until that answers, or until: rollcall accept"

@@ -6,6 +6,7 @@ older server refuses (PostgreSQL documentation, pg_dump, Notes).
 
 from __future__ import annotations
 
+import codecs
 import re
 import shlex
 from collections.abc import Iterable
@@ -92,9 +93,21 @@ def positions(sql: str) -> dict[str, SequencePosition]:
     }
 
 
+def codec_of(encoding: str) -> str:
+    """Python's codec for an encoding of PostgreSQL: pg_restore prints names in the encoding of the dumped database.
+
+    UTF-8 where Python has none, as for SQL_ASCII, whose names PostgreSQL hands on as they are.
+    """
+    page = re.sub("^WIN", "cp", encoding)
+    try:
+        return codecs.lookup({"EUC_CN": "gb2312", "KOI8R": "koi8_r", "KOI8U": "koi8_u"}.get(encoding, page)).name
+    except LookupError:
+        return "utf-8"
+
+
 def unlisted(contents: str, tables: Iterable[str]) -> list[str]:
     """Those of `tables` (quoted, schema-qualified) that an archive's table of contents does not list."""
-    entries = [re.sub(r"^\d+; \d+ \d+ ", "", line) for line in contents.splitlines()]
+    entries = [re.sub(r"^\d+; \d+ \d+ ", "", line) for line in contents.split("\n")]
     without_owner = {entry.rpartition(" ")[0] for entry in entries}
     kinds = ("TABLE DATA", "TABLE")
 

@@ -32,7 +32,7 @@ from tasks.history.backups import remember_proof
 from tasks.history.records import Run
 from tasks.history.store import open_history
 from tasks.models import Manifest, Model
-from tasks.restore.proven import note_proof
+from tasks.restore.proven import note_proof, whole_copies
 from tasks.restore.rebuild import Rebuilt, rebuild_from_backup
 from tasks.restore.source import backup_called, manifest_of
 
@@ -112,6 +112,10 @@ def _proven(
     config: Config, target: str, manifest: Manifest, storages: list[str], built: Rebuilt, seconds: float
 ) -> DrillResult:
     now = datetime.now(UTC)
+    # What came back proves the copy that it came from. The others are as good only if they are the same, byte for byte.
+    whole, damaged = whole_copies(config, manifest, [each for each in storages if each not in built.storages])
+    for name, reason in damaged.items():
+        log.warning("%s: the copy of %s in %s is damaged: %s", target, manifest.id, name, reason)
     return DrillResult(
         target=target,
         backup=manifest.id,
@@ -121,8 +125,8 @@ def _proven(
         timings=built.timings,
         rows={name: sum(tally.counts.values()) for name, tally in built.tallies.items()},
         tables=sum(len(tally.counts) for tally in built.tallies.values()),
-        notes=built.notes,
-        storages=note_proof(config, target, manifest.id, storages, now),
+        notes=[*built.notes, *(f"The copy in {name} is damaged: {reason}" for name, reason in damaged.items())],
+        storages=note_proof(config, target, manifest.id, [*built.storages, *whole], now),
     )
 
 

@@ -55,6 +55,12 @@ def copies_by_key(manifest: Manifest, storages: Sequence[str]) -> list[list[Stor
             for each in copies.values()]  # fmt: skip
 
 
+def gave_all(fetched: Sequence[Fetched]) -> list[str]:
+    """The storage that every object came from; none where they came from several (pure)."""
+    names = sorted({each.object.storage for each in fetched})
+    return names if len(names) == 1 else []
+
+
 def of_role(fetched: Sequence[Fetched], role: Role) -> list[Fetched]:
     """Those of one role."""
     return [each for each in fetched if each.object.role == role]

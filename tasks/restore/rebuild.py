@@ -25,7 +25,7 @@ from tasks.databases.tally import frozen
 from tasks.errors import DoesNotRestore, LoginRefused, RestoreFailed
 from tasks.models import Manifest, Model, Tally
 from tasks.restore.compare import refreshed, require_equal
-from tasks.restore.fetch import Fetched, bytes_in, bytes_of, fetch, of_role, unpack
+from tasks.restore.fetch import Fetched, bytes_in, bytes_of, fetch, gave_all, of_role, unpack
 
 log = logging.getLogger("rollcall")
 
@@ -42,7 +42,7 @@ class Rebuilt(Model):
     """A cluster that stands in `volume`, shut down cleanly and on the disk.
 
     source: a backup's id or a volume's name; tallies: by database; timings: seconds by step; notes: what a person
-    should know of it, a sentence each.
+    should know of it, a sentence each; storages: the one that gave every object of the backup, if one did.
     """
 
     volume: str
@@ -51,6 +51,7 @@ class Rebuilt(Model):
     timings: dict[str, float]
     source: str
     notes: list[str] = []
+    storages: list[str] = []
 
 
 class _Clock:
@@ -165,6 +166,7 @@ def _bring_back(config: Config, backup: _Load, server: Scratch, archives: Path, 
         timings=clock.laps,
         source=backup.manifest.id,
         notes=notes,
+        storages=gave_all(backup.fetched),
     )
 
 

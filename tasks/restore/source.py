@@ -12,7 +12,7 @@ from tasks.containers.volumes import find_volume
 from tasks.databases.load import cannot_be_rebuilt
 from tasks.databases.roles import roles_in
 from tasks.errors import Refused, StorageError
-from tasks.models import BEFORE_A_RESTORE, Manifest
+from tasks.models import Manifest
 from tasks.restore.facts import Request, Source, World
 from tasks.storage import open_storage
 from tasks.storage.catalogue import Catalogue, Entry, read_manifest
@@ -88,9 +88,7 @@ def backup_called(config: Config, target: str, wanted: str | None) -> Source:
 
 def entry_called(found: Catalogue, target: str, wanted: str | None) -> Entry:
     """The backup called `wanted`, as for `backup_called`. Raise Refused."""
-    good = [
-        each for each in found.backups if not each.manifest.quarantined and each.manifest.occasion != BEFORE_A_RESTORE
-    ]
+    good = [each for each in found.backups if each.is_default]
     if wanted not in (None, "latest"):
         for each in found.backups:
             if each.manifest.id == wanted:

@@ -77,7 +77,12 @@ def _require_databases(plan: Plan, built: Rebuilt) -> None:
 
 def _proof(built: Rebuilt) -> Facts:
     counts = {database: tally.counts for database, tally in built.tallies.items()}
-    return {"system_identifier": built.system_identifier, "counts": counts, "timings": built.timings}
+    return {
+        "system_identifier": built.system_identifier,
+        "counts": counts,
+        "timings": built.timings,
+        "storages": built.storages,
+    }
 
 
 def _labels(hands: Hands) -> dict[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,21 +19,37 @@ from typing import Any
 from pydantic import ValidationError
 
 from tasks.errors import ObjectDamaged, ObjectMissing, StorageError
-from tasks.models import Manifest
+from tasks.models import BEFORE_A_RESTORE, Manifest
 from tasks.storage.contract import Storage, Stored, get_bytes, put_bytes
 from tasks.storage.readback import read_back
 
 log = logging.getLogger("rollcall")
 
+LEFT_OVER_NOTE = "no-manifest.json"
+"""Beside objects without a manifest: when a rotation saw them first."""
+
+_NO_MANIFEST = (
+    "{} in the storage {} has no manifest: its run was killed, or the manifest is lost. The next backup puts the "
+    "manifest back if another storage has it; else one removes the rest after a week: copy it elsewhere if you need it."
+)
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A backup: its manifest, the storages that hold it whole, and when a drill last proved it (UTC), if
-    ever."""
+    """A backup: its manifest, the storages that list it whole, and when a drill last proved it (UTC), if ever.
+
+    proven_in: the storages whose own copy was proven.
+    """
 
     manifest: Manifest
     storages: list[str]
     proven_at: datetime | None = None
+    proven_in: list[str] = field(default_factory=list)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether a restore may take it unless told otherwise: a good one, and not of what was to be replaced."""
+        return not self.manifest.quarantined and self.manifest.occasion != BEFORE_A_RESTORE
 
 
 @dataclass(frozen=True)
@@ -54,8 +71,8 @@ class Catalogue:
 
     @property
     def newest_good(self) -> str | None:
-        """The id of the newest backup that is not quarantined; None where there is none."""
-        return next((entry.manifest.id for entry in self.backups if not entry.manifest.quarantined), None)
+        """The id of the newest backup that a restore takes unless told otherwise; None where there is none."""
+        return next((entry.manifest.id for entry in self.backups if entry.is_default), None)
 
 
 def new_id(now: datetime, token: str) -> str:
@@ -73,9 +90,9 @@ def manifest_key(target: str, backup_id: str) -> str:
     return object_key(target, backup_id, "manifest.json")
 
 
-def proof_key(target: str, backup_id: str) -> str:
-    """Where the note is that a drill has proved a backup."""
-    return object_key(target, backup_id, "proof.json")
+def proof_key(target: str, backup_id: str, proven_at: datetime) -> str:
+    """Where the note is that a drill has proved a backup: a key for each proof, for nothing is overwritten."""
+    return object_key(target, backup_id, f"proof-{proven_at.astimezone(UTC):%Y%m%dT%H%M%S%fZ}.json")
 
 
 def serialised(manifest: Manifest) -> bytes:
@@ -125,10 +142,33 @@ def read_manifest(storage: Storage, target: str, backup_id: str) -> Manifest:
 
 
 def write_proof(storage: Storage, target: str, backup_id: str, proven_at: datetime) -> None:
-    """Note when a drill proved the backup; a later proof takes the place of an earlier one."""
-    content = _canonical({"proven_at": proven_at.astimezone(UTC).isoformat()})
-    storage.delete(proof_key(target, backup_id))
-    put_bytes(storage, proof_key(target, backup_id), content)
+    """Note when a drill proved this storage's copy; then only does an earlier note go."""
+    key = proof_key(target, backup_id, proven_at)
+    put_bytes(storage, key, _canonical({"proven_at": proven_at.astimezone(UTC).isoformat()}))
+    try:
+        _drop_proofs(storage, target, backup_id, but=key)
+    except StorageError as error:
+        log.warning("An earlier proof of %s stays: %s", backup_id, error)
+
+
+def drop_proofs(storage: Storage, target: str, backup_id: str) -> None:
+    """Take back every note that this storage's copy was proven. Raise StorageError."""
+    _drop_proofs(storage, target, backup_id, but="")
+
+
+def _drop_proofs(storage: Storage, target: str, backup_id: str, but: str) -> None:
+    for key in list(storage.keys(f"{target}/{backup_id}/")):
+        if _is_proof(key) and key != but:
+            storage.delete(key)
+
+
+def _is_proof(key: str) -> bool:
+    return re.fullmatch(r"[^/]+/[^/]+/proof(-\w+)?\.json", key) is not None
+
+
+def is_note(key: str) -> bool:
+    """Whether a key is of a note of ours beside a backup, and of nothing that was backed up (pure)."""
+    return _is_proof(key) or (key.endswith(f"/{LEFT_OVER_NOTE}") and key.count("/") == 2)
 
 
 def delete_backup(storage: Storage, target: str, backup_id: str) -> None:
@@ -139,16 +179,13 @@ def delete_backup(storage: Storage, target: str, backup_id: str) -> None:
         storage.delete(key)
 
 
-def unfinished(storage: Storage, target: str, now: datetime, age: timedelta = timedelta(days=2)) -> list[str]:
-    """Keys of backups that were begun over `age` ago and never got a manifest: what killed runs left.
+def left_over_ids(keys: set[str], now: datetime, age: timedelta = timedelta(days=2)) -> list[str]:
+    """Ids begun over `age` ago of which the listing shows no manifest: killed runs left them, or it is lost (pure).
 
     Nothing younger: another machine's run may be at work on it.
     """
-    keys = set(storage.keys(f"{target}/"))
-    id_of = {key: key.split("/", 2)[1] for key in keys}
-    begun = set(id_of.values()) - _ids(keys)
-    old = {backup_id for backup_id in begun if _begun_at(backup_id, now) < now - age}
-    return sorted(key for key, backup_id in id_of.items() if backup_id in old)
+    begun = {parts[1] for parts in (key.split("/", 2) for key in keys) if len(parts) == 3}
+    return sorted(each for each in begun - has_manifest(keys) if _begun_at(each, now) < now - age)
 
 
 def _begun_at(backup_id: str, now: datetime) -> datetime:
@@ -159,29 +196,33 @@ def _begun_at(backup_id: str, now: datetime) -> datetime:
         return now
 
 
-def catalogue(storages: Sequence[Storage], target: str) -> Catalogue:
+def catalogue(storages: Sequence[Storage], target: str, now: datetime | None = None) -> Catalogue:
     """Every backup of `target`, merged over the storages. A storage that fails is told in `unreachable`, no
     error."""
+    now = now or datetime.now(UTC)
     shelves: dict[str, dict[str, Entry]] = {}
     found = Catalogue()
     for storage in storages:
         try:
-            shelves[storage.name] = _shelf(storage, target, found.damaged)
+            shelves[storage.name] = _shelf(storage, target, found.damaged, now)
         except StorageError as error:
             found.unreachable[storage.name] = str(error)
     found.backups.extend(_merged(shelves, found.damaged))
     return found
 
 
-def _shelf(storage: Storage, target: str, damaged: list[Damaged]) -> dict[str, Entry]:
+def _shelf(storage: Storage, target: str, damaged: list[Damaged], now: datetime) -> dict[str, Entry]:
     """One storage's whole backups by id; the others are added to `damaged`."""
     keys = set(storage.keys(f"{target}/"))
     shelf: dict[str, Entry] = {}
-    for backup_id in sorted(_ids(keys)):
+    left_over = left_over_ids(keys, now)
+    for backup_id in sorted({*has_manifest(keys), *left_over}):
         try:
-            manifest = read_manifest(storage, target, backup_id)
+            manifest = read_manifest(storage, target, backup_id)  # A listing may lack what is there.
         except ObjectMissing:
-            continue  # Deleted since it was listed.
+            if backup_id in left_over and _is_left(storage, target, backup_id):
+                damaged.append(Damaged(storage.name, backup_id, _NO_MANIFEST.format(backup_id, storage.name)))
+            continue  # Else deleted since it was listed.
         except ObjectDamaged as error:
             damaged.append(Damaged(storage.name, backup_id, str(error)))
             continue
@@ -189,13 +230,20 @@ def _shelf(storage: Storage, target: str, damaged: list[Damaged]) -> dict[str, E
         if missing:
             damaged.append(Damaged(storage.name, backup_id, missing))
         else:
-            shelf[backup_id] = Entry(manifest, [storage.name], _proven_at(storage, target, backup_id, keys))
+            proven_at = _proven_at(storage, target, backup_id, keys)
+            shelf[backup_id] = Entry(manifest, [storage.name], proven_at, [storage.name] if proven_at else [])
     return shelf
 
 
-def _ids(keys: set[str]) -> set[str]:
+def has_manifest(keys: set[str]) -> set[str]:
+    """The ids that have a manifest by a listing (pure)."""
     split = (key.split("/") for key in keys)
     return {parts[1] for parts in split if len(parts) == 3 and parts[2] == "manifest.json"}
+
+
+def _is_left(storage: Storage, target: str, backup_id: str) -> bool:
+    """Whether the storage holds more of it than notes, asked again: a rotation may be removing it now."""
+    return any(not is_note(key) for key in storage.keys(f"{target}/{backup_id}/"))
 
 
 def _missing(manifest: Manifest, storage: str, keys: set[str]) -> str | None:
@@ -223,14 +271,19 @@ def _merged(shelves: dict[str, dict[str, Entry]], damaged: list[Damaged]) -> lis
 
 def _joined(one: Entry, other: Entry) -> Entry:
     proofs = [proof for proof in (one.proven_at, other.proven_at) if proof is not None]
-    return Entry(one.manifest, one.storages + other.storages, max(proofs, default=None))
+    proven_in = one.proven_in + other.proven_in
+    return Entry(one.manifest, one.storages + other.storages, max(proofs, default=None), proven_in)
 
 
 def _proven_at(storage: Storage, target: str, backup_id: str, keys: set[str]) -> datetime | None:
-    """When the backup was proven. A note that cannot be read proves nothing."""
-    key = proof_key(target, backup_id)
-    if key not in keys:
-        return None
+    """When the backup was proven last."""
+    notes = sorted(key for key in keys if key.startswith(f"{target}/{backup_id}/") and _is_proof(key))
+    proofs = [_noted_at(storage, key) for key in notes]
+    return max((each for each in proofs if each is not None), default=None)
+
+
+def _noted_at(storage: Storage, key: str) -> datetime | None:
+    """What one proof says. A note that cannot be read proves nothing."""
     try:
         proven_at = datetime.fromisoformat(json.loads(get_bytes(storage, key))["proven_at"])
         return proven_at.replace(tzinfo=UTC) if proven_at.tzinfo is None else proven_at.astimezone(UTC)

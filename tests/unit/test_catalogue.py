@@ -242,7 +242,7 @@ def test_the_latest_proof_counts_whichever_storage_has_it(one: LocalStorage, two
 def test_a_proof_that_cannot_be_read_proves_nothing(one: LocalStorage, content: bytes) -> None:
     what = manifest()
     store(one, what)
-    put_bytes(one, proof_key(what.target, what.id), content)
+    put_bytes(one, proof_key(what.target, what.id, NOW), content)
     assert [each.proven_at for each in catalogue([one], what.target).backups] == [None]
 
 

@@ -9,7 +9,15 @@ from psycopg.conninfo import conninfo_to_dict
 from tasks.config import Target
 from tasks.containers.leash import failure_of
 from tasks.containers.observe import Container
-from tasks.databases.dump import as_listed, connection_string, dump_line, positions, sequence_entries, unlisted
+from tasks.databases.dump import (
+    as_listed,
+    codec_of,
+    connection_string,
+    dump_line,
+    positions,
+    sequence_entries,
+    unlisted,
+)
 from tasks.databases.reach import Way
 from tasks.errors import DumpFailed, DumpInterrupted, TablesLocked
 from tasks.models import SequencePosition
@@ -133,3 +141,31 @@ def test_what_a_program_says_decides_whether_it_is_tried_again(
     status: int | None, stderr: str, expected: type[Exception]
 ) -> None:
     assert type(failure_of(status, stderr)) is expected
+
+
+@pytest.mark.parametrize(
+    ("encoding", "codec", "name"),
+    [
+        ("LATIN1", "latin-1", "größe"),
+        ("LATIN9", "iso8859-15", "œuvre"),
+        ("WIN1252", "cp1252", "größe"),
+        ("WIN866", "cp866", "книга"),
+        ("KOI8R", "koi8-r", "книга"),
+        ("ISO_8859_5", "iso8859-5", "книга"),
+        ("EUC_JP", "euc-jp", "顧客"),
+        ("EUC_CN", "gb2312", "客户"),
+        ("UTF8", "utf-8", "größe"),
+        ("SQL_ASCII", "utf-8", "größe"),
+    ],
+)
+def test_a_name_is_found_in_an_archive_of_any_encoding(encoding: str, codec: str, name: str) -> None:
+    printed = (HEAD + entry(1, f"TABLE DATA public {name} admin")).encode(codec)
+    assert unlisted(printed.decode(codec_of(encoding), errors="replace"), [f'public."{name}"']) == []
+
+
+def test_an_encoding_that_python_does_not_know_is_read_as_utf_8() -> None:
+    assert codec_of("MULE_INTERNAL") == codec_of("EUC_TW") == "utf-8"
+
+
+def test_a_name_may_hold_what_only_python_takes_for_a_line_break() -> None:
+    assert unlisted(HEAD + entry(1, "TABLE DATA public a\x85b admin"), ['public."a\x85b"']) == []

@@ -94,7 +94,7 @@ entries_strategy = st.lists(
         Kept,
         id=st.uuids().map(str),
         created_at=st.integers(-800 * 24, 60 * 24).map(lambda hours: NOW + timedelta(hours=hours)),
-        quarantined=st.booleans(),
+        aside=st.booleans(),
         proven=st.booleans(),
     ),
     max_size=60,
@@ -128,7 +128,7 @@ def test_every_backup_is_either_kept_or_deleted(entries: list[Kept], rule: Reten
 def test_the_newest_good_and_the_newest_proven_never_go(entries: list[Kept], rule: Retention) -> None:
     gone = deleted(plan(entries, rule, NOW, frozen=False))
     for now_and_ever in (entries, [entry for entry in entries if entry.created_at <= NOW]):
-        good = [entry for entry in now_and_ever if not entry.quarantined]
+        good = [entry for entry in now_and_ever if not entry.aside]
         for protected in (good, [entry for entry in good if entry.proven]):
             assert not protected or newest(protected) - gone
     proven = [entry for entry in entries if entry.proven]
@@ -156,7 +156,7 @@ def test_frozen_deletes_nothing(entries: list[Kept], rule: Retention) -> None:
 
 @given(entries_strategy, rules, st.integers(0, 4000))
 def test_a_clock_set_back_never_deletes_a_good_backup_more(entries: list[Kept], rule: Retention, days: int) -> None:
-    good = {entry.id for entry in entries if not entry.quarantined and entry.created_at > NOW - timedelta(days=days)}
+    good = {entry.id for entry in entries if not entry.aside and entry.created_at > NOW - timedelta(days=days)}
     assert not deleted(plan(entries, rule, NOW - timedelta(days=days), frozen=False)) & good
 
 
