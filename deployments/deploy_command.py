@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,8 +11,8 @@ import typer
 from deployments.app import ConfigOption, JsonOption
 from deployments.serving.run_containers import this_container
 from deployments.serving.wanted import wanted
-from deployments.tracking import answers, configured_api
-from tasks.config import config_path, load
+from deployments.tracking import configured_api, unusable
+from tasks.config import Config, config_path, load
 from tasks.errors import RollcallError
 
 
@@ -30,10 +31,21 @@ def deploy(
     """Deployments for Prefect workers of your own. The server is that of PREFECT_API_URL; `serve` does without."""
     settings, file = load(config), config_path(config)
     api = configured_api()
-    if not api or not answers(api):
-        raise RollcallError(
-            "No Prefect API answers. Name a server in PREFECT_API_URL, or use rollcall serve, which brings its own."
-        )
+    if why := (unusable(api) if api else "No Prefect API answers"):
+        raise RollcallError(f"{why}. Name a server in PREFECT_API_URL, or use rollcall serve, which brings its own.")
+    from deployments.serving.late import refusals_in_words
+
+    with refusals_in_words():
+        names, removed = _deployed(settings, file, work_pool, in_containers=in_containers)
+    if json:
+        print(json_module.dumps({"work_pool": work_pool, "deployed": names, "removed": removed}))
+        return
+    typer.echo("\n".join([*names, *(f"removed {name}" for name in removed)]))
+    typer.echo(f"Start a worker on the Docker host: prefect worker start --pool {work_pool}")
+
+
+def _deployed(settings: Config, file: Path, work_pool: str, *, in_containers: bool) -> tuple[list[str], list[str]]:
+    """Names of the deployments that the server has now, and of those that were removed."""
     from deployments.serving import applied
 
     asked = wanted(settings, file)
@@ -47,12 +59,7 @@ def deploy(
         identity = applied.apply(applied.deployment_of(each, offered[each.target], work_pool))
         if not each.cron:
             applied.drop_schedules(identity)
-    names = [each.name for each in asked]
-    if json:
-        print(json_module.dumps({"work_pool": work_pool, "deployed": names, "removed": removed}))
-        return
-    typer.echo("\n".join([*names, *(f"removed {name}" for name in removed)]))
-    typer.echo(f"Start a worker on the Docker host: prefect worker start --pool {work_pool}")
+    return [each.name for each in asked], removed
 
 
 def register(app: typer.Typer) -> None:

@@ -24,11 +24,16 @@ def doctor(
     """Try every part that a run needs: what would fail tonight. Exit 0 nothing; 2 what it says."""
     from deployments.doctor_prefect import prefect_diagnoses
     from deployments.doctor_status_api import status_api_diagnosis
+    from tasks.doctor.diagnosis import all_of
     from tasks.doctor.examine import examine
     from tasks.doctor.fix import fixed
 
     settings = load(config)
-    diagnoses = [*examine(settings, notify=notify), status_api_diagnosis(settings), *prefect_diagnoses(settings)]
+    diagnoses = [
+        *examine(settings, notify=notify),
+        status_api_diagnosis(settings),
+        *all_of("prefect", lambda: prefect_diagnoses(settings)),
+    ]
     if fix:
         diagnoses = fixed(settings, diagnoses)
     show.diagnoses_document(diagnoses) if json else show.diagnoses(diagnoses)

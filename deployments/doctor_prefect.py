@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from deployments import prefect_server
 from deployments.automations import mark_of, rivals, steps, wanted_automations
 from deployments.automations_command import delivering
 from deployments.installation import former_installation, installation
+from deployments.serving.late import refusals_in_words
 from tasks.config import Config
 from tasks.cron import NEVER, longest_gap, overdue_after
 from tasks.doctor.diagnosis import Diagnosis, tried, wrong
@@ -28,12 +29,22 @@ def prefect_diagnoses(config: Config) -> list[Diagnosis]:
     try:
         with prefect_server.server(config) as client:
             return [
-                tried("prefect", lambda: _version(client)),
+                _asked("prefect", lambda: _version(client)),
                 *schedule_diagnoses(config, lambda path, body: _post(client, path, body)),
                 *_alarms(client, config),
             ]
     except RollcallError as error:
         return [wrong("prefect", f"It cannot be asked what is scheduled: {error}")]
+
+
+def _asked(subject: str, check: Callable[[], str]) -> Diagnosis:
+    """As `tried`, with what Prefect refuses in words."""
+
+    def in_words() -> str:
+        with refusals_in_words():
+            return check()
+
+    return tried(subject, in_words)
 
 
 def _post(client: Any, path: str, body: Mapping[str, Any]) -> Any:
@@ -54,7 +65,7 @@ def _alarms(client: Any, config: Config) -> Iterator[Diagnosis]:
     """Whether the automations are there, and as the configuration asks for; nothing where nobody is to be told."""
     if not config.notify:
         return
-    yield tried("automations", lambda: _automations(client, config))
+    yield _asked("automations", lambda: _automations(client, config))
 
 
 def _automations(client: Any, config: Config) -> str:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from deployments.automations import Step
 from deployments.serving.server import running_api
-from deployments.tracking import answers, configured_api
+from deployments.tracking import configured_api, unusable
 from tasks.config import Config
 from tasks.errors import ConfigError, RollcallError
 
@@ -31,25 +31,21 @@ def server(config: Config) -> Iterator[Any]:
             "No Prefect server is configured, and no rollcall serve runs with this state folder; start rollcall serve, "
             "or set PREFECT_API_URL, for example http://127.0.0.1:4200/api."
         )
-    if not answers(api):
-        raise RollcallError("The configured Prefect server does not answer; start it, or mend PREFECT_API_URL.")
+    if why := unusable(api):
+        raise RollcallError(f"{why}; start the server, or mend PREFECT_API_URL.")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-    import httpx
     from prefect.client.orchestration import get_client
-    from prefect.exceptions import PrefectHTTPStatusError
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    try:
-        # Where it is serve's own, nothing in the environment names it.
-        with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
-            yield client
-    except PrefectHTTPStatusError as error:
-        raise RollcallError(
-            f"The Prefect server refused ({error.response.status_code} for {error.request.url.path}); "
-            "if it is of another version than the Prefect here, use the same (rollcall doctor says)."
-        ) from None
-    except httpx.HTTPError as error:
-        raise RollcallError(f"The Prefect server did not answer to the end ({type(error).__name__}).") from None
+    from deployments.serving.late import refusals_in_words
+
+    # Where it is serve's own, nothing in the environment names it.
+    with (
+        refusals_in_words(),
+        temporary_settings({PREFECT_API_URL: api}),
+        get_client(sync_client=True) as client,
+    ):
+        yield client
 
 
 def automations(client: Any) -> list[dict[str, Any]]:

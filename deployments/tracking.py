@@ -21,6 +21,9 @@ from tasks.errors import RollcallError
 
 log = logging.getLogger("rollcall")
 
+MOST_OF_AN_ANSWER = 100
+"""Bytes; what Prefect's API says when it is well has four."""
+
 
 def run(module: str, name: str, target: str, config: str | None, prefect: bool, **more: Any) -> Any:
     """Call flow `name` of flows/`module`.py with target, config and what `more` says; return what it returns.
@@ -30,8 +33,8 @@ def run(module: str, name: str, target: str, config: str | None, prefect: bool, 
     that Prefect cannot track it where `prefect` asks for that.
     """
     api = configured_api()
-    if api and not answers(api):
-        _untracked(f"The Prefect API at {shown(api)} does not answer", prefect)
+    if api and (why := unusable(api)):
+        _untracked(why, prefect)
     elif prefect or api:
         begun: list[Future[Any]] = []
         try:
@@ -121,15 +124,25 @@ def configured_api() -> str | None:
 
 
 def answers(api: str, timeout: float = 3.0) -> bool:
-    """True if the API's address says within `timeout` seconds that it is well, or that it wants a key (Prefect Cloud).
+    """True if Prefect's API is at this address; see `unusable`."""
+    return unusable(api, timeout) is None
 
-    A proxy in front of a dead server also answers: Prefect's client would try that one for minutes.
+
+def unusable(api: str, timeout: float = 3.0) -> str | None:
+    """Why Prefect's API cannot be used at this address, the beginning of a sentence; None if it says within `timeout`
+    seconds that it is well, or that it wants a key (Prefect Cloud).
+
+    A proxy in front of a dead server also answers: Prefect's client would try that one for minutes. And so does
+    Prefect's UI, with a page for every path, where the address lacks its end.
     """
+    silent = f"The Prefect API at {shown(api)} does not answer"
     try:
-        with urllib.request.urlopen(f"{api.rstrip('/')}/health", timeout=timeout):  # noqa: S310 - the user's own address
-            return True
+        with urllib.request.urlopen(f"{api.rstrip('/')}/health", timeout=timeout) as answer:  # noqa: S310 - the user's own address
+            if answer.read(MOST_OF_AN_ANSWER).strip() == b"true":
+                return None
     except urllib.error.HTTPError as error:
         error.close()
-        return error.code in {401, 403}
+        return None if error.code in {401, 403} else silent
     except (OSError, ValueError, http.client.HTTPException):
-        return False
+        return silent
+    return f"What answers at {shown(api)} is no Prefect API (does the address end in /api?)"

@@ -59,9 +59,18 @@ def keys_in_document(document: Any, location: tuple[int | str, ...]) -> list[int
 
 
 def line_of(document: Any, location: tuple[int | str, ...]) -> int:
-    """The line (from 1) of the deepest key of `location` that the document has."""
+    """The line (from 1) of the deepest key of `location` whose place is known."""
     line, node = 1, document
     for part in keys_in_document(document, location):
-        line = (node.lc.key(part) if isinstance(node, CommentedMap) else node.lc.item(part))[0] + 1
+        line = _line(node, part) or line
         node = node[part]
-    return int(line)
+    return line
+
+
+def _line(node: CommentedMap | CommentedSeq, part: int | str) -> int | None:
+    """The line (from 1) of a key or item; None for a key that is merged in (`<<`), which stands elsewhere."""
+    try:
+        place = node.lc.key(part) if isinstance(node, CommentedMap) else node.lc.item(part)
+        return int(place[0]) + 1
+    except (KeyError, TypeError):
+        return None

@@ -27,14 +27,16 @@ def refusals_in_words() -> Iterator[None]:
         yield
     except httpx.HTTPStatusError as error:
         status, path = error.response.status_code, error.request.url.path
-        hint = "check PREFECT_API_KEY or PREFECT_API_AUTH_STRING" if status in {401, 403} else "its log says why"
+        hint = "its log says why, and rollcall doctor whether it is of another version than the Prefect here"
+        if status in {401, 403}:
+            hint = "check PREFECT_API_KEY (Prefect Cloud) or PREFECT_API_AUTH_STRING (a server of your own)"
         raise RollcallError(f"Prefect's API answered {path} with {status}; {hint}.") from None
     except httpx.HTTPError as error:
         raise RollcallError(f"Prefect's API does not answer any more ({type(error).__name__}); see to it.") from None
     except ValueError as error:  # As a proxy's page is, that comes with 200.
         raise RollcallError(
-            f"Prefect's API gave an answer that is none of Prefect's ({type(error).__name__}); see what stands "
-            "between, as a proxy."
+            f"Prefect's API gave an answer that is none of Prefect's ({type(error).__name__}); see whether "
+            "PREFECT_API_URL ends in /api, and what stands between, as a proxy."
         ) from None
 
 

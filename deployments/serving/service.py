@@ -24,7 +24,7 @@ from deployments.serving.server import OwnServer
 from deployments.serving.settling import Settling
 from deployments.serving.wanted import Wanted, wanted
 from deployments.status_server import ServedApi, serve_api, serve_if_free
-from deployments.tracking import answers, configured_api
+from deployments.tracking import configured_api, unusable
 from deployments.watcher import watch
 from tasks.config import Config
 from tasks.errors import RollcallError
@@ -204,15 +204,16 @@ class Service:
         """Find Prefect's API, or say where a server will be. Only then may Prefect be imported: it reads the
         environment once."""
         configured = configured_api()
-        if configured and answers(configured):
+        why = unusable(configured) if configured else None
+        if configured and why is None:
             self.api = configured
         else:
             own = OwnServer(self.config.state / "prefect", self.config.serve)
             # Whoever has commands tracked by this very serve has named it there.
             if configured and configured.rstrip("/").replace("localhost", "127.0.0.1") != own.api:
                 raise RollcallError(
-                    "The Prefect API that PREFECT_API_URL or the active profile names does not answer. Start it, or "
-                    "unset that: rollcall serve then starts a server of its own."
+                    f"{why}. PREFECT_API_URL or the active profile names it. Start it, or unset that: rollcall serve "
+                    "then starts a server of its own."
                 )
             os.environ.update(own.environment)
             self.server = own

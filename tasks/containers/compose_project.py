@@ -158,13 +158,22 @@ def first_file(
         separator = settings.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
         named = [folder / each for each in settings["COMPOSE_FILE"].split(separator)]
     else:
-        named = [folder / each for each in USUAL_FILES if (folder / each).is_file()]
+        named = [folder / each for each in USUAL_FILES if _is_file(folder / each)]
         if not named:
             raise ComposeFileError(f"{folder} holds no compose file ({', '.join(USUAL_FILES)}); name it with --file.")
-    missing = next((each for each in named if not each.is_file()), None)
+    missing = next((each for each in named if not _is_file(each)), None)
     if missing is not None:
         raise ComposeFileError(f"There is no compose file {missing}.")
     return (named[0] if files else named[0].parent.resolve() / named[0].name), settings
+
+
+def _is_file(path: Path) -> bool:
+    """Raise ComposeFileError where this user may not know."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "its name cannot be"
+        raise ComposeFileError(f"The compose file {path} cannot be looked for: {reason}.") from None
 
 
 def _name(folder: Path, settings: Mapping[str, str]) -> str:

@@ -72,8 +72,8 @@ def service_of(found: Mapping[str, Any], engine_host: str | None = None) -> Serv
 
 
 def _files(text: str, folder: Path) -> list[Path]:
-    """Separated by commas, unless all of it is the name of one file."""
-    if "," in text and (whole := _found(text, folder)).is_file():
+    """Separated by commas, unless all of it is the name of one file; in a folder that may not be entered, none is."""
+    if "," in text and _is_file(whole := _found(text, folder)):
         return [whole]
     return [_found(each.strip(), folder) for each in text.split(",") if each.strip()]
 
@@ -85,6 +85,13 @@ def _found(name: str, folder: Path) -> Path:
         return next((each for each in places if each.is_file()), places[0])
     except OSError:
         return places[0]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def by_hand(pinned: str, key: str = "VOLUME") -> str:

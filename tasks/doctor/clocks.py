@@ -16,6 +16,8 @@ from tasks.secrets import SecretReference, reveal
 from tasks.sections import Docker
 
 TOLERANCE = timedelta(seconds=30)
+SILENT = ""
+"""In place of words: it does not say what time it is."""
 Clock = Callable[[], datetime]
 
 
@@ -37,19 +39,13 @@ def clock_diagnoses(config: Config, clock: Clock = now) -> Iterator[Diagnosis]:
         if isinstance(section, S3Storage):
             asked.append((f"storage {name}: clock", partial(_storage, name, section, clock)))
     for subject, check in asked:
-        try:
-            yield tried(subject, check)
-        except _Silent:
-            continue
+        if (found := tried(subject, check)).words != SILENT:
+            yield found
 
 
 def off_by(told: datetime, before: datetime, after: datetime) -> timedelta:
     """How far a clock that was asked between two moments is from them (pure)."""
     return max(before - told, told - after, timedelta(0))
-
-
-class _Silent(Exception):
-    """It does not say what time it is."""
 
 
 def _engine(where: Docker | None, clock: Clock) -> str:
@@ -58,7 +54,7 @@ def _engine(where: Docker | None, clock: Clock) -> str:
         with engine(where) as client:
             told = datetime.fromisoformat(client.info()["SystemTime"])
     except (EngineError, KeyError, ValueError):
-        raise _Silent from None
+        return SILENT
     if (apart := off_by(told, before, clock())) > TOLERANCE:
         raise EngineError(
             f"The Docker engine's clock and this machine's are {apart.total_seconds():,.0f} s apart: set both by NTP "
@@ -69,7 +65,8 @@ def _engine(where: Docker | None, clock: Clock) -> str:
 
 def _storage(name: str, section: S3Storage, clock: Clock) -> str:
     before = clock()
-    told = _date_of_server(section)
+    if (told := _date_of_server(section)) is None:
+        return SILENT
     # The server tells whole seconds, rounded down.
     if (apart := off_by(told, before - timedelta(seconds=1), clock())) > TOLERANCE:
         raise StorageError(
@@ -79,8 +76,8 @@ def _storage(name: str, section: S3Storage, clock: Clock) -> str:
     return f"The clock of the storage {name} and this machine's agree."
 
 
-def _date_of_server(section: S3Storage) -> datetime:
-    """The Date of an answer, a refusal too."""
+def _date_of_server(section: S3Storage) -> datetime | None:
+    """The Date of an answer, a refusal too; None where there is no answer, or no date in it."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     from tasks.storage.s3_client import connect
@@ -92,11 +89,11 @@ def _date_of_server(section: S3Storage) -> datetime:
     except ClientError as error:
         answer = error.response
     except (BotoCoreError, RollcallError, ValueError, OSError):
-        raise _Silent from None
+        return None
     try:
         return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
     except (KeyError, ValueError):
-        raise _Silent from None
+        return None
 
 
 def _revealed(reference: SecretReference | None) -> str | None:

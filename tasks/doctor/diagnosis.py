@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Iterator
 
 from tasks.errors import RollcallError
 from tasks.models import Model
@@ -30,11 +31,31 @@ class Diagnosis(Model):
 
 
 def tried(subject: str, check: Callable[[], str]) -> Diagnosis:
-    """What became of a check that returns its words, or raises RollcallError with what is wrong."""
+    """What became of a check that returns its words, or raises what is wrong."""
     try:
         return Diagnosis(subject=subject, well=True, words=check())
-    except RollcallError as error:
-        return Diagnosis(subject=subject, well=False, words=str(error))
+    except Exception as error:  # noqa: BLE001 - what nobody foresaw at one part must not hide the others
+        return wrong(subject, _why(error))
+
+
+def all_of(subject: str, parts: Callable[[], Iterable[Diagnosis]]) -> Iterator[Diagnosis]:
+    """The diagnoses of several parts; where an error ends them, one more, about the subject, says so."""
+    try:
+        yield from parts()
+    except Exception as error:  # noqa: BLE001 - what nobody foresaw at one part must not hide the others
+        yield wrong(subject, _why(error))
+
+
+def _why(error: Exception) -> str:
+    """Of an error that nobody foresaw the class alone: its own words may quote a secret."""
+    if isinstance(error, RollcallError):
+        return str(error)
+    if os.environ.get("ROLLCALL_DEBUG"):
+        raise error
+    return (
+        f"It could not be looked at ({type(error).__name__}): this is a defect; run again with ROLLCALL_DEBUG=1 to "
+        "see where."
+    )
 
 
 def wrong(subject: str, words: str, lines: list[str] | None = None, pin: Pin | None = None) -> Diagnosis:

@@ -19,7 +19,7 @@ from tasks.containers.programs import Program, beside
 from tasks.containers.shared_folders import path_on_engine
 from tasks.doctor.clocks import clock_diagnoses
 from tasks.doctor.compose import compose_diagnoses
-from tasks.doctor.diagnosis import Diagnosis, tried, wrong
+from tasks.doctor.diagnosis import Diagnosis, all_of, tried, wrong
 from tasks.doctor.outside import ping_diagnoses
 from tasks.doctor.server import server_diagnoses
 from tasks.doctor.shelf import shelf_diagnoses
@@ -43,9 +43,9 @@ def examine(config: Config, *, notify: bool = False) -> list[Diagnosis]:
         found.append(Diagnosis(subject="notify", well=False, words="Nobody is told: add a destination under notify."))
     elif notify:
         found.append(tried("notify", partial(_send, config)))
-    found += clock_diagnoses(config)
+    found += all_of("clocks", partial(clock_diagnoses, config))
     for target in config.targets:
-        found += list(_target(config, target))
+        found += all_of(target, partial(_target, config, target))
     return found
 
 
@@ -105,14 +105,14 @@ def _target(config: Config, target: str) -> Iterator[Diagnosis]:
     rules = config.target(target)
     for name in rules.storages:
         yield tried(f"{target}: storage {name}", partial(_storage, config, name))
-    yield from shelf_diagnoses(config, target)
-    yield from ping_diagnoses(config, target)
+    yield from all_of(f"{target}: room", partial(shelf_diagnoses, config, target))
+    yield from all_of(f"{target}: ping", partial(ping_diagnoses, config, target))
     yield tried(f"{target}: volume", partial(_volume, config, target))
     try:
         seen = look_at_cluster(rules, look_at_container(rules))
     except RollcallError as error:
         yield wrong(f"{target}: database", str(error))
-        yield from _compose(target, rules, None, serves=False)
+        yield from all_of(f"{target}: compose file", partial(_compose, target, rules, None, serves=False))
         return
     version, way = seen.identity.server_version, seen.way
     words = f"PostgreSQL {version} answers at {way.host}:{way.port} ({way.reason}); {len(seen.databases)} databases."
@@ -121,7 +121,8 @@ def _target(config: Config, target: str) -> Iterator[Diagnosis]:
     yield identity
     yield tried(f"{target}: pg_dump", partial(_programs, rules, seen))
     yield from server_diagnoses(config, target, seen)
-    yield from _compose(target, rules, seen.container.pgdata, serves=identity.well)
+    compose = partial(_compose, target, rules, seen.container.pgdata, serves=identity.well)
+    yield from all_of(f"{target}: compose file", compose)
 
 
 def _compose(target: str, rules: Target, pgdata: str | None, *, serves: bool) -> list[Diagnosis]:

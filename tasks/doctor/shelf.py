@@ -23,8 +23,8 @@ def shelf_diagnoses(config: Config, target: str) -> Iterator[Diagnosis]:
     found = shelves(config, target)
     for name in config.target(target).storages:
         storage = config.storages[name]
-        if not isinstance(storage, LocalStorage) or not storage.path.is_dir():
-            continue
+        if not isinstance(storage, LocalStorage) or not _is_folder(storage.path):
+            continue  # Whether it can be used is told already.
         if last := last_bytes(found, name):
             yield tried(f"{target}: room in {name}", partial(_room, storage.path, name, last))
     if needed := fetched_bytes(found):
@@ -59,7 +59,15 @@ def _room_to_fetch(state: Path, needed: int) -> str:
 
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest above it that is there."""
-    return next(each for each in (folder, *folder.parents) if each.is_dir())
+    return next(each for each in (folder, *folder.parents) if _is_folder(each))
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether this user finds a folder there: what lies in one that may not be entered is not found."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _room(path: Path, name: str, last: int) -> str:

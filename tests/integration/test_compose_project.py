@@ -59,6 +59,12 @@ def test_a_folder_above_is_another_project(folder: Path) -> None:
         first_file(folder / "below", environ={})
 
 
+def test_a_file_that_cannot_even_be_looked_for_is_told(folder: Path) -> None:
+    """Python raises for such a name what it raises below a folder that may not be entered."""
+    with pytest.raises(ComposeFileError, match=r"(looked for: File name too long|no compose file .*a)\.$"):
+        first_file(folder, ["a" * 300], environ={})
+
+
 def test_what_compose_does_not_accept_is_told_without_a_value_of_it(folder: Path) -> None:
     (folder / "docker-compose.yml").write_text(f"{BASE}nonsense: hunter2\n")
     with pytest.raises(ComposeFileError, match="does not accept the project") as told:

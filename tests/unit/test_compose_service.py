@@ -1,5 +1,9 @@
 """Where a container's compose files are, by the labels of either generation of Compose."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +87,24 @@ def test_without_the_names_of_its_files_the_change_is_told(tmp_path: Path) -> No
     assert service is not None
     with pytest.raises(CannotMend, match="does not say which compose files"):
         plan_mend(service, "/d", "pinned")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_in_a_folder_that_may_not_be_entered_the_change_is_told(tmp_path: Path) -> None:
+    """As another user, for root may enter any."""
+    (tmp_path / "a.yml").write_text("services: {}\n")
+    code = (
+        "import json, os, sys\n"
+        "from tasks.containers.compose_file import CannotMend, plan_mend, service_of\n"
+        "os.setuid(65534)\n"
+        "try: plan_mend(service_of(json.loads(sys.argv[1])), '/d', 'pinned')\n"
+        "except CannotMend as error: print(error)"
+    )
+    tmp_path.chmod(0o700)
+    found = json.dumps(project("a.yml,b.yml", tmp_path))
+    done = subprocess.run([sys.executable, "-c", code, found], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith(f"{tmp_path}/a.yml is not mended: it cannot be read (Permission denied)"), done
+    assert done.stdout.endswith("external: true\n    name: pinned\n")
 
 
 def test_a_file_of_that_name_here_is_not_the_one_on_the_engines_machine(tmp_path: Path) -> None:

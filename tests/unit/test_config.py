@@ -224,6 +224,18 @@ WRONG += [
         9,
         "this is not valid YAML: found undefined alias '…'.",
     ),
+    (
+        "a wrong value that a target takes over from another",
+        GOOD.replace("  shop:", "  shop: &one") + "    max_age_hours: -1\n  more: {<<: *one}\n",
+        9,
+        "targets.shop.max_age_hours must be greater than 0.",
+    ),
+    (
+        "a wrong name in a list that is taken over",
+        GOOD.replace("  shop:", "  shop: &one") + "  more:\n    <<: *one\n    storages: [far]\n",
+        11,
+        "targets.more.storages.0 names 'far', which is not under storages (local).",
+    ),
 ]
 
 

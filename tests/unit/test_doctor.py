@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from tasks.config import Target
+from tasks.config import Config, LocalStorage, Target
 from tasks.containers.compose_service import Service
 from tasks.containers.observe import Container, Mount
 from tasks.doctor.clocks import off_by
 from tasks.doctor.compose import claimants, compose_diagnoses, misplaced, wanted_place
+from tasks.doctor.diagnosis import Diagnosis, all_of, tried
 from tasks.doctor.server import enough
+from tasks.doctor.shelf import shelf_diagnoses
 from tasks.errors import EngineError
 
 NOON = datetime(2026, 2, 1, 12, tzinfo=UTC)
 HOME = "/var/lib/postgresql"
+
+
+def hunter() -> str:
+    raise KeyError("hunter2")
+
+
+def test_an_error_that_nobody_foresaw_is_one_part_that_is_wrong_and_quotes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ROLLCALL_DEBUG", raising=False)
+    words = "It could not be looked at (KeyError): this is a defect; run again with ROLLCALL_DEBUG=1 to see where."
+    assert tried("clock", hunter) == Diagnosis(subject="clock", well=False, words=words)
+
+    def parts() -> Iterator[Diagnosis]:
+        yield tried("first", lambda: "Well.")
+        hunter()
+
+    assert [(each.subject, each.words) for each in all_of("all", parts)] == [("first", "Well."), ("all", words)]
+    monkeypatch.setenv("ROLLCALL_DEBUG", "1")
+    with pytest.raises(KeyError):
+        tried("clock", hunter)
+
+
+def test_a_storage_that_cannot_even_be_looked_for_has_no_room_to_tell(tmp_path: Path) -> None:
+    """Python raises for such a name what it raises below a folder that may not be entered."""
+    config = Config(
+        state=tmp_path,
+        storages={"near": LocalStorage(type="local", path=tmp_path / ("a" * 300))},
+        targets={"t": Target(container="pg", volume="v", database="d", storages=["near"])},
+    )
+    assert list(shelf_diagnoses(config, "t")) == []
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ import pytest
 from deployments import tracking
 from tasks.errors import LoginRefused, RollcallError
 
+UNUSABLE = tracking.unusable
+
 
 @contextmanager
 def answering(said: bytes) -> Iterator[str]:
@@ -40,14 +42,17 @@ def answering(said: bytes) -> Iterator[str]:
         thread.join(5)
 
 
-def http(status: str) -> bytes:
-    return f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+def http(status: str, body: str = "") -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode()
 
 
 @pytest.mark.parametrize(
     ("said", "well"),
     [
-        (http("200 OK"), True),
+        (http("200 OK", "true"), True),
+        (http("200 OK"), False),
+        (http("200 OK", "<!doctype html><title>Prefect Server</title>"), False),
+        (http("200 OK", "false"), False),
         (http("401 Unauthorized"), True),
         (http("502 Bad Gateway"), False),
         (http("404 Not Found"), False),
@@ -57,6 +62,16 @@ def http(status: str) -> bytes:
 def test_only_an_api_that_is_well_answers(said: bytes, well: bool) -> None:
     with answering(said) as api:
         assert tracking.answers(api, timeout=2) is well
+
+
+def test_an_address_without_its_end_is_told_from_a_silent_one() -> None:
+    """Prefect's UI has a page for every path."""
+    with answering(http("200 OK", "<!doctype html>")) as page:
+        assert tracking.unusable(page, 2) == (
+            f"What answers at {page} is no Prefect API (does the address end in /api?)"
+        )
+    with answering(http("502 Bad Gateway")) as dead:
+        assert tracking.unusable(dead, 2) == f"The Prefect API at {dead} does not answer"
 
 
 @pytest.mark.parametrize("api", ["", "nonsense", "http://127.0.0.1:1/api", "http://[::1/api"])
@@ -100,7 +115,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
     module.night = Flow(body)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "flows.nightly", module)
     monkeypatch.setattr(tracking, "configured_api", lambda: "http://user:hunter2@prefect.example/api")
-    monkeypatch.setattr(tracking, "answers", lambda _api: True)
+    monkeypatch.setattr(tracking, "unusable", lambda _api: None)
     monkeypatch.setattr(os, "environ", dict(os.environ))
     return made
 
@@ -152,7 +167,7 @@ def test_what_the_run_itself_raises_is_raised_and_not_tried_again(calls: list[An
 def test_where_prefect_is_asked_for_its_failure_is_a_sentence(
     silent: bool, calls: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "answers", lambda _api: not silent)
+    monkeypatch.setattr(tracking, "unusable", lambda _api: "It is silent" if silent else None)
     monkeypatch.setattr(Flow, "before", RuntimeError("no server"))
 
     with pytest.raises(RollcallError, match=r"Mend that, or leave out --prefect\.$") as raised:
@@ -165,12 +180,11 @@ def test_where_prefect_is_asked_for_its_failure_is_a_sentence(
 def test_a_silent_api_is_named_without_its_password(
     calls: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tracking, "answers", lambda _api: False)
+    monkeypatch.setattr(tracking, "unusable", UNUSABLE)
+    monkeypatch.setattr(tracking, "configured_api", lambda: "http://user:hunter2@127.0.0.1:1/api")
 
     with caplog.at_level(logging.WARNING, logger="rollcall"):
         assert tracking.run("nightly", "night", "shop", "c.yaml", prefect=False) == "stored shop"
 
     assert calls == [("shop", "c.yaml")]
-    assert caplog.messages == [
-        "The Prefect API at http://prefect.example/api does not answer; the run goes on untracked."
-    ]
+    assert caplog.messages == ["The Prefect API at http://127.0.0.1:1/api does not answer; the run goes on untracked."]

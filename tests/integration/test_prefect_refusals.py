@@ -1,0 +1,80 @@
+"""A Prefect server that wants a key, and an address that is not its API: each is one sentence, at every command."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from tests.bed.serving import BIN, clean_environment
+
+
+class LikePrefect(BaseHTTPRequestHandler):
+    """As Prefect's server with an auth string: the API says that it is well, and wants the key for all else; beside it
+    the UI has a page for every path."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        if self.path == "/api/health":
+            self._answer(200, b"true")
+        elif self.path.startswith("/api/"):
+            self._answer(401, b'{"exception_message":"Unauthorized"}')
+        else:
+            self._answer(200, b"<!doctype html><title>Prefect Server</title>")
+
+    do_POST = do_GET  # noqa: N815 - as the standard library calls it
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), LikePrefect) as server:
+        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def said(folder: Path, api: str, *command: str) -> str:
+    """What the command, which fails, says in its one line."""
+    file = folder / "targets.yaml"
+    file.write_text(
+        "storages: {local: {type: local, path: b}}\n"
+        "notify: [{url: {env: HOOK}}]\n"
+        "targets: {shop: {container: c, volume: v, database: d, storages: [local]}}\n"
+    )
+    environment = clean_environment() | {"PREFECT_HOME": str(folder), "PREFECT_API_URL": api, "HOOK": "json://h/"}
+    done = subprocess.run(
+        [BIN / "rollcall", *command, "--config", str(file)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, ""), done
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("command", [("deploy",), ("blocks", "apply")], ids=" ".join)
+def test_a_server_that_wants_a_key_is_told_with_the_variables_for_it(
+    address: str, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    words = said(tmp_path, f"{address}/api", *command)
+    assert " with 401; check PREFECT_API_KEY (Prefect Cloud) or PREFECT_API_AUTH_STRING" in words
+
+
+def test_an_address_that_is_not_the_apis_is_told(address: str, tmp_path: Path) -> None:
+    words = said(tmp_path, address, "automations", "apply")
+    assert words.startswith(f"rollcall: What answers at {address} is no Prefect API (does the address end in /api?)")
