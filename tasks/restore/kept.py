@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import docker
 
+from tasks.backups.omitted import lacks_rows
 from tasks.checks.lock import only_run
 from tasks.checks.shelves import shelves
 from tasks.config import Config
@@ -28,7 +29,7 @@ from tasks.errors import EngineError, Refused
 from tasks.models import Model
 from tasks.restore.counting import is_copy
 from tasks.restore.journal import active_path, interrupted
-from tasks.restore.only_copy import NARROWED, Facts, Stored, only_copy
+from tasks.restore.only_copy import Facts, Stored, only_copy
 from tasks.restore.records import read_records
 from tasks.restore.steps import BACKUP_LABEL
 from tasks.storage.catalogue import Catalogue, Entry
@@ -175,7 +176,7 @@ def _of(entry: Entry) -> Stored:
         id=manifest.id,
         created_at=manifest.created_at,
         quarantined=manifest.quarantined,
-        narrowed=any(each.startswith(NARROWED) for each in manifest.omitted),
+        narrowed=lacks_rows(manifest),
         system_identifier=identity.system_identifier,
         timeline=identity.timeline,
         checkpoint_lsn=identity.checkpoint_lsn,

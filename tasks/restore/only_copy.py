@@ -16,8 +16,6 @@ from tasks.containers.control_file import ControlFile
 from tasks.history.judge import lsn
 from tasks.models import Model
 
-NARROWED = "databases:"  # what an entry of a manifest's `omitted` begins with if databases were left out
-
 
 class Stored(Model):
     """A backup that is listed whole. narrowed: databases of the cluster were left out of it."""
