@@ -192,7 +192,11 @@ def _unless_empty(client: docker.DockerClient, holding: Holding, config: Config)
     if holding.clusters != [] or not holding.precious:
         return holding
     image = LocalImages(client, next(iter(config.targets.values())).container).to_look_with()
-    return holding.model_copy(update={"empty": is_empty(client, holding.name, image, OWNER)})
+    try:
+        return holding.model_copy(update={"empty": is_empty(client, holding.name, image, OWNER)})
+    except EngineError as error:
+        log.warning("%s", error)
+        return holding.model_copy(update={"clusters": None})
 
 
 def _mounts(found: dict[str, Any], name: str) -> bool:
