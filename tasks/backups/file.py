@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from tasks.backups.ledger import Ledger
+from tasks.backups.omitted import omissions
 from tasks.checks.judgement import Judgement
 from tasks.checks.look import Seen
 from tasks.checks.shelves import shelves
@@ -38,11 +39,6 @@ def compose_manifest(
     """The manifest of what was taken: pure; nothing is stored yet."""
     rules = config.target(target)
     others = [name for name in seen.databases if name != rules.database]
-    omitted = [f"file {path}: it does not exist" for part in ledger.parts for path in part.missing]
-    if not rules.roles:
-        omitted.append("roles: left out by the configuration")
-    if rules.databases is not None:
-        omitted.append(f"databases: narrowed by the configuration to {', '.join(seen.databases)}")
     return Manifest(
         id=ledger.id,
         target=target,
@@ -58,7 +54,7 @@ def compose_manifest(
         identity=seen.identity,
         findings=judgement.findings,
         cluster={**seen.cluster, "files": seen.files},
-        omitted=omitted,
+        omitted=omissions(rules, seen, [path for part in ledger.parts for path in part.missing]),
         occasion=occasion,
         timings=ledger.timings,
         rollcall_version=version("rollcall"),

@@ -10,7 +10,7 @@ from tasks.config import Target
 from tasks.containers.engine import engine
 from tasks.containers.observe import Container, observe
 from tasks.databases.connect import Login, connect, translated, within
-from tasks.databases.identity import ClusterIdentity, databases, read_cluster, read_identity
+from tasks.databases.identity import ClusterIdentity, beyond, closed, databases, read_cluster, read_identity
 from tasks.databases.reach import Way, way_in
 from tasks.databases.tally import Progress, frozen
 from tasks.errors import DatabaseUnreachable
@@ -24,14 +24,17 @@ LOOK_SECONDS = 120.0
 class Seen(Model):
     """A target as it was found: no secret in it, so it may be passed between tasks and shown.
 
-    databases: all of the cluster that a backup takes; cluster: how it was initialised; files: the server's own
-    configuration files by their usual name, as paths inside the container.
+    databases: all of the cluster that a backup takes; others: those that it does not take, be it that the configuration
+    names others or that they are `closed`, that is, allow no connections; cluster: how it was initialised; files: the
+    server's own configuration files by their usual name, as paths inside the container.
     """
 
     container: Container
     way: Way
     identity: Identity
     databases: list[str]
+    others: list[str] = []
+    closed: list[str] = []
     cluster: dict[str, Any]
     files: dict[str, str]
 
@@ -56,7 +59,9 @@ def look_at_cluster(target: Target, container: Container) -> Seen:
     with connect(into) as connection, within(connection, LOOK_SECONDS, late), reading:
         found = read_identity(connection)
         cluster = read_cluster(connection)
-        names = _wanted(target, databases(connection))
+        present = databases(connection)
+        names, shut = _wanted(target, present), closed(cluster["databases"])
+        others = beyond(connection, present, names)
     # Where the server itself says its data is counts more than what the image's environment promised.
     container = container.model_copy(update={"pgdata": found.data_directory})
     return Seen(
@@ -64,6 +69,8 @@ def look_at_cluster(target: Target, container: Container) -> Seen:
         way=way,
         identity=_identity(container, found),
         databases=names,
+        others=sorted({*others, *shut}),
+        closed=shut,
         cluster=cluster,
         files=_files(found),
     )

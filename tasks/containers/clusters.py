@@ -41,9 +41,12 @@ SWEPT = ("No such container", "marked for removal")
 CALLED_UP_LABEL = "io.rollcall.called_up"
 
 # For coreutils and busybox alike. What it prints of others' files is hexadecimal: a name may hold anything. Links are
-# not followed, and the control file is read until two readings agree: its server may be writing it.
+# not followed, and the control file is read until two readings agree: its server may be writing it. A volume is unclear
+# where the search says of anything but what went meanwhile, as it may where a server runs, that it could not look.
 SCRIPT = r"""
+export LC_ALL=C
 if timeout 5 true 2>/dev/null; then limit() { timeout "$@"; }; else limit() { shift; "$@"; }; fi
+unclear() { echo "unclear $n x$(printf %%s "$1" | hex)"; }
 hex() { od -An -v -tx1 "$@" 2>/dev/null | tr -d ' \n'; }
 look() {
     for part in "$1" "$1/global" "$1/global/pg_control"; do [ -L "$part" ] && return; done
@@ -59,9 +62,20 @@ look() {
 for n in "$@"; do
     root=/volumes/$n
     files=$(limit %(search_seconds)d find $root -maxdepth 4 -type d \( %(pruned)s \) -prune \
-        -o -type f -name PG_VERSION -print 2>/dev/null); status=$?
-    [ $status -ge 124 ] && echo "cut $n"
-    printf '%%s\n' "$files" | while IFS= read -r file; do [ -n "$file" ] && look "${file%%/PG_VERSION}"; done
+        -o -type f -name PG_VERSION -print 2>&1); status=$?
+    if [ $status -ge 124 ]; then
+        unclear "it is too big"
+    elif [ $status -ne 0 ]; then
+        case "$files" in *": No such file or directory"*) ;; *) unclear "find ended with $status" ;; esac
+    fi
+    said=
+    printf '%%s\n' "$files" | while IFS= read -r line; do
+        case "$line" in
+            $root/*/PG_VERSION|$root/PG_VERSION) look "${line%%/PG_VERSION}" ;;
+            "find: "*": No such file or directory") ;;
+            "find: "*) [ -n "$said" ] || unclear "$line"; said=yes ;;
+        esac
+    done
     echo "done $n"
 done
 echo end
@@ -286,9 +300,11 @@ def _read(lines: Sequence[str], volumes: Sequence[Volume]) -> Looked:
     unclear: set[str] = set()
     for line in lines:
         kind, _, rest = line.partition(" ")
-        if kind == "cut":
-            unclear.add(volumes[int(rest)].name)
-            log.warning("The volume %s is too big to be searched through; it may hold more.", volumes[int(rest)].name)
+        if kind == "unclear":
+            number, said = rest.split(" ")
+            why = bytes.fromhex(said[1:]).decode(errors="backslashreplace")
+            unclear.add(volumes[int(number)].name)
+            log.warning("%s cannot be searched to its end (%s); it may hold more.", volumes[int(number)].name, why)
         elif kind == "cluster":
             number, *fields = rest.split(" ")
             cluster = read_cluster(fields, volumes[int(number)])

@@ -14,7 +14,15 @@ from tasks.errors import EngineError
 
 SECONDS = 120
 EMPTY = 7  # The helper's exit code: any other that is not 0 means that it could not look.
-SCRIPT = f'cd /volume || exit 1; first=$(find . ! -type d -print | head -n 1); [ -n "$first" ] || exit {EMPTY}'
+# The first file, or how the search ended. It finds nothing, too, where it may not read.
+SCRIPT = f"""
+cd /volume || exit 1
+case "$({{ find . ! -type d -print; echo "ended $?"; }} | head -n 1)" in
+    ./*) exit 0 ;;
+    "ended 0") exit {EMPTY} ;;
+    *) exit 1 ;;
+esac
+"""
 
 
 def is_empty(client: docker.DockerClient, volume: str, image_id: str, owner: str) -> bool:
@@ -24,7 +32,7 @@ def is_empty(client: docker.DockerClient, volume: str, image_id: str, owner: str
     except APIError as error:
         raise EngineError(f"The volume {volume} cannot be looked into: {error.explanation or error}.") from error
     if status not in (0, EMPTY):
-        raise EngineError(f"The volume {volume} cannot be looked into: the helper container ended with {status}.")
+        raise EngineError(f"The volume {volume} cannot be looked into: a search through it ended with {status}.")
     return status == EMPTY
 
 

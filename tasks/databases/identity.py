@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,6 +130,7 @@ USER_OBJECTS = """
         OR EXISTS (SELECT FROM pg_proc WHERE oid >= 16384)
         OR EXISTS (SELECT FROM pg_extension WHERE oid >= 16384)
         OR EXISTS (SELECT FROM pg_namespace WHERE oid >= 16384 AND nspname !~ '^pg_(temp|toast)')
+        OR EXISTS (SELECT FROM pg_largeobject_metadata)
 """
 
 
@@ -137,13 +138,43 @@ def databases(connection: Connection) -> list[str]:
     """The names of all databases to back up, sorted: those that allow connections, without template0.
 
     template1 is among them only if somebody put something into it (a relation, function, extension or schema
-    with an oid beyond those of initdb); to see that, a second connection to it is made with the same login.
+    with an oid beyond those of initdb, or a large object); to see that, a second connection to it is made with the
+    same login.
     """
     with translated("the list of databases"):
         names = [str(name) for (name,) in connection.execute(CONNECTABLE, [INVALID_DATABASE])]
     if "template1" in names and not _has_user_objects(_login_of(connection).to("template1")):
         names.remove("template1")
     return names
+
+
+def beyond(connection: Connection, present: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """Those of `present`, as `databases` returns it, that are not `taken`.
+
+    Not `postgres`, with which every cluster is made, if nobody put anything into it; to see that, a second connection
+    is made to it. One that cannot be asked is among them.
+    """
+    others = [name for name in present if name not in taken]
+    if "postgres" in others:
+        with suppress(DatabaseError):
+            if not _has_user_objects(_login_of(connection).to("postgres")):
+                others.remove("postgres")
+    return others
+
+
+def closed(databases: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The names of those that allow no connections, sorted, of `databases` as `read_cluster` returns them (pure).
+
+    Nobody can dump them, so they are in no backup. Not template0, which every cluster has, nor one whose DROP DATABASE
+    was interrupted: nobody can use that any more.
+    """
+    return sorted(
+        name
+        for name, each in databases.items()
+        if not each.get("allow_connections", True)
+        and name != "template0"
+        and each.get("connection_limit") != INVALID_DATABASE
+    )
 
 
 def _has_user_objects(login: Login) -> bool:

@@ -47,9 +47,13 @@ class Holding(Model):
     @property
     def precious(self) -> bool:
         """Whether rows are in it, or may be."""
-        if not self.clusters and (self.empty or not self.exists):
+        if not self.exists:
+            return bool(self.clusters)
+        if self.targets:
+            return True  # whatever seems to be in it: no more than a target's own backup lets it go
+        if self.clusters == [] and self.empty:
             return False
-        return bool(self.clusters is None or self.clusters or self.targets or self.expects_data)
+        return bool(self.clusters is None or self.clusters or self.expects_data)
 
 
 class Stored(Model):

@@ -11,6 +11,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, NotFound
 
+from tasks.backups.omitted import is_whole
 from tasks.checks.look import look_at_cluster, look_at_container
 from tasks.checks.shelves import shelves
 from tasks.config import Config
@@ -25,15 +26,12 @@ from tasks.containers.observe import read
 from tasks.containers.volumes import ALIVE, Volume, list_volumes
 from tasks.errors import ContainerMissing, EngineError, RollcallError
 from tasks.leaving.facts import Box, Concerned, Holding, Stored, World
-from tasks.models import Manifest
-from tasks.restore.only_copy import NARROWED
 from tasks.sections import Docker
 from tasks.storage.catalogue import Entry
 
 log = logging.getLogger("rollcall")
 
 OWNER = "down"
-ROLES = "roles:"  # what an entry of a manifest's `omitted` begins with if roles were left out
 
 
 def only_this_engine(config: Config) -> Config:
@@ -194,7 +192,11 @@ def _unless_empty(client: docker.DockerClient, holding: Holding, config: Config)
     if holding.clusters != [] or not holding.precious:
         return holding
     image = LocalImages(client, next(iter(config.targets.values())).container).to_look_with()
-    return holding.model_copy(update={"empty": is_empty(client, holding.name, image, OWNER)})
+    try:
+        return holding.model_copy(update={"empty": is_empty(client, holding.name, image, OWNER)})
+    except EngineError as error:
+        log.warning("%s", error)
+        return holding.model_copy(update={"clusters": None})
 
 
 def _mounts(found: dict[str, Any], name: str) -> bool:
@@ -250,13 +252,6 @@ def _target(config: Config, target: str, box: str | None) -> Concerned:
     )
 
 
-def _closed(manifest: Manifest) -> list[str]:
-    """Databases that allow no connections: nobody can dump them, so they are in no backup (pure)."""
-    taken = {manifest.database, *manifest.databases, "template0"}
-    known: dict[str, dict[str, Any]] = manifest.cluster.get("databases") or {}
-    return [name for name, each in known.items() if name not in taken and not each.get("allow_connections", True)]
-
-
 def stored_of(entry: Entry) -> Stored:
     """What is to be known of a backup (pure)."""
     manifest, identity = entry.manifest, entry.manifest.identity
@@ -264,7 +259,7 @@ def stored_of(entry: Entry) -> Stored:
         id=manifest.id,
         created_at=manifest.created_at,
         quarantined=manifest.quarantined,
-        whole=not (_closed(manifest) or any(each.startswith((NARROWED, ROLES)) for each in manifest.omitted)),
+        whole=is_whole(manifest),
         proven_at=entry.proven_at,
         system_identifier=identity.system_identifier,
         timeline=identity.timeline,

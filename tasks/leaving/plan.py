@@ -177,9 +177,10 @@ def _refusals(holding: Holding, world: World) -> Iterator[str]:
         yield f"The volume {name} cannot be looked into, so nobody knows what would be lost; leave out --volumes."
         return
     if not holding.clusters:
+        what = "it seems to be empty" if holding.empty else "no cluster in it can be read"
         yield (
-            f"The volume {name} is where a database keeps its data, and no cluster in it can be read; look at it "
-            "yourself, and leave out --volumes."
+            f"The volume {name} is where a database keeps its data, and {what}; look at it yourself, and leave out "
+            f"--volumes (if it is of no use: docker volume rm {name})."
         )
         return
     if not holding.targets:

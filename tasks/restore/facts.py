@@ -28,7 +28,8 @@ class Source(Model):
     """Where the data comes from: the pinned volume as it is, a stored backup, or a copy of another volume.
 
     name: the backup's id or the volume's name. counts: rows by table of the target's database, as far as known.
-    cannot_be_rebuilt: why the backup cannot be loaded into a volume, a sentence each.
+    cannot_be_rebuilt: why the backup cannot be loaded into a volume, a sentence each. omitted: what a backup left out
+    of the cluster it was taken of, as its manifest says.
     """
 
     kind: SourceKind
@@ -44,6 +45,7 @@ class Source(Model):
     server_version: str = ""
     bytes: int = 0
     cannot_be_rebuilt: list[str] = []
+    omitted: list[str] = []
 
 
 class Dependant(Model):
@@ -67,8 +69,9 @@ class World(Model):
 
     mounted: the volume behind PGDATA now; mounted_cluster, pinned_cluster: system identifiers, None where there is no
     cluster or none could be read. counts: rows by table of the target's database; None where it cannot be asked.
-    obstacles: what the engine's side says against it, a sentence each. free_bytes: of the engine's disk.
-    no_scratch: why no data can be rebuilt from here; empty where it can.
+    databases: every one of the cluster, whether or not a backup takes it, but for templates that nobody changed;
+    closed: those of them that allow no connections. obstacles: what the engine's side says against it, a sentence each.
+    free_bytes: of the engine's disk. no_scratch: why no data can be rebuilt from here; empty where it can.
     """
 
     target: str
@@ -90,6 +93,7 @@ class World(Model):
     why_silent: str = ""
     counts: dict[str, int] | None = None
     databases: list[str] | None = None
+    closed: list[str] = []
     roles: list[str] | None = None
     dependants: list[Dependant] = []
     mending: Mending | None = None

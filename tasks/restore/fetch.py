@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 import zstandard
 
+from tasks.backups.proof import read_objects
 from tasks.config import Config
 from tasks.errors import ObjectDamaged, RestoreFailed, StorageError, StorageUnreachable
 from tasks.models import Manifest, Role, StoredObject
 from tasks.storage import open_storage
+from tasks.storage.catalogue import Entry
 from tasks.storage.contract import Stored
 
 log = logging.getLogger("rollcall")
@@ -43,6 +45,34 @@ def fetch(config: Config, manifest: Manifest, storages: Sequence[str], folder: P
         file = folder / f"{number:04}.stored"
         found.append(Fetched(_first_whole(config, copies, file), file))
     return found
+
+
+def none_is_whole(config: Config, entries: Sequence[Entry]) -> str | None:
+    """What is wrong with each of these backups, in a sentence each; None as soon as one of them has every byte."""
+    found = []
+    for entry in entries:
+        try:
+            for copies in copies_by_key(entry.manifest, entry.storages):
+                _first_read_back(config, copies)
+        except StorageError as error:
+            found.append(f"{entry.manifest.id}: {error}")
+        else:
+            return None
+    return " ".join(found)
+
+
+def _first_read_back(config: Config, copies: Sequence[StoredObject]) -> None:
+    """Read one object whole, from the first storage that gives it so. Raise StorageError where none does."""
+    met: list[StorageError] = []
+    for each in copies:
+        try:
+            log.info("Reading %s back from %s", each.key, each.storage)
+            read_objects(config, each.storage, [each])
+        except StorageError as error:
+            met.append(error)
+        else:
+            return
+    _none_is_whole(copies, met)
 
 
 def copies_by_key(manifest: Manifest, storages: Sequence[str]) -> list[list[StoredObject]]:

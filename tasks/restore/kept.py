@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 import docker
 
+from tasks.backups.omitted import lacks_rows
 from tasks.checks.lock import only_run
 from tasks.checks.shelves import shelves
 from tasks.config import Config
-from tasks.containers.clusters import ClusterVolume, clusters_in
+from tasks.containers.clusters import ClusterVolume, Looked, look_into
 from tasks.containers.contents import is_empty
 from tasks.containers.engine import engine
 from tasks.containers.images import LocalImages
@@ -27,8 +28,9 @@ from tasks.containers.volumes import (
 from tasks.errors import EngineError, Refused
 from tasks.models import Model
 from tasks.restore.counting import is_copy
+from tasks.restore.fetch import none_is_whole
 from tasks.restore.journal import active_path, interrupted
-from tasks.restore.only_copy import NARROWED, Facts, Stored, only_copy
+from tasks.restore.only_copy import Facts, Stored, holders, not_read_back, only_copy
 from tasks.restore.records import read_records
 from tasks.restore.steps import BACKUP_LABEL
 from tasks.storage.catalogue import Catalogue, Entry
@@ -58,8 +60,8 @@ def kept_volumes(config: Config, target: str) -> list[Kept]:
     config.target(target)
     with engine(config.target(target).docker) as client:
         volumes = _kept(config, target, list_volumes(client))
-        clusters = _clusters(client, config, target, [each.name for each in volumes])
-    first = {each.volume.name: each for each in reversed(clusters or [])}
+        looked = _look(client, config, target, [each.name for each in volumes])
+    first = {each.volume.name: each for each in reversed(looked.clusters)}
     kept = [describe(each, first.get(each.name), config.owner(target)) for each in volumes]
     return sorted(kept, key=lambda each: (each.created_at or datetime.min.replace(tzinfo=UTC), each.name))
 
@@ -83,6 +85,7 @@ def describe(volume: Volume, cluster: ClusterVolume | None, owner: str) -> Kept:
 def remove_kept(config: Config, target: str, name: str, now: datetime, *, even_if_only_copy: bool = False) -> None:
     """Remove a kept volume for good. Raise Refused, with the reason and what to do, where that could lose anything.
 
+    The backups that hold its rows are read from their storages first, to the last byte.
     even_if_only_copy: a person has named this volume as one whose rows may be lost. Raise also Busy, StorageError,
     EngineError.
     """
@@ -93,7 +96,7 @@ def remove_kept(config: Config, target: str, name: str, now: datetime, *, even_i
         kept = describe(found[name], None, config.owner(target))
         reason = not_yet(kept, target, now, at_work=active_path(config.state, target).exists())
         if reason is None and not even_if_only_copy:
-            reason = only_copy(_facts(client, config, target, found[name]))
+            reason = _would_be_lost(client, config, target, found[name])
         if reason is not None:
             raise Refused(reason)
         remove_ours(client, name)
@@ -131,22 +134,34 @@ def _kept(config: Config, target: str, volumes: Sequence[Volume]) -> list[Volume
     ]
 
 
-def _clusters(
-    client: docker.DockerClient, config: Config, target: str, names: Sequence[str]
-) -> list[ClusterVolume] | None:
-    """The clusters in these volumes; None where no image is here to look with."""
+def _look(client: docker.DockerClient, config: Config, target: str, names: Sequence[str]) -> Looked:
+    """The clusters in these volumes; all volumes are unclear where no image is here to look with."""
     if not names:
-        return []
+        return Looked([], set())
     try:
         image = LocalImages(client, config.target(target).container).to_look_with()
-        return clusters_in(client, image, names, config.owner(target))
+        return look_into(client, image, names, config.owner(target))
     except EngineError:
-        return None
+        return Looked([], set(names))
 
 
-def _facts(client: docker.DockerClient, config: Config, target: str, volume: Volume) -> Facts:
-    clusters = _clusters(client, config, target, [volume.name])
+def _would_be_lost(client: docker.DockerClient, config: Config, target: str, volume: Volume) -> str | None:
+    """What would be lost with the volume, in a sentence or two; None if all its rows are in backups that are whole."""
     found = shelves(config, target)
+    facts = _facts(client, config, target, volume, found)
+    if (reason := only_copy(facts)) is not None:
+        return reason
+    entries = {each.manifest.id: each for each in found.backups}
+    for cluster in facts.clusters or []:
+        reason = none_is_whole(config, [entries[each] for each in holders(cluster, facts)])
+        if reason is not None:
+            return not_read_back(facts, cluster, reason)
+    return None
+
+
+def _facts(client: docker.DockerClient, config: Config, target: str, volume: Volume, found: Catalogue) -> Facts:
+    looked = _look(client, config, target, [volume.name])
+    clusters = None if looked.unclear else looked.clusters
     return Facts(
         name=volume.name,
         target=target,
@@ -175,7 +190,7 @@ def _of(entry: Entry) -> Stored:
         id=manifest.id,
         created_at=manifest.created_at,
         quarantined=manifest.quarantined,
-        narrowed=any(each.startswith(NARROWED) for each in manifest.omitted),
+        narrowed=lacks_rows(manifest),
         system_identifier=identity.system_identifier,
         timeline=identity.timeline,
         checkpoint_lsn=identity.checkpoint_lsn,

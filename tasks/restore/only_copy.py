@@ -16,11 +16,9 @@ from tasks.containers.control_file import ControlFile
 from tasks.history.judge import lsn
 from tasks.models import Model
 
-NARROWED = "databases:"  # what an entry of a manifest's `omitted` begins with if databases were left out
-
 
 class Stored(Model):
-    """A backup that is listed whole. narrowed: databases of the cluster were left out of it."""
+    """A backup that is listed whole. narrowed: databases or tables of the cluster were left out of it."""
 
     id: str
     created_at: datetime
@@ -74,7 +72,7 @@ def only_copy(facts: Facts) -> str | None:
             f"What the volume {facts.name} holds cannot be read, so nobody knows whether it is anywhere else; copy it "
             "away first."
         )
-    lost = [each for each in facts.clusters if not (_holds_a_backup(each, facts) or _was_backed_up(each, facts))]
+    lost = [each for each in facts.clusters if not holders(each, facts)]
     if not lost:
         return None
     what = " and ".join(f"cluster {each.system_identifier} as it was at {_time(each.changed_at)}" for each in lost)
@@ -82,6 +80,21 @@ def only_copy(facts: Facts) -> str | None:
         f"The volume {facts.name} holds {what}, and no stored backup is known to hold every row of it: "
         f"{_nearest(lost[0], facts)}{_save(facts)}"
     )
+
+
+def not_read_back(facts: Facts, cluster: ControlFile, reason: str) -> str:
+    """That no backup which should hold every row of the cluster is known to, in a few sentences."""
+    return (
+        f"The volume {facts.name} holds cluster {cluster.system_identifier}, and no backup that should hold its rows "
+        f"can be read back whole: {reason}{_save(facts)}"
+    )
+
+
+def holders(cluster: ControlFile, facts: Facts) -> list[str]:
+    """The ids of the listed backups that hold every row of one of the volume's clusters, as far as is known."""
+    own = [facts.backup] if _holds_a_backup(cluster, facts) else []
+    taken = [each.id for each in facts.stored if _is_at_rest(cluster) and _is_of(each, cluster, facts)]
+    return list(dict.fromkeys([*own, *taken]))
 
 
 def _holds_a_backup(cluster: ControlFile, facts: Facts) -> bool:
@@ -95,10 +108,6 @@ def _holds_a_backup(cluster: ControlFile, facts: Facts) -> bool:
         and _is_at_rest(cluster)
         and cluster.changed_at <= record.rebuilt_at
     )
-
-
-def _was_backed_up(cluster: ControlFile, facts: Facts) -> bool:
-    return _is_at_rest(cluster) and any(_is_of(each, cluster, facts) for each in facts.stored)
 
 
 def _is_of(stored: Stored, cluster: ControlFile, facts: Facts) -> bool:
@@ -143,7 +152,7 @@ def _lack(stored: Stored, cluster: ControlFile) -> str:
     if stored.quarantined:
         return "is quarantined"
     if stored.narrowed:
-        return "leaves databases out"
+        return "leaves databases or tables out"
     if stored.created_at < cluster.changed_at:
         return "was taken before its server stopped"
     return "is not known to be of data that came from this volume"

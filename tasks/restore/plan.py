@@ -7,6 +7,7 @@ import json
 
 from tasks.models import Model
 from tasks.restore.facts import Mending, Request, Situation, Source, World
+from tasks.restore.notes import notes
 
 # A dump's size is that of its rows as text; on disk they come with indexes, and the unpacked archive lies beside them.
 ROOM_FOR_A_DUMP = 3
@@ -83,9 +84,9 @@ def make_plan(world: World, source: Source | None, request: Request) -> Plan:
         dependants=[each.name for each in world.dependants if each.running],
         mending=world.mending if situation in ("reattach", "both") else None,
         blockers=blockers(world, source, request, situation),
-        notes=notes(world, source),
+        notes=notes(world, source, situation),
         safety_backup=world.answers,
-        databases_now=(world.databases or []) if world.mounted == world.pinned else [],
+        databases_now=_countable(world),
         leave_behind=sorted(request.leave_behind),
     )
     plan = plan.model_copy(update={"steps": steps(plan, world), "kept": kept(plan, world)})
@@ -134,8 +135,8 @@ def _safety(world: World, request: Request) -> list[str]:
 
 
 def _left_behind(world: World, source: Source, request: Request) -> list[str]:
-    """What lives in the cluster now and would not come back. A wrong cluster's own things need not."""
-    if world.mounted != world.pinned:
+    """What lives in the cluster now and would not come back."""
+    if not _is_right(world):
         return []
     lacking: list[str] = []
     for kind, there, brought in (
@@ -149,6 +150,16 @@ def _left_behind(world: World, source: Source, request: Request) -> list[str]:
                     f"--leave-behind {name}: it stays in the kept volume."
                 )
     return lacking
+
+
+def _countable(world: World) -> list[str]:
+    """The databases that are held against those of a rebuilt volume: a closed one is not found there by asking."""
+    return [name for name in world.databases or [] if name not in world.closed] if _is_right(world) else []
+
+
+def _is_right(world: World) -> bool:
+    """Whether the pinned volume is mounted. A wrong cluster's own things need not come back."""
+    return world.mounted == world.pinned
 
 
 def _room(world: World, source: Source) -> list[str]:
@@ -169,22 +180,6 @@ def _version(world: World, source: Source) -> list[str]:
         f"{source.name} is of PostgreSQL {major}, and the container's image runs {world.major}; restore it into a "
         f"container with an image of PostgreSQL {major}."
     ]
-
-
-def notes(world: World, source: Source | None) -> list[str]:
-    """What is no reason not to begin, and good to know."""
-    found = list(world.notes)
-    found += [
-        f"The dependant {each.name} does not exist on this engine." for each in world.dependants if not each.exists
-    ]
-    idle = [each.name for each in world.dependants if each.exists and not each.running]
-    found += [f"The dependant {name} does not run now, and is not started." for name in idle]
-    if source is not None and source.kind == "backup":
-        if source.quarantined:
-            found.append(f"Backup {source.name} is QUARANTINED: it was taken while the verdict was critical.")
-        elif source.proven_at is None:
-            found.append(f"No drill has proven backup {source.name}; it is proven now, before anything is stopped.")
-    return found
 
 
 def steps(plan: Plan, world: World) -> list[Step]:

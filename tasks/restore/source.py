@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from tasks.backups.omitted import omitted
 from tasks.checks.shelves import shelves
 from tasks.config import Config
 from tasks.containers.clusters import clusters_in
@@ -118,6 +119,7 @@ def source_of(config: Config, entry: Entry) -> Source:
         databases=sorted([manifest.database, *manifest.databases]),
         roles=_roles(config, manifest, entry.storages),
         server_version=manifest.server_version,
+        omitted=omitted(manifest),
         bytes=sum(dumps.values()),
     )
 

@@ -18,7 +18,7 @@ from tasks.containers.engine import engine, everybody, host_of, inspect_containe
 from tasks.containers.observe import Container, read
 from tasks.containers.volumes import Volume, find_volume
 from tasks.databases.connect import connect
-from tasks.databases.identity import databases
+from tasks.databases.identity import closed, databases, read_cluster
 from tasks.databases.reach import way_in
 from tasks.databases.roles import read_roles
 from tasks.errors import ContainerMissing, DatabaseError, EngineError, Refused
@@ -202,7 +202,8 @@ def _server_side(config: Config, target: str, world: World, container: Container
             "pgdata": seen.container.pgdata,
             "major": seen.identity.server_version.partition(".")[0],
             "counts": tally.counts,
-            "databases": seen.databases,
+            "databases": [*seen.databases, *seen.others],
+            "closed": seen.closed,
             "roles": roles,
             "unwell": _unwell(config, target, seen, tally),
         }
@@ -214,7 +215,12 @@ def _what_else_is_there(rules: Target, container: Container) -> dict[str, list[s
     that is gone. Nothing where the server does not answer at all."""
     try:
         with connect(login(rules, way_in(rules, container), "template1")) as connection:
-            return {"databases": databases(connection), "roles": read_roles(connection)}
+            shut = closed(read_cluster(connection)["databases"])
+            return {
+                "databases": sorted({*databases(connection), *shut}),
+                "closed": shut,
+                "roles": read_roles(connection),
+            }
     except DatabaseError:
         return {}
 

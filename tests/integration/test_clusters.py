@@ -15,7 +15,8 @@ import pytest
 from docker.errors import NotFound
 
 from tasks.containers import clusters
-from tasks.containers.clusters import ClusterVolume, clusters_in
+from tasks.containers.clusters import ClusterVolume, clusters_in, look_into
+from tasks.containers.contents import is_empty
 from tasks.containers.engine import OUR_LABEL
 from tasks.containers.volumes import Volume, find_volume
 from tasks.errors import EngineError
@@ -152,6 +153,61 @@ def test_a_volume_that_goes_or_cannot_be_mounted_costs_only_itself(
     assert f"The volume {broken} cannot be looked into, for it cannot be mounted" in caplog.text
 
 
+@pytest.fixture
+def unreadable(bed: Bed) -> Iterator[str]:
+    """A volume whose top folder lists nothing to whoever has no right to look at other processes."""
+    name = bed.name("unreadable")
+    options = {"type": "none", "o": "bind", "device": "/proc/1/map_files"}
+    bed.client.volumes.create(name, driver_opts=options, labels=bed.labels)
+    yield name
+    bed.remove_volume(name)
+
+
+def test_a_volume_that_cannot_be_read_is_neither_clear_nor_empty(
+    bed: Bed, owner: str, unreadable: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = bed.client.images.get(IMAGE).id
+    with caplog.at_level(logging.WARNING, "rollcall"):
+        assert look_into(bed.client, IMAGE, [unreadable], owner) == ([], {unreadable})
+    assert f"{unreadable} cannot be searched to its end (find: '/volumes/0': Permission denied)" in caplog.text
+    with pytest.raises(EngineError, match=f"{unreadable} cannot be looked into: a search through it ended with 1"):
+        is_empty(bed.client, unreadable, image, owner)
+
+
+FIND = """#!/bin/sh
+/usr/bin/find "$@"
+[ "$2" = -maxdepth ] || exit 0
+echo "find: '$1/gone': No such file or directory" >&2
+exit 1
+"""
+
+
+def test_what_goes_while_it_is_searched_makes_no_volume_unclear(
+    bed: Bed, owner: str, postgres17: PostgresServer, new_volume: NewVolume
+) -> None:
+    """A race, so this image's `find` tells of a file that is gone, as the real one does when it loses that race."""
+    image = f"rollcall-bed/losing-a-race:{bed.run_id}"
+    box = bed.client.containers.create(IMAGE, labels=bed.labels)
+    box.put_archive("/usr/local/bin", _executable("find", FIND))
+    box.commit(*image.split(":"))
+    box.remove(v=True)
+    empty = new_volume()
+    try:
+        found, unclear = look_into(bed.client, image, [postgres17.volume, empty], owner)
+    finally:
+        bed.client.images.remove(image)
+    assert (places(found), unclear) == ([(postgres17.volume, "")], set())
+
+
+def _executable(name: str, text: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as packed:
+        entry = tarfile.TarInfo(name)
+        entry.size, entry.mode = len(text), 0o755
+        packed.addfile(entry, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
 def test_a_plain_volume_that_cannot_be_mounted_costs_only_itself(
     bed: Bed, owner: str, postgres17: PostgresServer, postgres15: PostgresServer, new_volume: NewVolume
 ) -> None:
@@ -253,13 +309,14 @@ def test_busybox_does_as_well_as_coreutils(bed: Bed, owner: str, postgres18: Pos
     image = f"rollcall-bed/busybox:{bed.run_id}"
     bed.client.api.import_image_from_data(_busybox_image(busybox), repository=image.partition(":")[0], tag=bed.run_id)
     try:
-        found = clusters_in(bed.client, image, [postgres18.volume], owner)
+        found, unclear = look_into(bed.client, image, [postgres18.volume], owner)
     finally:
         bed.client.images.remove(image)
 
     assert [(each.path, each.major, each.has_pid_file) for each in found] == [("18/docker", "18", True)]
     assert None not in (found[0].bytes, found[0].free_bytes)
     assert found[0].control.system_identifier == identifier(postgres18)
+    assert unclear == set()
 
 
 def _busybox_image(busybox: str) -> bytes:

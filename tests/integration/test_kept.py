@@ -241,7 +241,19 @@ def test_a_copy_that_was_made_live_and_backed_up_may_go(own: Shelf) -> None:
     own.restored("20260301T120000Z-bbbbbb", source, [("committed", "commit", {})]).end()
     with pytest.raises(Refused, match="none was taken of that cluster"):
         own.remove()
-    own.target.backup()
+    manifest = own.target.backup()
+    dump = own.target.path(next(each.key for each in manifest.objects if each.role == "dump"))
+    whole = dump.read_bytes()
+    dump.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(Refused, match=f"rows can be read back whole: {manifest.id}: .*SHA"):
+        own.remove()
+    assert own.is_there()
+    dump.write_bytes(whole)
+    own.fill("mkdir /to/another; echo 17 > /to/another/PG_VERSION; mkdir /to/another/global; "
+             "head -c 8192 /dev/zero > /to/another/global/pg_control")  # fmt: skip
+    with pytest.raises(Refused, match="cannot be read, so nobody knows whether it is anywhere else"):
+        own.remove()
+    own.fill("rm -r /to/another")
     own.remove()
     assert not own.is_there()
 

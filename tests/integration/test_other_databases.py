@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 
 from tasks.checks.acceptance import accept_present
+from tasks.restore.facts import Request
+from tasks.restore.plan import make_plan
+from tasks.restore.source import backup_called
+from tasks.restore.world import observe_world
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.target import NAME, Target, target_for
 
@@ -49,6 +53,34 @@ def test_another_database_that_loses_rows_or_goes_makes_a_backup_quarantined(
     assert codes(target.verify().findings) == {"database.missing"}
     accept_present(target.config, NAME, "billing moved away", "a test", target.verify().checked_at, None)
     assert codes(target.verify().findings) == set()
+
+
+def test_a_restore_leaves_no_database_behind_without_a_word_though_no_backup_takes_it(
+    server: PostgresServer, target: Target
+) -> None:
+    """The one because the configuration names others, the other because nobody may connect to it."""
+    server.execute("CREATE DATABASE archive", "ALTER DATABASE archive ALLOW_CONNECTIONS false")
+    target = target_for(server, target.folder, databases=[])
+    made = target.backup()
+    assert made.omitted == [
+        "databases: narrowed by the configuration to knowledge_os, without billing",
+        "databases: without archive, for ALLOW_CONNECTIONS is false there and nobody can dump that",
+    ]
+
+    world = observe_world(target.config, NAME)
+    source = backup_called(target.config, NAME, made.id)
+    plan = make_plan(world, source, Request(backup=made.id))
+
+    assert [each.partition(" is there now")[0] for each in plan.blockers] == [
+        "The database archive",
+        "The database billing",
+    ]
+    assert [f"Not in backup {made.id}: {each}." for each in made.omitted] == plan.notes[-2:]
+    assert make_plan(world, source, Request(leave_behind=["archive", "billing"])).blockers == []
+    server.execute("DROP DATABASE archive WITH (FORCE)")
+    with server.connect(dbname="postgres", autocommit=True) as connection:
+        connection.execute("CREATE TABLE put_here AS SELECT 1 AS id")
+    assert observe_world(target.config, NAME).databases == ["knowledge_os", "billing", "postgres"]
 
 
 def test_a_lost_history_pins_and_accepts_nothing_while_a_storage_cannot_be_asked(

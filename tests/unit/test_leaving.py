@@ -211,6 +211,15 @@ def test_an_empty_volume_of_a_database_is_nothing_precious() -> None:
     assert (made.volumes[0].fate, made.blockers) == ("goes", [])
 
 
+def test_a_volume_of_a_target_never_goes_without_a_proven_backup_however_empty_it_seems() -> None:
+    made = plan(holding(clusters=[], empty=True))
+    assert (made.volumes[0].fate, made.volumes[0].precious) == ("goes once proven", True)
+    (blocker,) = made.blockers
+    assert "it seems to be empty; look at it yourself" in blocker
+    assert plan(holding(clusters=[], empty=True), remove=False).blockers == []
+    assert plan(holding(clusters=[], empty=True, exists=False)).blockers == []
+
+
 def test_the_plan_names_every_volume_and_says_what_stays() -> None:
     text = plan_text(
         plan(holding(external=True), holding(name="cache", key="cache", clusters=[], targets=[], known_by=["a"]))

@@ -143,6 +143,7 @@ def test_every_step_before_the_commit_that_changes_something_names_its_undo() ->
     ("seen", "source", "asked", "words"),
     [
         (world(databases=["knowledge_os", "sales"]), BACKUP, {}, "database sales is there now"),
+        (world(databases=["knowledge_os", "old"], closed=["old"]), BACKUP, {}, "database old is there now"),
         (world(roles=["admin", "reader"]), BACKUP, {}, "role reader is there now"),
         (world(free_bytes=2_000_000_000), BACKUP, {}, "3.0 GB are needed"),
         (world(free_bytes=500_000_000), COPY, {}, "1.0 GB are needed"),
@@ -197,6 +198,14 @@ def test_a_plan_is_the_same_while_rows_come_and_another_once_the_world_changes()
         plan(world(dependants=[])),
     ]
     assert approved.hash not in {each.hash for each in others}
+
+
+def test_what_a_backup_omits_is_said_and_a_closed_database_is_not_looked_for_where_nobody_can_ask() -> None:
+    lacking = BACKUP.model_copy(update={"omitted": ["databases: narrowed by the configuration to knowledge_os"]})
+    assert "Not in backup 20260201T020000Z-3f9a1c: databases: narrowed" in plan_text(plan(world(), lacking))
+    made = plan(world(databases=["knowledge_os", "old"], closed=["old"]), COPY)
+    assert (made.blockers, made.databases_now) == ([], ["knowledge_os"])
+    assert "Nobody can see whether old_data holds the database old" in plan_text(made)
 
 
 def test_a_quarantined_and_an_unproven_source_are_said() -> None:

@@ -1,0 +1,40 @@
+"""What a person should know before saying yes to a restore, though it is no reason not to begin: pure."""
+
+from __future__ import annotations
+
+from tasks.restore.facts import Situation, Source, World
+
+
+def notes(world: World, source: Source | None, situation: Situation) -> list[str]:
+    """A sentence each."""
+    return [*world.notes, *_of_dependants(world), *_of_source(source), *_of_closed(world, source, situation)]
+
+
+def _of_dependants(world: World) -> list[str]:
+    found = [
+        f"The dependant {each.name} does not exist on this engine." for each in world.dependants if not each.exists
+    ]
+    idle = [each.name for each in world.dependants if each.exists and not each.running]
+    return found + [f"The dependant {name} does not run now, and is not started." for name in idle]
+
+
+def _of_source(source: Source | None) -> list[str]:
+    if source is None or source.kind != "backup":
+        return []
+    found = []
+    if source.quarantined:
+        found.append(f"Backup {source.name} is QUARANTINED: it was taken while the verdict was critical.")
+    elif source.proven_at is None:
+        found.append(f"No drill has proven backup {source.name}; it is proven now, before anything is stopped.")
+    return found + [f"Not in backup {source.name}: {each}." for each in source.omitted]
+
+
+def _of_closed(world: World, source: Source | None, situation: Situation) -> list[str]:
+    """A copy of a volume brings them if it has them; only nobody can ask."""
+    if situation != "restore" or source is None or source.kind != "volume":
+        return []
+    return [
+        f"Nobody can see whether {source.name} holds the database {name}, for it allows no connections; what is there "
+        "now stays in the kept volume."
+        for name in world.closed
+    ]
