@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from tasks.config import Config
 from tasks.errors import Busy, ConfigError
 
+ASK_EVERY = 0.1  # seconds between two attempts to take a lock that is waited for
+
 
 @contextmanager
-def only_run(state: Path, target: str, run_of: str = "") -> Iterator[None]:
+def only_run(state: Path, target: str, run_of: str = "", patience: float = 0.0) -> Iterator[None]:
     """Hold the target's lock for the block. Raise Busy if another run holds it, ConfigError if `state` is unusable.
 
     run_of: the target whose run takes it, where that is another one; the file says so to whom it keeps out.
+    patience: for how many seconds another run is waited for.
     """
     run_of = run_of or target
     path = state / "locks" / f"{target}.lock"
@@ -28,15 +33,24 @@ def only_run(state: Path, target: str, run_of: str = "") -> Iterator[None]:
             f"The state folder {state} cannot be used: {error.strerror}. Check `state` and its rights."
         ) from error
     with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Busy(_busy(_holder(path) or target, run_of)) from error
+        given_up = time.monotonic() + patience
+        while not _taken(handle):
+            if time.monotonic() >= given_up:
+                raise Busy(_busy(_holder(path) or target, run_of))
+            time.sleep(ASK_EVERY)
         # Words alone: on a full disk the lock is as good without them.
         with suppress(OSError):
             os.ftruncate(handle.fileno(), 0)
             os.write(handle.fileno(), run_of.encode())
         yield
+
+
+def _taken(handle: TextIO) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _holder(path: Path) -> str:
@@ -86,8 +100,4 @@ def is_held(state: Path, target: str) -> bool:
     except OSError:
         return False
     with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
+        return not _taken(handle)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from deployments import cli
 from tasks.checks.lock import is_held, only_run, only_run_on_volume, sharing
 from tasks.config import Config, load
 from tasks.errors import Busy, NeedsRecover, Refused
@@ -83,6 +86,44 @@ def test_a_run_of_the_same_target_is_named_as_before(config: Config) -> None:
     for first in (restore_of, backup_of):
         with first(config, "one"), pytest.raises(Busy, match="at work on one; wait"):
             backup_of(config, "one").__enter__()
+
+
+def test_a_run_with_patience_goes_on_once_the_other_has_ended(config: Config) -> None:
+    with ExitStack() as held:
+        held.enter_context(only_run(config.state, "one"))
+        with pytest.raises(Busy), only_run(config.state, "one", patience=0.3):
+            pass
+        threading.Timer(0.3, held.close).start()
+        with only_run(config.state, "one", patience=30):
+            assert is_held(config.state, "one")
+
+
+def test_nothing_half_way_is_accepted(
+    config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "ACCEPT_PATIENCE", 0.2)
+    file = str(config.state.parent / "targets.yaml")
+    monkeypatch.setattr(sys, "argv", ["rollcall", "accept", "two", "--reason", "meant", "--json", "--config", file])
+
+    def refused() -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(str(ended.value.code)), capsys.readouterr().err
+
+    with backup_of(config, "two"):
+        assert refused() == (
+            1, "rollcall: Another run is at work on two; wait for it to end, then start this one again.\n"
+        )  # fmt: skip
+    with restore_of(config, "one"):
+        code, said = refused()
+        assert (code, said.count("\n")) == (1, 1)
+        assert "at work on one, which is on the container or volume of two too" in said
+    for target in ("one", "two"):
+        journal = interrupt(config, target)
+        code, said = refused()
+        assert (code, said.count("\n")) == (3, 1)
+        assert f"rollcall recover {target}" in said
+        journal.end()
 
 
 def test_backups_of_two_targets_on_one_volume_run_side_by_side(config: Config) -> None:
