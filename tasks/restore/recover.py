@@ -11,7 +11,8 @@ from tasks.containers.engine import engine, has_container, identity_of
 from tasks.errors import NeedsRecover, Refused
 from tasks.models import Finding, Model
 from tasks.restore.cutover import sweep
-from tasks.restore.execute import finish, roll_back
+from tasks.restore.dependants import unwell
+from tasks.restore.execute import finish, roll_back, written_meanwhile
 from tasks.restore.hands import Hands
 from tasks.restore.journal import Journal, active_path, beside, interrupted
 
@@ -42,10 +43,10 @@ def recover(config: Config, target: str) -> Recovery:
     sweep(config, target)
     if journal.committed:
         finish(hands)
-        words = f"The restore {hands.run} of {target} was committed, and is finished now."
+        words = " ".join([f"The restore {hands.run} of {target} was committed, and is finished now.", *unwell(hands)])
         return Recovery(target=target, outcome="finished", run=hands.run, words=words)
     roll_back(hands)
-    words = f"The restore {hands.run} of {target} is undone: all is as it was before it."
+    words = f"The restore {hands.run} of {target} is undone: all is as it was before it.{written_meanwhile(hands)}"
     return Recovery(target=target, outcome="undone", run=hands.run, words=words)
 
 
