@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +21,7 @@ from tasks.restore.plan import Plan
 from tasks.restore.records import records_of_all
 from tasks.restore.recover import interruption_findings, recover, recover_first, refuse_interrupted
 
+Refusal = Callable[..., tuple[int, str]]
 TARGETS = """\
 storages: {local: {type: local, path: ./backups}}
 targets:
@@ -98,30 +101,55 @@ def test_a_run_with_patience_goes_on_once_the_other_has_ended(config: Config) ->
             assert is_held(config.state, "one")
 
 
-def test_nothing_half_way_is_accepted(
-    config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def refused(config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Runs a command line, without any Prefect, that is refused: its exit code and what it said."""
+    for name in [name for name in os.environ if name.startswith(("PREFECT_", "ROLLCALL_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PREFECT_HOME", str(config.state.parent))
     monkeypatch.setattr(cli, "ACCEPT_PATIENCE", 0.2)
-    file = str(config.state.parent / "targets.yaml")
-    monkeypatch.setattr(sys, "argv", ["rollcall", "accept", "two", "--reason", "meant", "--json", "--config", file])
 
-    def refused() -> tuple[int, str]:
+    def run(*command: str) -> tuple[int, str]:
+        file = str(config.state.parent / "targets.yaml")
+        monkeypatch.setattr(sys, "argv", ["rollcall", *command, "--config", file])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        return int(str(ended.value.code)), capsys.readouterr().err
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("rollcall: ")]
+        return int(str(ended.value.code)), "\n".join(said)
 
+    return run
+
+
+def test_every_command_that_changes_a_target_heeds_its_whole_volume(config: Config, refused: Refusal) -> None:
+    beside = "on the container or volume of two too"
+    for first, commands in ((restore_of, ("restore-volume", "recover", "backup")), (backup_of, ("restore-volume",))):
+        for command in commands:
+            with first(config, "one"):
+                code, said = refused(command, "two")
+            assert (code, said.count("\n")) == (3 if command == "restore-volume" else 1, 0)
+            assert f"at work on one, which is {beside}" in said
+    interrupt(config, "one")
+    for command, expected in (("restore-volume", 3), ("backup", 1)):
+        code, said = refused(command, "two")
+        assert code == expected
+        assert beside in said
+        assert said.endswith("rollcall recover one")
+
+
+def test_nothing_half_way_is_accepted(config: Config, refused: Refusal) -> None:
+    accept = ("accept", "two", "--reason", "meant", "--json")
     with backup_of(config, "two"):
-        assert refused() == (
-            1, "rollcall: Another run is at work on two; wait for it to end, then start this one again.\n"
+        assert refused(*accept) == (
+            1, "rollcall: Another run is at work on two; wait for it to end, then start this one again."
         )  # fmt: skip
     with restore_of(config, "one"):
-        code, said = refused()
-        assert (code, said.count("\n")) == (1, 1)
+        code, said = refused(*accept)
+        assert (code, said.count("\n")) == (1, 0)
         assert "at work on one, which is on the container or volume of two too" in said
     for target in ("one", "two"):
         journal = interrupt(config, target)
-        code, said = refused()
-        assert (code, said.count("\n")) == (3, 1)
+        code, said = refused(*accept)
+        assert (code, said.count("\n")) == (3, 0)
         assert f"rollcall recover {target}" in said
         journal.end()
 
