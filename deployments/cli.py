@@ -35,6 +35,8 @@ USAGE_ERROR: Any = typer.BadParameter.__base__
 
 CRITICAL = 2
 FAILED = 1
+ACCEPT_PATIENCE = 10.0
+"""Seconds that `accept` waits for another run: a backup of a small database is over by then, a restore is not."""
 CODES: dict[type[RollcallError], int] = {Refused: 3, RolledBack: 4}
 
 
@@ -99,10 +101,15 @@ def accept(
 ) -> None:
     """Make the present state the baseline. Counts and identity, after a change that was meant."""
     from tasks.checks.acceptance import accept_present
+    from tasks.checks.lock import only_run
+    from tasks.restore.recover import refuse_interrupted
 
     if not reason.strip():
         raise RollcallError("--reason is empty; say why the present state is right, for whoever reads the history.")
-    accepted = accept_present(known(config, target), target, reason, who(), datetime.now(UTC), table)
+    settings = known(config, target)
+    with only_run(settings.state, target, patience=ACCEPT_PATIENCE):
+        refuse_interrupted(settings, target)
+        accepted = accept_present(settings, target, reason, who(), datetime.now(UTC), table)
     show.document(accepted) if json else show.accepted(accepted)
 
 

@@ -16,7 +16,10 @@ def restore(report: RestoreReport) -> None:
             margin = len(line) - len(line.lstrip())
             terminal.hanging(console, line.lstrip(), head=" " * margin, head_width=margin, indent=margin + 4)
         return
-    console.print(f"RESTORED {report.target}", style="green", markup=False)
+    beside = ", BUT NOT ALL THAT DEPENDS ON IT RUNS" if report.warnings else ""
+    console.print(
+        f"RESTORED {report.target}{beside}", style="bold yellow" if report.warnings else "green", markup=False
+    )
     for line in restored_lines(report):
         terminal.hanging(console, line, head="  ", head_width=2, indent=4)
 

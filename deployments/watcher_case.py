@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from deployments.watcher_places import GIVE_UP_AFTER, Places, after
 from tasks.alerts.tell import send
-from tasks.checks.lock import is_held
+from tasks.checks.lock import is_held, sharing
 from tasks.config import Config
 from tasks.errors import HistoryError, RollcallError
 from tasks.history.store import open_history
@@ -145,8 +145,11 @@ class Case:
 
     def _is_restored(self) -> bool:
         """A restore stops and starts the container itself; what it leaves is looked at when it is over."""
-        state = self._shared.settings.state
-        return active_path(state, self.target).exists() and is_held(state, self.target)
+        settings = self._shared.settings
+        return any(
+            active_path(settings.state, each).exists() and is_held(settings.state, each)
+            for each in sharing(settings, self.target)
+        )
 
     def _poll(self, pending: Pending) -> float:
         return QUICK_POLL if time.monotonic() - pending.since < QUICK_SECONDS else CALM_POLL

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks import menu, orchestration
-from tasks.checks.lock import only_run
+from tasks.checks.lock import only_run_on_volume
 from tasks.config import load
 from tasks.errors import tellable
 from tasks.restore.recover import Recovery
@@ -20,7 +20,7 @@ def recover(target: str, config: str | None = None) -> Recovery:
     settings = load(config)
     settings.target(target)
     try:
-        with only_run(settings.state, target):
+        with only_run_on_volume(settings, [target]):
             return menu.recover(settings, target)
     except Exception as error:
         menu.tell_failure(settings, target, "recover", tellable(error))

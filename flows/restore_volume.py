@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from flows.backup import back_up
 from tasks import menu, orchestration
-from tasks.checks.lock import only_run
+from tasks.checks.lock import only_run_on_volume
 from tasks.config import Config, load
 from tasks.errors import Busy, Refused, RollcallError, tellable
 from tasks.models import BEFORE_A_RESTORE
@@ -48,9 +48,8 @@ def restore_volume(
         without_safety_backup=without_safety_backup,
     )
     try:
-        with only_run(settings.state, target):
-            if dry_run:
-                menu.refuse_interrupted(settings, target)
+        with only_run_on_volume(settings, [target]):
+            menu.refuse_interrupted(settings, target, others_only=not dry_run)
             menu.recover_first(settings, target)
             menu.restore_history(settings, target)
             plan = menu.propose(settings, target, request)

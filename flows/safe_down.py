@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import ExitStack
 
 from flows.backup import back_up
 from flows.drill import prove
 from tasks import menu, orchestration
-from tasks.checks.lock import only_run
+from tasks.checks.lock import only_run_on_volume
 from tasks.config import Config, load
 from tasks.errors import Busy, Refused, RollcallError
 from tasks.leaving import approval
@@ -47,9 +46,8 @@ def safe_down(
     settings = menu.only_this_engine(load(config))
     known = menu.look_at_compose(settings, project_dir, files or [], project_name)
     try:
-        with ExitStack() as locks:
+        with only_run_on_volume(settings, [target.name for target in known.targets]):
             for target in known.targets:
-                locks.enter_context(only_run(settings.state, target.name))
                 menu.refuse_interrupted(settings, target.name)
             world = menu.look_at_compose(settings, project_dir, files or [], project_name)
             plan = make_plan(world, volumes, without_backup)

@@ -13,7 +13,7 @@ from tasks.history.store import open_history
 
 def accept_present(config: Config, target: str, reason: str, by: str, at: datetime, table: str | None) -> Acceptance:
     """Count now, and make that the baseline (of `table` alone, or of all, and then the identity and the cluster's other
-    databases too).
+    databases too). The caller holds the target's lock: what a restore shows half-way must not become what is expected.
 
     Raise what looking at the target raises; HistoryError for a table that nobody ever saw.
     """

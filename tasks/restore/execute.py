@@ -8,6 +8,7 @@ from tasks.alerts import progress
 from tasks.errors import NeedsRecover, RollcallError, RolledBack
 from tasks.restore.hands import Hands
 from tasks.restore.plan import Plan
+from tasks.restore.records import STARTS
 from tasks.restore.steps import STEPS
 
 log = logging.getLogger("rollcall")
@@ -28,7 +29,9 @@ def carry_out(hands: Hands) -> None:
         if hands.journal.committed:
             raise NeedsRecover(_unfinished(hands, error)) from error
         _undo_for(hands, error)
-        raise RolledBack(f"{_sentence(error)} Every step was undone: all is as it was before.") from error
+        raise RolledBack(
+            f"{_sentence(error)} Every step was undone: all is as it was before.{written_meanwhile(hands)}"
+        ) from error
     hands.journal.end()
 
 
@@ -55,6 +58,19 @@ def roll_back(hands: Hands) -> None:
         STEPS[name].undo(hands)
         hands.journal.write("undone", name)
     hands.journal.end()
+
+
+def written_meanwhile(hands: Hands) -> str:
+    """Where that is which clients wrote to the restored data before it was put aside again; nothing where they could
+    not. Begins with a space."""
+    journal, plan = hands.journal, hands.plan
+    if not any(line.event == "starting" and line.step in STARTS for line in journal.lines):
+        return ""
+    volume = journal.header.staging if plan.rebuilds else plan.pinned
+    return (
+        f" What clients may have written between the start of {plan.container} on the restored data and the undoing is "
+        f"in the volume {volume}, which is kept."
+    )
 
 
 def finish(hands: Hands) -> None:

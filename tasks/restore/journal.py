@@ -8,7 +8,7 @@ is renamed to `STATE/restores/TARGET/RUN.journal` and stays as the record.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -159,6 +159,20 @@ def active_path(state: Path, target: str) -> Path:
 def interrupted(target: str) -> str:
     """The sentence about a restore that has not ended."""
     return f"A restore of {target} was interrupted and has not ended. Finish or undo it: rollcall recover {target}"
+
+
+def interrupted_beside(other: str, target: str) -> str:
+    """The sentence about a restore of `other`, which shares a container or a volume with `target`."""
+    return (
+        f"A restore of {other}, which is on the container or volume of {target} too, has not ended. If none is at work "
+        f"any more, finish or undo it: rollcall recover {other}"
+    )
+
+
+def beside(state: Path, target: str, others: Iterable[str]) -> str | None:
+    """The same, if one of `others`, the targets that share something with it, has such a restore; else None."""
+    found = [each for each in others if each != target and active_path(state, each).exists()]
+    return interrupted_beside(found[0], target) if found else None
 
 
 def _whole(lines: list[str]) -> list[Line]:

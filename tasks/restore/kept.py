@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import docker
 
 from tasks.backups.omitted import lacks_rows
-from tasks.checks.lock import only_run
+from tasks.checks.lock import only_run, sharing
 from tasks.checks.shelves import shelves
 from tasks.config import Config
 from tasks.containers.clusters import ClusterVolume, Looked, look_into
@@ -29,9 +29,9 @@ from tasks.errors import EngineError, Refused
 from tasks.models import Model
 from tasks.restore.counting import is_copy
 from tasks.restore.fetch import none_is_whole
-from tasks.restore.journal import active_path, interrupted
+from tasks.restore.journal import active_path, beside, interrupted
 from tasks.restore.only_copy import Facts, Stored, holders, not_read_back, only_copy
-from tasks.restore.records import read_records
+from tasks.restore.records import records_of_all
 from tasks.restore.steps import BACKUP_LABEL
 from tasks.storage.catalogue import Catalogue, Entry
 
@@ -95,6 +95,7 @@ def remove_kept(config: Config, target: str, name: str, now: datetime, *, even_i
             raise Refused(f"{target} has no kept volume {name!r}. See: rollcall kept {target}")
         kept = describe(found[name], None, config.owner(target))
         reason = not_yet(kept, target, now, at_work=active_path(config.state, target).exists())
+        reason = reason or beside(config.state, target, sharing(config, target))
         if reason is None and not even_if_only_copy:
             reason = _would_be_lost(client, config, target, found[name])
         if reason is not None:
@@ -171,7 +172,7 @@ def _facts(client: docker.DockerClient, config: Config, target: str, volume: Vol
         empty=clusters == [] and _is_empty(client, config, target, volume.name),
         stored=_stored(found),
         unreachable=list(found.unreachable),
-        records=read_records(config.state, target),
+        records=records_of_all(config.state, sharing(config, target)),
     )
 
 

@@ -186,14 +186,8 @@ def steps(plan: Plan, world: World) -> list[Step]:
     """The journalled steps in order; each is one of tasks/restore/steps.py."""
     if plan.situation == "nothing":
         return []
-    chosen: list[Step] = []
-    if plan.rebuilds:
-        chosen.append(_rebuild(plan))
-    if plan.reattaches:
-        chosen += _reattach(plan, world)
-    else:
-        chosen += _swap(plan, world)
-    return chosen
+    rebuilt = [_rebuild(plan)] if plan.rebuilds else []
+    return [*rebuilt, *(_reattach(plan, world) if plan.reattaches else _swap(plan, world))]
 
 
 def _rebuild(plan: Plan) -> Step:
@@ -217,7 +211,8 @@ def _start_dependants(plan: Plan) -> list[Step]:
     if not plan.dependants:
         return []
     names = ", ".join(plan.dependants)
-    return [Step(name="start dependants", does=f"Start {names}, in this order.", undo="Stop them again.")]
+    does = f"Start {names}, in this order; one that does not come up is told, and undoes nothing."
+    return [Step(name="start dependants", does=does, undo="")]
 
 
 def _hold(plan: Plan) -> Step:
@@ -261,6 +256,11 @@ def _release(plan: Plan) -> Step:
     )
 
 
+def _end(plan: Plan, *more: Step) -> list[Step]:
+    """From the commit on nothing is undone: not for a dependant either, which comes last and may be sick for long."""
+    return [_commit(plan), *more, _release(plan), *_start_dependants(plan)]
+
+
 def _swap(plan: Plan, world: World) -> list[Step]:
     """The container stays; what its volume holds is exchanged."""
     return [
@@ -270,9 +270,7 @@ def _swap(plan: Plan, world: World) -> list[Step]:
         _exchange(plan, downtime=True),
         Step(name="start container", does=f"Start {plan.container}.", undo="Stop it.", downtime=True),
         _verify(plan),
-        *_start_dependants(plan),
-        _commit(plan),
-        _release(plan),
+        *_end(plan),
     ]
 
 
@@ -322,7 +320,7 @@ def _reattach(plan: Plan, world: World) -> list[Step]:
             )
         )
     hidden = [_hide_old(plan)] if world.by_compose else []
-    return [*chosen, *_start_dependants(plan), _commit(plan), *hidden, _release(plan)]
+    return [*chosen, *_end(plan, *hidden)]
 
 
 def kept(plan: Plan, world: World) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -20,13 +21,26 @@ def read_records(state: Path, target: str) -> list[Record]:
     """Every restore of the target that has ended, the oldest first; none at all if the record of one cannot be read:
     what it would tell may be what the others hang on."""
     found = []
-    for path in sorted(active_path(state, target).with_suffix("").glob("*.journal")):
+    for path in _paths(state, target):
         try:
             found.append(record_of(_read(path)))
         except (OSError, UnicodeDecodeError, ValidationError):
             log.warning("The record of a restore, %s, cannot be read: no record of %s is relied on.", path, target)
             return []
     return sorted(found, key=lambda each: each.begun_at)
+
+
+def records_of_all(state: Path, targets: Iterable[str]) -> list[Record]:
+    """The same of every target on one volume: what a restore of one makes live is live for all. None at all if those of
+    one target cannot be read."""
+    found = {target: read_records(state, target) for target in targets}
+    if any(not records and _paths(state, target) for target, records in found.items()):
+        return []
+    return sorted((each for records in found.values() for each in records), key=lambda each: each.begun_at)
+
+
+def _paths(state: Path, target: str) -> list[Path]:
+    return sorted(active_path(state, target).with_suffix("").glob("*.journal"))
 
 
 def _read(path: Path) -> Journal:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from typing import Literal
 
-from tasks.checks.lock import is_held
+from tasks.checks.lock import is_held, sharing
 from tasks.config import Config
 from tasks.containers.engine import engine, has_container, identity_of
 from tasks.errors import NeedsRecover, Refused
 from tasks.models import Finding, Model
 from tasks.restore.cutover import sweep
-from tasks.restore.execute import finish, roll_back
+from tasks.restore.dependants import unwell
+from tasks.restore.execute import finish, roll_back, written_meanwhile
 from tasks.restore.hands import Hands
-from tasks.restore.journal import Journal, active_path, interrupted
+from tasks.restore.journal import Journal, active_path, beside, interrupted
 
 log = logging.getLogger("rollcall")
 
@@ -35,16 +36,17 @@ def recover(config: Config, target: str) -> Recovery:
     config.target(target)
     journal = Journal.active(config.state, target)
     if journal is None:
-        return Recovery(target=target, outcome="nothing to do", words=f"No restore of {target} was interrupted.")
+        words = f"No restore of {target} was interrupted. {beside(config.state, target, sharing(config, target)) or ''}"
+        return Recovery(target=target, outcome="nothing to do", words=words.rstrip())
     hands = Hands(config, journal)
     _refuse_another_engine(hands)
     sweep(config, target)
     if journal.committed:
         finish(hands)
-        words = f"The restore {hands.run} of {target} was committed, and is finished now."
+        words = " ".join([f"The restore {hands.run} of {target} was committed, and is finished now.", *unwell(hands)])
         return Recovery(target=target, outcome="finished", run=hands.run, words=words)
     roll_back(hands)
-    words = f"The restore {hands.run} of {target} is undone: all is as it was before it."
+    words = f"The restore {hands.run} of {target} is undone: all is as it was before it.{written_meanwhile(hands)}"
     return Recovery(target=target, outcome="undone", run=hands.run, words=words)
 
 
@@ -69,26 +71,45 @@ def _refuse_another_engine(hands: Hands) -> None:
 
 
 def recover_first(config: Config, target: str) -> None:
-    """What every run that changes a target does first, under its lock. Raise what `recover` raises."""
+    """What every run that changes a target does first, under its lock. Raise what `recover` raises; NeedsRecover too
+    where a restore of another target on its container or volume has not ended: that one is not ended by the way."""
+    if other := beside(config.state, target, sharing(config, target)):
+        raise NeedsRecover(other)
     if active_path(config.state, target).exists():
         log.warning("%s", recover(config, target).words)
 
 
-def refuse_interrupted(config: Config, target: str) -> None:
-    """Raise Refused where a restore has not ended: whoever asks to touch nothing must not end it either."""
-    if active_path(config.state, target).exists():
+def refuse_interrupted(config: Config, target: str, *, others_only: bool = False) -> None:
+    """Raise Refused where a restore has not ended: whoever asks to touch nothing must not end it either.
+
+    others_only: only where it is one of another target on the same container or volume.
+    """
+    if active_path(config.state, target).exists() and not others_only:
         raise Refused(interrupted(target))
+    if other := beside(config.state, target, sharing(config, target)):
+        raise Refused(other)
 
 
 def interruption_findings(config: Config, target: str) -> list[Finding]:
-    """`restore.interrupted`, critical, where a restore has not ended; a notice while one is at work."""
+    """`restore.interrupted`, critical, where a restore of the target, or of another one on its container or volume, has
+    not ended; a notice while it is at work."""
+    return [
+        finding
+        for each in sorted(sharing(config, target), key=lambda name: name != target)
+        for finding in _interruption(config, each, target)
+    ]
+
+
+def _interruption(config: Config, restored: str, target: str) -> list[Finding]:
     try:
-        if Journal.active(config.state, target) is None:
+        if Journal.active(config.state, restored) is None:
             return []
-        message = interrupted(target)
+        message = interrupted(restored)
     except NeedsRecover as error:
         message = str(error)
-    if is_held(config.state, target):
-        message = f"A restore of {target} is at work now; what is found meanwhile may be half-way."
+    if restored != target:
+        message = f"{restored} is on the container or volume of {target} too. {message}"
+    if is_held(config.state, restored):
+        message = f"A restore of {restored} is at work now; what is found meanwhile may be half-way."
         return [Finding(code="restore.running", severity="notice", message=message)]
     return [Finding(code="restore.interrupted", severity="critical", message=message)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from tasks.models import Model
+from tasks.restore.dependants import unwell
 from tasks.restore.hands import Hands
 from tasks.restore.journal import Journal
 from tasks.restore.plan import Plan
@@ -16,6 +17,7 @@ class RestoreReport(Model):
     outcome: `planned` where nothing was to be done but to show the plan. downtime_seconds: from the stop of the
     container to its first answer. database: the target's own. counts: rows by database and table after the cut-over;
     rebuilt: the same of what was proven aside before it, empty where nothing was rebuilt. timings: seconds by step.
+    warnings: what is not as it should be although the data is, a sentence each: dependants that did not come up.
     """
 
     target: str
@@ -33,6 +35,7 @@ class RestoreReport(Model):
     downtime_seconds: float | None = None
     total_seconds: float | None = None
     timings: dict[str, float] = {}
+    warnings: list[str] = []
 
 
 def report_of(hands: Hands, safety_backup: str | None) -> RestoreReport:
@@ -56,6 +59,7 @@ def report_of(hands: Hands, safety_backup: str | None) -> RestoreReport:
         downtime_seconds=_seconds(facts["stopped_at"], facts["answered_at"]),
         total_seconds=round((ended - journal.header.begun_at).total_seconds(), 3),
         timings=_timings(journal),
+        warnings=unwell(hands),
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from tasks.containers.volumes import (
 )
 from tasks.errors import ContainerMissing, RestoreError
 from tasks.restore import cutover, mending
+from tasks.restore.dependants import start_dependants, start_dependants_again, stop_dependants
 from tasks.restore.hands import Act, Facts, Hands
 from tasks.restore.hiding import hide_old
 from tasks.restore.plan import Plan
@@ -268,37 +268,6 @@ def _stop_replacement(hands: Hands) -> None:
             return
 
 
-# Dependants
-
-
-def _stop_dependants(hands: Hands) -> None:
-    for name in reversed(hands.plan.dependants):
-        with engine(hands.docker, recreate.STOP_PATIENCE) as client, _if_there(name):
-            recreate.stop(client, name)
-
-
-def _start_dependants_again(hands: Hands) -> None:
-    """As they were: what was removed meanwhile cannot be started, and is no reason to leave the rest undone."""
-    for name in hands.plan.dependants:
-        with engine(hands.docker) as client, _if_there(name):
-            recreate.start(client, name)
-
-
-@contextlib.contextmanager
-def _if_there(name: str) -> Iterator[None]:
-    try:
-        yield
-    except ContainerMissing:
-        log.warning("The dependant %s does not exist any more.", name)
-
-
-def _start_dependants(hands: Hands) -> None:
-    for name in hands.plan.dependants:
-        with engine(hands.docker) as client:
-            recreate.start(client, name)
-            recreate.wait_healthy(client, name, hands.config.target(hands.plan.target).start_wait)
-
-
 # The compose file
 
 
@@ -322,7 +291,7 @@ STEPS: dict[str, Act] = {
     ),
     "create replacement": Act(_create_replacement, _remove_replacement),
     "hold restart policy": Act(_hold, lambda hands: _give_back(hands, hands.plan.container_id), _policy),
-    "stop dependants": Act(_stop_dependants, _start_dependants_again),
+    "stop dependants": Act(stop_dependants, start_dependants_again),
     "stop container": Act(_stop, _start_again, _was_running),
     "start container": Act(_start, _stop_old),
     "put old aside": Act(lambda hands: _rename(hands, hands.plan.container_id, hands.names[1]), _rename_old_back),
@@ -337,8 +306,9 @@ STEPS: dict[str, Act] = {
         _unmend,
         lambda hands: {**mending.prepare_mend(_made_by_compose(hands), hands.plan.pinned)},
     ),
-    "start dependants": Act(_start_dependants, _stop_dependants),
     "commit": Act(cutover.commit),
     "hide old from compose": Act(hide_old),
     "release restart policy": Act(lambda hands: _give_back(hands, hands.live)),
+    # Undone only where an older Rollcall, which did it before the commit, was interrupted.
+    "start dependants": Act(start_dependants, stop_dependants),
 }

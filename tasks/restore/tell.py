@@ -19,7 +19,7 @@ def tell_restored(config: Config, report: RestoreReport, now: datetime) -> list[
     source = report.plan.source
     body = "\n".join([*restored_lines(report)[:4], f"Next: rollcall verify {report.target}"])
     title = f"RESTORED {report.target} at {now:%H:%M} UTC from {described(source) if source else 'nothing'}"
-    undelivered = send(config, Message(title[:90], body, "success"))
+    undelivered = send(config, Message(title[:90], body, "warning" if report.warnings else "success"))
     for sentence in undelivered:
         log.warning("%s", sentence)
     return undelivered

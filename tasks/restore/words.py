@@ -156,7 +156,7 @@ def _markdown(plan: Plan, most: int) -> Iterator[str]:
 def restore_markdown(report: RestoreReport, most: int = MOST) -> str:
     """What came of a restore, for Prefect's UI: the proof first, then the plan that was followed. most: of tables."""
     parts = [
-        f"# ✔ {escape(report.target)} is restored",
+        f"# {_came_out(report)}",
         "\n".join(f"- {escape(each)}" for each in restored_lines(report)),
         "## Proof: rows by table",
         _proof(report, most),
@@ -165,6 +165,12 @@ def restore_markdown(report: RestoreReport, most: int = MOST) -> str:
         plan_markdown(report.plan, most),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _came_out(report: RestoreReport) -> str:
+    if report.warnings:
+        return f"⚠ {escape(report.target)} is restored, and what depends on it does not all run"
+    return f"✔ {escape(report.target)} is restored"
 
 
 def _proof(report: RestoreReport, most: int) -> str:
@@ -206,6 +212,7 @@ def restored_lines(report: RestoreReport) -> list[str]:
     lines = [
         f"{plan.container} runs on {plan.pinned}, cluster {report.system_identifier}: "
         f"{total:,} rows in {tables} tables.",
+        *report.warnings,
         f"Down for {report.downtime_seconds:.1f} s of {report.total_seconds:.1f} s; approved by {report.approved_by}.",
     ]
     if report.safety_backup:

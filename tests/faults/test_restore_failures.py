@@ -14,7 +14,7 @@ from tasks.models import Manifest
 from tasks.storage.catalogue import parsed, serialised
 from tests.bed import images
 from tests.bed.labels import Bed
-from tests.faults.restore_scene import Scene, Scenes
+from tests.faults.restore_scene import Scene, Scenes, content
 from tests.faults.victim import Outcome
 
 pytestmark = pytest.mark.slow
@@ -80,15 +80,50 @@ def test_a_healthcheck_that_never_turns_green(scenes: Scenes) -> None:
         undone(made, made.restore(), "is still running and", "6 s after its start")
 
 
-def test_a_dependant_that_is_removed_meanwhile(scenes: Scenes) -> None:
+def test_a_dependant_that_is_gone_or_sick_is_told_and_undoes_nothing(scenes: Scenes) -> None:
+    """Clients write to the restored data by then: their rows are worth more than a worker's health."""
     with scenes("restore", 17) as made:
-        gone = made.dependants.pop()
+        gone, sick = made.dependants
         running = made.victim.start(
             "restore-volume", made.victim.name, "--yes", "--json", "--backup", "latest",
             at="after stop dependants", action="pause",
         ).at_the_point()  # fmt: skip
         made.victim.engine.containers.get(gone).remove(force=True, v=True)
-        undone(made, running.go_on(), gone)
+        replace_by_one_that_fails(made, sick)
+        made.dependants.clear()  # None of them is to run afterwards.
+        report = running.go_on().went_well().document
+        assert report["outcome"] == "done"
+        first, second = report["warnings"]
+        assert f"The dependant {gone} does not exist any more" in first
+        assert f"{sick} ended with exit code 3" in second
+        assert f"docker logs {sick}" in second
+        assert made.is_consistent() == "new"
+        made.other_copy("new")
+        made.dependants.append(sick)
+
+
+def replace_by_one_that_fails(made: Scene, name: str) -> None:
+    """A container of the same name that ends at once."""
+    engine = made.victim.engine
+    old = engine.containers.get(name)
+    image, labels = old.image, old.labels
+    assert image is not None
+    old.remove(force=True, v=True)
+    engine.containers.create(image, ["-c", "exit 3"], entrypoint=["sh"], name=name, labels=labels, network_mode="none")
+
+
+def test_rows_written_before_a_restore_is_undone_are_kept_in_a_volume_that_is_named(scenes: Scenes) -> None:
+    with scenes("restore", 17) as made:
+        running = made.victim.start(
+            "restore-volume", made.victim.name, "--yes", "--json", "--backup", "latest",
+            at="before verify|after verify", action="pause|fail",
+        ).at_the_point()  # fmt: skip
+        made.servers.ready(made.server).execute("INSERT INTO experts (name) VALUES ('written meanwhile')")
+        written = content(made.server)
+        outcome = running.go_on()
+        (kept,) = made.staging()
+        undone(made, outcome, f"is in the volume {kept}, which is kept")
+        made.holds(kept, written)
 
 
 def test_a_port_that_somebody_takes_meanwhile_is_told_and_recover_waits_for_it(scenes: Scenes) -> None:

@@ -98,7 +98,7 @@ def test_the_situation_follows_from_what_is_mounted_and_where_the_data_comes_fro
 
 
 CUT_OVER = ["hold restart policy", "stop dependants", "stop container"]
-END = ["verify", "start dependants", "commit", "release restart policy"]
+END = ["verify", "commit", "release restart policy", "start dependants"]
 
 
 def test_a_restore_exchanges_folders_while_the_container_is_stopped() -> None:
@@ -130,7 +130,9 @@ def test_only_what_runs_is_stopped_and_started_in_the_order_of_the_configuration
     said = {step.name: step.does for step in made.steps}
     assert made.dependants == ["dashboard", "agent"]
     assert said["stop dependants"] == "Stop agent, dashboard."
-    assert said["start dependants"] == "Start dashboard, agent, in this order."
+    assert said["start dependants"] == (
+        "Start dashboard, agent, in this order; one that does not come up is told, and undoes nothing."
+    )
 
 
 def test_every_step_before_the_commit_that_changes_something_names_its_undo() -> None:
