@@ -73,8 +73,8 @@ def photograph(svg: Path, png: Path) -> None:
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
         places = [f"--user-data-dir={profile}", f"--window-size={width},{height}", f"--screenshot={png}"]
         subprocess.run([*command, *places, page.as_uri()], check=True, capture_output=True)
-    # A terminal has few colours; with a palette of its own the file is a quarter of the size. An octree keeps those that
-    # are rare, such as the one green word.
+    # A terminal has few colours; with a palette of its own the file is a quarter of the size. An octree keeps those
+    # that are rare, such as the one green word.
     Image.open(png).convert("RGB").quantize(64, method=Image.Quantize.FASTOCTREE).save(png, optimize=True)
 
 
