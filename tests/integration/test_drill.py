@@ -108,6 +108,25 @@ def test_a_proven_backup_is_noted_where_it_is_kept_with_the_time_that_it_took(
 
 
 @pytest.mark.slow
+def test_a_damaged_copy_in_another_storage_is_told_and_not_called_proven(target: Target, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    document = json.loads(target.file.read_text())
+    document["storages"]["other"] = {"type": "local", "path": "./other"}
+    document["targets"][NAME]["storages"] = ["other", "local"]
+    target.file.write_text(json.dumps(document))
+    taken = target.backup()
+    assert sorted(drill(target).storages) == ["local", "other"]
+    dump = next(each.key for each in taken.objects if each.role == "dump")
+    file = tmp_path / "other" / dump
+    file.chmod(0o600)
+    file.write_bytes(b"")
+    result = drill(target)
+    assert (result.proven, result.storages) == (True, ["local"])
+    assert [note for note in result.notes if note.startswith("The copy in other is damaged")] != []
+    assert shelves(target.config, NAME).backups[0].proven_in == ["local"]
+
+
+@pytest.mark.slow
 def test_how_far_a_backup_and_a_drill_are_is_told_by_the_bytes_that_are_there(
     target: Target, server: PostgresServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
