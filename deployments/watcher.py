@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from deployments.watcher_case import Case, Shared
-from tasks.alerts.message import Message
-from tasks.alerts.tell import send
+from deployments.watcher_words import Word
 from tasks.checks.lock import only_run
 from tasks.config import Config
 from tasks.containers.engine import engine
@@ -23,7 +22,7 @@ from tasks.history.store import open_history
 from tasks.models import Identity
 from tasks.watching.decide import Need, compare, first_look
 from tasks.watching.engine_events import EngineEvent, EngineEvents
-from tasks.watching.new_volumes import NewVolumes
+from tasks.watching.new_volumes import LookAlike, NewVolumes
 from tasks.watching.sighting import Sighting, sight
 from tasks.watching.telling import engine_lost, engine_regained, look_alike, look_alike_message
 
@@ -106,6 +105,7 @@ class _Watcher:
         checked: Callable[[], None],
     ) -> None:
         self._settings, self._stop, self._say = settings, stop, say
+        self._remind_every = settings.remind_every_hours * 3600
         self.failure: BaseException | None = None
         """What ended it before it was time."""
         shared = Shared(settings, config, stop, say, checked)
@@ -113,8 +113,12 @@ class _Watcher:
         self._seen: dict[str, Sighting] = {}
         self._volumes = NewVolumes(settings)
         self._since: int | None = None
+        self._look_alikes: list[tuple[LookAlike, Word]] = []
+        """Those that were told, or are being told, and are still there."""
         self._lost: float | None = None
-        self._told_lost = False
+        self._told_lost: float | None = None
+        self._words: list[Word] = []
+        """That the engine is lost, as often as it was said since."""
 
     def run(self) -> None:
         """Follow the engine until it is time to stop, through as many lost connections as come."""
@@ -134,30 +138,30 @@ class _Watcher:
                 case.end(deadline - time.monotonic())
 
     def _lose(self, words: str) -> None:
-        """Wait a moment; it is said once until all is well again, and people are told where that takes long."""
+        """Wait a moment; it is said once until all is well again, and people are told, and reminded, where that takes
+        long."""
         now = time.monotonic()
         if self._lost is None:
             self._say(words)
             self._lost = now
-        if not self._told_lost and now - self._lost >= TELL_LOST_AFTER:
-            self._told_lost = True
-            self._tell(engine_lost(list(self._cases), words))
+        since = self._told_lost
+        due = now - self._lost >= TELL_LOST_AFTER if since is None else now - since >= self._remind_every
+        if due:
+            self._told_lost = now
+            for each in self._words:
+                each.drop()  # Who has not heard it yet hears this one.
+            self._words.append(self._tell(Word(self._settings, engine_lost(list(self._cases), words), self._stop)))
         self._stop.wait(RECONNECT_AFTER)
 
     def _regain(self) -> None:
         self._say(f"watching {', '.join(self._cases)}" if self._lost is None else "all is watched again")
-        if self._told_lost:
-            self._tell(engine_regained(list(self._cases)))
-        self._lost, self._told_lost = None, False
+        if self._words:
+            self._tell(Word(self._settings, engine_regained(list(self._cases)), self._stop, answers=self._words))
+        self._lost, self._told_lost, self._words = None, None, []
 
-    def _tell(self, message: Message) -> None:
-        """In a thread of its own, for a destination that does not answer takes half a minute."""
-
-        def deliver() -> None:
-            for sentence in send(self._settings, message):
-                log.warning("%s", sentence)
-
-        threading.Thread(target=deliver, daemon=True, name="rollcall-tell").start()
+    def _tell(self, word: Word) -> Word:
+        word.start()
+        return word
 
     def _follow(self) -> None:
         """One connection: subscribe, then look at everything, so that nothing falls in between."""
@@ -216,13 +220,23 @@ class _Watcher:
         return first_look(seen, last.checked_at if last else None, identity.container_id if identity else None, pin)
 
     def _tell_look_alikes(self) -> None:
+        self._drop_those_that_are_gone()
         for each in self._volumes.settled():
             seen, pin = self._seen.get(each.target, Sighting()), self._settings.target(each.target).volume
             if seen.running and seen.volume == each.volume:
                 continue  # A check has told of it, with what is in it.
             finding = look_alike(each.volume, pin, each.project, mounted=seen.running and seen.volume == pin)
             self._say(f"{each.target}: {finding.message}")
-            self._tell(look_alike_message(each.target, finding))
+            word = Word(self._settings, look_alike_message(each.target, finding), self._stop)
+            self._look_alikes.append((each, self._tell(word)))
+
+    def _drop_those_that_are_gone(self) -> None:
+        for each, word in self._look_alikes:
+            if not self._volumes.is_there(each.volume):
+                word.drop()
+                if not word.heard:
+                    self._volumes.unheard(each.target)
+        self._look_alikes = [each for each in self._look_alikes if self._volumes.is_there(each[0].volume)]
 
 
 def concerned(event: EngineEvent, settings: Config) -> list[str]:

@@ -62,6 +62,14 @@ class NewVolumes:
         self._waiting = [each for each in self._waiting if each not in ready]
         return [each for each in ready if self._is_first(each.target, now)]
 
+    def is_there(self, volume: str) -> bool:
+        """Whether it was there at the last look."""
+        return self._known is not None and volume in self._known
+
+    def unheard(self, target: str) -> None:
+        """Nobody has heard of the target's last one: the next is told of."""
+        self._told.pop(target, None)
+
     def _is_first(self, target: str, now: float) -> bool:
         if now - self._told.get(target, -TOLD_EVERY) < TOLD_EVERY:
             return False

@@ -256,6 +256,19 @@ def test_a_look_alike_is_told_when_it_has_settled_and_only_one_a_day(settings: C
     assert len(volumes.settled()) == 1
 
 
+def test_after_a_look_alike_of_which_nobody_heard_the_next_is_told(settings: Config) -> None:
+    clock = Clock()
+    volumes = NewVolumes(settings, clock)
+    volumes.seen([])
+    assert not volumes.is_there("knowledge_os_postgres_data")
+    for name in ("knowledge_os_postgres_data", "knowledge-ci_postgres_data"):
+        volumes.seen([volume(name, "postgres_data")])
+        assert volumes.is_there(name)
+        clock.now += SETTLING
+        assert [each.volume for each in volumes.settled()] == [name]
+        volumes.unheard("knowledge_os")
+
+
 def test_a_look_alike_that_is_gone_again_is_not_told(settings: Config) -> None:
     clock = Clock()
     volumes = NewVolumes(settings, clock)
