@@ -31,8 +31,8 @@ def restore_volume(
     Args:
         target: Name of the target, as in the configuration.
         config: Path of the configuration file; left empty: $ROLLCALL_CONFIG, else deployments/targets.yaml.
-        backup: Which backup: an id, or `latest`; left empty: the pinned volume itself, if it merely is not
-            mounted, else the newest proven backup.
+        backup: Which backup: an id, or `latest` for the newest good one, proven or not; left empty: the pinned volume
+            itself, if it merely is not mounted, else the newest proven backup.
         from_volume: Name of a volume to copy the data from, instead of a backup.
         dry_run: On: only show the plan; nothing is touched. Off: show it, then wait until somebody approves it.
         leave_behind: Databases and roles that are there now, that the source lacks, and that need not come back. The

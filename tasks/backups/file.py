@@ -39,6 +39,7 @@ def compose_manifest(
     """The manifest of what was taken: pure; nothing is stored yet."""
     rules = config.target(target)
     others = [name for name in seen.databases if name != rules.database]
+    missing = [path for part in ledger.parts for path in part.missing]
     return Manifest(
         id=ledger.id,
         target=target,
@@ -54,7 +55,7 @@ def compose_manifest(
         identity=seen.identity,
         findings=judgement.findings,
         cluster={**seen.cluster, "files": seen.files},
-        omitted=omissions(rules, seen, [path for part in ledger.parts for path in part.missing]),
+        omitted=omissions(rules, seen, missing, {name: ledger.tally_of(name) for name in seen.databases}),
         occasion=occasion,
         timings=ledger.timings,
         rollcall_version=version("rollcall"),

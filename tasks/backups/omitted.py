@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from tasks.checks.look import Seen
 from tasks.config import Target
 from tasks.databases.identity import closed
-from tasks.models import Manifest
+from tasks.models import Manifest, Tally
 
 # What an entry of a manifest's `omitted` begins with.
-FILE, ROLES, DATABASES = "file ", "roles:", "databases:"
+FILE, ROLES, DATABASES, TABLES = "file ", "roles:", "databases:", "tables:"
 
 
-def omissions(rules: Target, seen: Seen, missing_files: Sequence[str]) -> list[str]:
-    """What a backup that is taken now leaves out, an entry each."""
+def omissions(rules: Target, seen: Seen, missing_files: Sequence[str], tallies: Mapping[str, Tally]) -> list[str]:
+    """What a backup that is taken now leaves out, an entry each. tallies: by database."""
     found = [f"{FILE}{path}: it does not exist" for path in missing_files]
     if not rules.roles:
         found.append(f"{ROLES} left out by the configuration")
@@ -23,7 +23,12 @@ def omissions(rules: Target, seen: Seen, missing_files: Sequence[str]) -> list[s
     if rules.databases is not None:
         without = f", without {', '.join(narrowed)}" if narrowed else ""
         found.append(f"{DATABASES} narrowed by the configuration to {', '.join(seen.databases)}{without}")
-    return found + _of_closed(seen.closed)
+    found += _of_closed(seen.closed)
+    return found + [
+        f"{TABLES} {', '.join(tally.not_dumped)} of {name}: of an extension, with rows, and pg_dump leaves them out"
+        for name, tally in tallies.items()
+        if tally.not_dumped
+    ]
 
 
 def omitted(manifest: Manifest) -> list[str]:
@@ -39,7 +44,7 @@ def closed_in(manifest: Manifest) -> list[str]:
 
 def lacks_rows(manifest: Manifest) -> bool:
     """Whether the cluster held rows, or may have, that the backup does not hold."""
-    return any(each.startswith(DATABASES) for each in omitted(manifest))
+    return any(each.startswith((DATABASES, TABLES)) for each in omitted(manifest))
 
 
 def is_whole(manifest: Manifest) -> bool:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from tasks.config import Config
 from tasks.containers.observe import Container
 from tasks.errors import ContainerMissing, ContainerStopped, RollcallError
-from tasks.history.judge import is_accepted, judge_counts, judge_identity, judge_schema
+from tasks.history.judge import is_accepted, judge_counts, judge_identity, judge_not_dumped, judge_schema
 from tasks.history.manifests import other
 from tasks.history.records import Observation, Pin
 from tasks.history.store import open_history
@@ -78,6 +78,7 @@ def judge_tally(config: Config, target: str, tally: Tally, now: datetime) -> Jud
     findings = [
         *judge_counts(tally.counts, baseline, rules.tables, rules.thresholds),
         *judge_schema(tally.schema_objects, schema),
+        *judge_not_dumped(tally.not_dumped),
     ]
     return Judgement(
         findings=findings,
@@ -103,7 +104,10 @@ def judge_others(
             baseline = history.baseline(other(target, name), now, rules.thresholds.window_days)
             findings += [
                 each.model_copy(update={"message": f"In database {name}: {each.message}", "table": None})
-                for each in judge_counts(tally.counts, baseline, {}, rules.thresholds)
+                for each in [
+                    *judge_counts(tally.counts, baseline, {}, rules.thresholds),
+                    *judge_not_dumped(tally.not_dumped),
+                ]
             ]
     return findings
 

@@ -69,6 +69,7 @@ class Frozen:
             sequences = self._sequences()
             large_objects = self._number("SELECT count(*) FROM pg_catalog.pg_largeobject_metadata")
             objects = schema.hashed(self._definitions())
+            not_dumped = self._not_dumped()
         return Tally(
             counts=_counts(self.relations, counted),
             materialized_views=_view_counts(self.relations, counted),
@@ -76,6 +77,7 @@ class Frozen:
             large_objects=large_objects,
             schema_fingerprint=schema.fingerprint(objects),
             schema_objects=objects,
+            not_dumped=not_dumped,
         )
 
     def abandon(self) -> None:
@@ -101,6 +103,14 @@ class Frozen:
                 for name, last_value, is_called in self.connection.execute(_positions_query(batch)):
                     found[name] = SequencePosition(last_value=last_value, is_called=is_called)
         return found
+
+    def _not_dumped(self) -> list[str]:
+        """These tables were not locked beforehand: one that somebody else has locked for long means to try again."""
+        try:
+            with self.connection.transaction(force_rollback=True):
+                return catalog.not_dumped(self.connection)
+        except pg.LockNotAvailable as error:
+            raise TablesLocked(_still_changing(self.login, "an extension's table is locked")) from error
 
     def _definitions(self) -> Iterator[tuple[str, str]]:
         for name, definition in catalog.definitions(self.connection):

@@ -25,6 +25,7 @@ __all__ = [
     "is_accepted",
     "judge_counts",
     "judge_identity",
+    "judge_not_dumped",
     "judge_schema",
     "resolve_table",
 ]
@@ -176,6 +177,19 @@ def judge_schema(now: Mapping[str, str], before: Mapping[str, str] | None) -> li
     lost = any(name.startswith(("table ", "column ")) for name in changes["removed"])
     message = f"The schema is not what it was: {_told(changes)}."
     return [Finding(code="schema.changed", severity="warning" if lost else "notice", message=message)]
+
+
+def judge_not_dumped(tables: Sequence[str]) -> list[Finding]:
+    """A warning for each table with rows that no backup can hold."""
+    return [
+        Finding(
+            code="table.not_dumped",
+            severity="warning",
+            message=f"{table} belongs to an extension and holds rows; pg_dump leaves it out, so no backup has them.",
+            table=table,
+        )
+        for table in tables
+    ]
 
 
 def _tables_first(objects: Iterable[str]) -> list[str]:

@@ -73,8 +73,8 @@ def check_reliable(config: Config, world: World, plan: DownPlan, backups: Mappin
         mine = [stored_of(each) for each in shelves(config, target).backups if each.manifest.id == backup]
         if not mine or not counts(mine[0]):
             raise Refused(
-                f"Nothing is brought down: backup {backup} of {target} is quarantined, or leaves databases or roles "
-                f"out, and is nothing to remove a volume by. See: rollcall verify {target}"
+                f"Nothing is brought down: backup {backup} of {target} is quarantined, or leaves databases, tables "
+                f"or roles out, and is nothing to remove a volume by. See: rollcall verify {target}"
             )
 
 

@@ -66,4 +66,4 @@ def uncovered(cluster: ControlFile, volume: str, stored: Sequence[Stored]) -> st
 def _lack(stored: Stored) -> str:
     if stored.quarantined:
         return "is quarantined: the verdict was critical"
-    return "does not hold every database and role" if not stored.whole else "is not proven"
+    return "does not hold every database, table and role" if not stored.whole else "is not proven"

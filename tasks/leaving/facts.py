@@ -57,7 +57,7 @@ class Holding(Model):
 
 
 class Stored(Model):
-    """A backup that is listed whole. whole: no database and no role was left out of it.
+    """A backup that is listed whole. whole: no database, table or role was left out of it.
 
     settled_xid: see Identity; proven_at: when a drill or a restore brought it back exactly as it was taken.
     """

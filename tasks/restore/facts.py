@@ -24,12 +24,23 @@ class Request(Model):
     without_safety_backup: bool = False
 
 
+class Passed(Model):
+    """Good backups that are newer than the one chosen, and were passed over because no drill has proven them.
+
+    newest, created_at: of the newest of them.
+    """
+
+    number: int
+    newest: str
+    created_at: datetime
+
+
 class Source(Model):
     """Where the data comes from: the pinned volume as it is, a stored backup, or a copy of another volume.
 
     name: the backup's id or the volume's name. counts: rows by table of the target's database, as far as known.
     cannot_be_rebuilt: why the backup cannot be loaded into a volume, a sentence each. omitted: what a backup left out
-    of the cluster it was taken of, as its manifest says.
+    of the cluster it was taken of, as its manifest says. passed: only where nobody named a backup.
     """
 
     kind: SourceKind
@@ -46,6 +57,7 @@ class Source(Model):
     bytes: int = 0
     cannot_be_rebuilt: list[str] = []
     omitted: list[str] = []
+    passed: Passed | None = None
 
 
 class Dependant(Model):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tasks.restore.facts import Situation, Source, World
+from datetime import timedelta
+
+from tasks.restore.facts import Passed, Situation, Source, World
 
 
 def notes(world: World, source: Source | None, situation: Situation) -> list[str]:
@@ -26,7 +28,24 @@ def _of_source(source: Source | None) -> list[str]:
         found.append(f"Backup {source.name} is QUARANTINED: it was taken while the verdict was critical.")
     elif source.proven_at is None:
         found.append(f"No drill has proven backup {source.name}; it is proven now, before anything is stopped.")
+    if source.passed is not None:
+        found.append(_of_passed(source, source.passed))
     return found + [f"Not in backup {source.name}: {each}." for each in source.omitted]
+
+
+def _of_passed(source: Source, passed: Passed) -> str:
+    """What is written since the chosen backup does not come back with it."""
+    several = f"{passed.number} good backups are newer" if passed.number > 1 else "1 good backup is newer"
+    newer = f", {_age(passed.created_at - source.created_at)} later" if source.created_at else ""
+    return (
+        f"{several} than {source.name}, which was chosen because a drill has proven it. The newest is {passed.newest} "
+        f"of {passed.created_at:%Y-%m-%d %H:%M} UTC{newer}: --backup latest takes that, and proves it first, too."
+    )
+
+
+def _age(span: timedelta) -> str:
+    hours = span.total_seconds() / 3600
+    return f"{hours / 24:,.1f} days" if hours >= 48 else f"{hours:,.1f} hours"
 
 
 def _of_closed(world: World, source: Source | None, situation: Situation) -> list[str]:

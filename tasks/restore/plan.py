@@ -61,7 +61,9 @@ class Plan(Model):
 
 
 # What may change while a person reads without making the plan another one.
-_PASSING = {"counts_now", "counts_after", "notes", "hash"}
+_PASSING: dict[str, bool | dict[str, bool]] = {
+    "counts_now": True, "counts_after": True, "notes": True, "hash": True, "source": {"passed": True},
+}  # fmt: skip
 
 
 def make_plan(world: World, source: Source | None, request: Request) -> Plan:

@@ -14,7 +14,7 @@ from tasks.databases.load import cannot_be_rebuilt
 from tasks.databases.roles import roles_in
 from tasks.errors import Refused, StorageError
 from tasks.models import Manifest
-from tasks.restore.facts import Request, Source, World
+from tasks.restore.facts import Passed, Request, Source, World
 from tasks.storage import open_storage
 from tasks.storage.catalogue import Catalogue, Entry, read_manifest
 from tasks.storage.contract import get_bytes
@@ -73,9 +73,26 @@ def _volume(config: Config, world: World, name: str) -> Source:
 
 def _backup(config: Config, world: World, wanted: str | None) -> Source:
     """The backup called `wanted`, as for `backup_called`, and what says against loading it into the target's volume."""
-    entry = entry_called(shelves(config, world.target), world.target, wanted)
+    found = shelves(config, world.target)
+    entry = entry_called(found, world.target, wanted)
     reasons = cannot_be_rebuilt(entry.manifest, world.destination)
-    return source_of(config, entry).model_copy(update={"cannot_be_rebuilt": reasons})
+    passed = passed_over(found, entry) if wanted is None else None
+    return source_of(config, entry).model_copy(update={"cannot_be_rebuilt": reasons, "passed": passed})
+
+
+def passed_over(found: Catalogue, chosen: Entry) -> Passed | None:
+    """The good backups that are newer than the chosen one; None where there are none (pure)."""
+    good = _good(found)
+    newer = good[: good.index(chosen)] if chosen in good else []
+    if not newer:
+        return None
+    newest = newer[0].manifest
+    return Passed(number=len(newer), newest=newest.id, created_at=newest.created_at)
+
+
+def _good(found: Catalogue) -> list[Entry]:
+    """Those that may be restored without being named, the newest first."""
+    return [each for each in found.backups if each.is_default]
 
 
 def backup_called(config: Config, target: str, wanted: str | None) -> Source:
@@ -89,7 +106,7 @@ def backup_called(config: Config, target: str, wanted: str | None) -> Source:
 
 def entry_called(found: Catalogue, target: str, wanted: str | None) -> Entry:
     """The backup called `wanted`, as for `backup_called`. Raise Refused."""
-    good = [each for each in found.backups if each.is_default]
+    good = _good(found)
     if wanted not in (None, "latest"):
         for each in found.backups:
             if each.manifest.id == wanted:

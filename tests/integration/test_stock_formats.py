@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.backups.omitted import is_whole
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.stock import in_container, restore_new
 from tests.bed.target import Target, target_for
@@ -115,3 +116,16 @@ def test_manifest_says_what_the_configuration_left_out(server: PostgresServer, t
     assert [each.partition(":")[0] for each in narrow.omitted] == ["roles", "databases"]
     whole = target_for(server, tmp_path / "whole").backup()
     assert whole.omitted == []
+
+
+def test_rows_that_pg_dump_leaves_out_are_told_of(server: PostgresServer, tmp_path: Path) -> None:
+    server.execute("CREATE TABLE plain AS SELECT 1 AS id", "ALTER EXTENSION plpgsql ADD TABLE plain")
+    manifest = target_for(server, tmp_path).backup()
+    assert manifest.omitted == [
+        f"tables: public.plain of {server.database}: of an extension, with rows, and pg_dump leaves them out"
+    ]
+    assert [each.table for each in manifest.findings if each.code == "table.not_dumped"] == ["public.plain"]
+    assert manifest.verdict == "warning"
+    assert not is_whole(manifest)
+    server.execute("TRUNCATE plain")
+    assert is_whole(target_for(server, tmp_path).backup())

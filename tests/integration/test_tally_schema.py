@@ -240,4 +240,5 @@ def test_members_of_an_extension_are_left_out_but_for_the_tables_it_says_to_dump
     )
     tally = tally_of(server)
     assert tally.counts == {"public.setting": 1}
+    assert tally.not_dumped == ["public.plain"]
     assert set(tally.schema_objects) == {"schema public", "extension plpgsql"}

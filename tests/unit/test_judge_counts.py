@@ -8,7 +8,15 @@ import pytest
 
 from tasks.config import TableRule, Thresholds
 from tasks.errors import ConfigError
-from tasks.history.judge import NO_HISTORY, Baseline, baseline_of, is_accepted, judge_counts, resolve_table
+from tasks.history.judge import (
+    NO_HISTORY,
+    Baseline,
+    baseline_of,
+    is_accepted,
+    judge_counts,
+    judge_not_dumped,
+    resolve_table,
+)
 from tasks.history.records import Tallied
 from tasks.history.replay import START, Replay
 from tasks.models import Finding, verdict_of
@@ -389,3 +397,10 @@ def test_what_is_no_table_name_is_refused(written: str) -> None:
 def test_a_name_in_several_schemas_is_refused_with_the_choices() -> None:
     with pytest.raises(ConfigError, match=r"ambiguous: there are other\.orders, sales\.orders"):
         resolve_table("orders", NAMES)
+
+
+def test_rows_that_no_dump_holds_are_a_warning_that_keeps_no_count_from_being_accepted() -> None:
+    (finding,) = judge_not_dumped(["public.mine"])
+    assert (finding.code, finding.severity, finding.table) == ("table.not_dumped", "warning", "public.mine")
+    assert is_accepted([finding])
+    assert judge_not_dumped([]) == []

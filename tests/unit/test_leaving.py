@@ -78,7 +78,7 @@ def test_a_proven_backup_since_which_no_transaction_had_an_id_holds_all() -> Non
         ({}, {"system_identifier": "7001"}, "no backup of it is stored"),
         ({}, {"proven_at": None}, "its newest backup, B, is not proven"),
         ({}, {"quarantined": True}, "its newest backup, B, is quarantined"),
-        ({}, {"whole": False}, "its newest backup, B, does not hold every database and role"),
+        ({}, {"whole": False}, "its newest backup, B, does not hold every database, table and role"),
     ],
 )
 def test_every_other_fact_makes_it_uncertain(cluster_is: dict[str, Any], backup_is: dict[str, Any], why: str) -> None:

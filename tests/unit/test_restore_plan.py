@@ -1,11 +1,11 @@
 """The plan of a restore: which situation it is, what is in the way, what it says, and when it counts as another one."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from tasks.restore.facts import Dependant, Mending, Request, Source, World
+from tasks.restore.facts import Dependant, Mending, Passed, Request, Source, World
 from tasks.restore.plan import Plan, make_plan
 from tasks.restore.words import plan_markdown, plan_text
 
@@ -200,6 +200,21 @@ def test_a_plan_is_the_same_while_rows_come_and_another_once_the_world_changes()
         plan(world(dependants=[])),
     ]
     assert approved.hash not in {each.hash for each in others}
+
+
+def test_newer_good_backups_that_no_drill_has_proven_are_said_and_make_no_other_plan() -> None:
+    one = Passed(number=1, newest="20260201T150000Z-aaaaaa", created_at=NOW + timedelta(hours=12))
+    made = plan(world(), BACKUP.model_copy(update={"passed": one}))
+    assert made.notes[-1] == (
+        "1 good backup is newer than 20260201T020000Z-3f9a1c, which was chosen because a drill has proven it. The "
+        "newest is 20260201T150000Z-aaaaaa of 2026-02-01 15:00 UTC, 12.0 hours later: --backup latest takes that, and "
+        "proves it first, too."
+    )
+    several = one.model_copy(update={"number": 6, "created_at": NOW + timedelta(days=6)})
+    later = plan(world(), BACKUP.model_copy(update={"passed": several}))
+    assert "6 good backups are newer" in plan_text(later)
+    assert "6.0 days later" in plan_text(later)
+    assert plan(world()).hash == made.hash == later.hash
 
 
 def test_what_a_backup_omits_is_said_and_a_closed_database_is_not_looked_for_where_nobody_can_ask() -> None:
