@@ -92,7 +92,7 @@ def _labels(hands: Hands) -> dict[str, str]:
     source = plan.source.name if plan.source else ""
     story = (
         f"What {plan.pinned} held before the restore of {source} on {header.begun_at:%Y-%m-%d %H:%M} UTC; if that "
-        f"restore was undone, what {source} holds."
+        f"restore was undone, what {source} holds and whatever was written to it meanwhile."
     )
     return {
         TARGET_LABEL: plan.target,

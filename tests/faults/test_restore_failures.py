@@ -126,6 +126,24 @@ def test_rows_written_before_a_restore_is_undone_are_kept_in_a_volume_that_is_na
         made.holds(kept, written)
 
 
+def test_a_second_target_of_the_same_volume_waits_for_the_first_ones_recovery(scenes: Scenes) -> None:
+    """Two targets, with floors of their own, in one cluster: what is half-way for one is so for both."""
+    with scenes("restore", 17) as made:
+        victim, second = made.victim, f"{made.victim.name}-too"
+        victim.document["targets"][second] = {**victim.target, "dependents": []}
+        assert made.restore(at="after start container").code == -9
+        told = victim.start("verify", second, "--json").ended()
+        assert "restore.interrupted" in told.codes
+        refused = victim.start("restore-volume", second, "--yes", "--json", "--from-volume", made.pinned).ended()
+        assert refused.code == REFUSED, refused.stderr
+        assert refused.sentence.endswith(f"rollcall recover {victim.name}")
+        assert victim.start("backup", second, "--json").ended().failed("rollcall recover").sentence
+        made.recover().went_well()
+        assert made.is_consistent() == "old"
+        again = victim.start("verify", second, "--json").ended()
+        assert "restore.interrupted" not in again.codes
+
+
 def test_a_port_that_somebody_takes_meanwhile_is_told_and_recover_waits_for_it(scenes: Scenes) -> None:
     """Neither the replacement nor the old container can have it: only `recover` can go on, once it is free."""
     with scenes("reattach", 17, publish=True) as made:
