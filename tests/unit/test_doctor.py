@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,12 +113,14 @@ def test_data_in_the_container_itself_is_told_with_a_line_for_docker_run() -> No
     assert told.lines == [f"docker run … --volume t_data:{HOME}/data"]
 
 
-def test_compose_files_of_an_engine_elsewhere_are_not_looked_for_here(tmp_path: Path) -> None:
-    """The file of that name here pins nothing, and claims the name: it is another one."""
-    (tmp_path / "a.yml").write_text("services: {db: {container_name: pg, volumes: ['v:/d']}}\nvolumes: {v: {}}\n")
-    labels = {"project": "p", "service": "db", "project.config_files": "a.yml", "project.working_dir": str(tmp_path)}
+def made_by_compose(folder: Path, volume: str) -> dict[str, Any]:
+    """The inspect JSON of a container of the project in the folder, whose data is on the volume `v`."""
+    (folder / "a.yml").write_text(
+        f"services: {{db: {{image: x, container_name: pg, volumes: ['v:{HOME}/data']}}}}\nvolumes: {{v: {volume}}}\n"
+    )
+    labels = {"project": "p", "service": "db", "project.config_files": "a.yml", "project.working_dir": str(folder)}
     mount = {"Type": "volume", "Name": "v", "Destination": f"{HOME}/data"}
-    found = {
+    return {
         "Id": "1", "Name": "/pg", "Image": "i", "Mounts": [mount], "NetworkSettings": {"Networks": {}, "Ports": {}},
         "HostConfig": {"NetworkMode": "bridge", "Binds": [f"v:{HOME}/data"]},
         "Config": {
@@ -125,8 +128,37 @@ def test_compose_files_of_an_engine_elsewhere_are_not_looked_for_here(tmp_path: 
             "Labels": {f"com.docker.compose.{name}": value for name, value in labels.items()},
         },
     }  # fmt: skip
-    other = {"Config": {"Labels": found["Config"]["Labels"] | {"com.docker.compose.project": "other"}}}  # type: ignore[index]
-    rules = Target(container="pg", volume="v", database="d", storages=["s"])
+
+
+ON_V = Target(container="pg", volume="v", database="d", storages=["s"])
+
+
+@pytest.mark.parametrize("volume", ["{external: true}", "{external: True, name: v}", "{external: {name: v}}"])
+def test_a_volume_that_is_external_in_any_spelling_is_well(tmp_path: Path, volume: str) -> None:
+    (told,) = compose_diagnoses("t", ON_V, made_by_compose(tmp_path, volume), f"{HOME}/data", [], serves=True)
+    assert told.well, told.words
+
+
+def test_a_volume_whose_name_alone_is_fixed_has_its_own_sentence(tmp_path: Path) -> None:
+    def told(volume: str) -> Diagnosis:
+        (one,) = compose_diagnoses("t", ON_V, made_by_compose(tmp_path, volume), f"{HOME}/data", [], serves=True)
+        assert not one.well
+        return one
+
+    fixed, own, driven = told("{name: v}"), told(""), told("{name: v, driver: local}")
+    lacks = "The volume v belongs to its project, whose `down --volumes` removes it: it lacks external: true."
+    assert fixed.words.startswith(lacks)
+    assert "+ name: v" not in fixed.lines
+    assert own.words.startswith("The volume v is not pinned: an up from another project starts with an empty one.")
+    assert driven.words.startswith(lacks)
+    assert driven.pin is None, "what the volume is made by is not thrown away by a program"
+
+
+def test_compose_files_of_an_engine_elsewhere_are_not_looked_for_here(tmp_path: Path) -> None:
+    """The file of that name here pins nothing, and claims the name: it is another one."""
+    found = made_by_compose(tmp_path, "{}")
+    other = {"Config": {"Labels": found["Config"]["Labels"] | {"com.docker.compose.project": "other"}}}
+    rules = ON_V
     elsewhere = compose_diagnoses("t", rules, found, f"{HOME}/data", [other], True, "db1.example")
     assert [(each.well, each.words.partition(",")[0]) for each in elsewhere] == [
         (True, "Compose files are on db1.example")
