@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from deployments.doctor_prefect import block_diagnoses, prefect_diagnoses
 from tasks.config import Config, LocalStorage, Target
 from tasks.containers.compose_service import Service
 from tasks.containers.observe import Container, Mount
@@ -52,6 +53,40 @@ def test_a_storage_that_cannot_even_be_looked_for_has_no_room_to_tell(tmp_path: 
         targets={"t": Target(container="pg", volume="v", database="d", storages=["near"])},
     )
     assert list(shelf_diagnoses(config, "t")) == []
+
+
+def told_through_blocks(folder: Path) -> Config:
+    return Config.model_validate(
+        {
+            "state": folder,
+            "history": f"sqlite:///{folder}/h.db",
+            "storages": {"near": {"type": "local", "path": folder}},
+            "notify": [{"block": "slack-webhook/gone"}, {"url": {"env": "HOOK"}}, {"block": "slack-webhook/there"}],
+            "targets": {"t": {"container": "pg", "volume": "v", "database": "d", "storages": ["near"]}},
+        }
+    )
+
+
+def test_a_block_that_notifications_go_through_is_looked_for(tmp_path: Path) -> None:
+    known = {"slack-webhook/there": "an-id"}
+    found = block_diagnoses(told_through_blocks(tmp_path), known.get)
+    assert [(each.subject, each.well, each.words) for each in found] == [
+        (
+            "notify[0]",
+            False,
+            "There is no Prefect block 'slack-webhook/gone' on the server: make it in Prefect's UI, or mend its name.",
+        ),
+        ("notify[2]", True, "The Prefect block slack-webhook/there is there."),
+    ]
+
+
+@pytest.mark.parametrize("api", ["", "http://127.0.0.1:1/api"])
+def test_without_a_server_nothing_can_be_sent_through_its_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, api: str
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", api)
+    found = [each for each in prefect_diagnoses(told_through_blocks(tmp_path)) if each.subject.startswith("notify")]
+    assert [(each.subject, each.well) for each in found] == [("notify[0]", False), ("notify[2]", False)]
 
 
 @pytest.mark.parametrize(
