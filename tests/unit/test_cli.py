@@ -137,12 +137,15 @@ def test_without_a_command_the_help_names_them_all(rollcall: Rollcall) -> None:
     assert all(f"\n  {command} " in done.stdout for command in COMMANDS)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, "watch"])
 def test_every_command_explains_itself(command: str, rollcall: Rollcall) -> None:
     done = rollcall(command, "--help")
 
     assert done.returncode == 0
     assert "--config" in done.stdout and "--json" in done.stdout
+    # The watcher has no end at which it could print its only document.
+    assert ("one JSON document on stdout" in done.stdout) is (command != "watch")
+    assert ("a JSON document a line" in done.stdout) is (command == "watch")
 
 
 @pytest.mark.parametrize(
