@@ -240,7 +240,7 @@ def test_doctor_diagnoses_everything_where_the_engine_and_a_secret_are_missing(
         "engine": False,
         "history": True,
         "notify[0]": False,
-        "notify[1]": True,
+        "notify[1]": False,
         "shop: storage far": False,
         "shop: storage local": True,
         "shop: volume": False,
