@@ -7,6 +7,7 @@ import json as json_text
 import logging
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import typer
@@ -81,39 +82,61 @@ def blocks(
             raise ConfigError(f"--docker-host {name} {wrong}.")
     with prefect_server.server(settings) as client:
         own = installation(settings.state, make=not dry_run)
-        # Secrets first: the URL of a notification may be one.
-        shown = [_secret(client, name, values, again, dry_run) for name in secrets]
-        shown += [_docker_host(client, name, urls.get(name), dry_run) for name in hosts]
-        shown += [_notification(client, settings, own, position, dry_run) for position in range(len(settings.notify))]
-    _show(shown, "blocks", dry_run, json)
+        engines = [_docker_host(client, name, urls.get(name)) for name in hosts]
+        planned = [_secret(client, name, values, again, dry_run) for name in secrets]
+        fresh = {name: each.value for name, each in zip(secrets, planned, strict=True) if each.value is not None}
+        planned += engines
+        planned += [
+            _notification(client, settings, own, position, fresh, dry_run) for position in range(len(settings.notify))
+        ]
+        if not dry_run:  # Nothing is changed before all is known to be well.
+            for each in planned:
+                _save(each)
+    _show([(each.change, each.name) for each in planned], "blocks", dry_run, json)
 
 
-def _notification(client: Any, config: Config, installation: str, position: int, dry_run: bool) -> tuple[str, str]:
-    """What becomes of the block that `notify[position]` needs; made or changed, unless it is a dry run."""
+@dataclass(frozen=True)
+class _Block:
+    """A block as `type-slug/name`, and what becomes of it. value: what it is to hold; None: it stays as it is."""
+
+    change: Literal["create", "update", "keep"]
+    name: str
+    value: str | None = field(default=None, repr=False)
+
+
+def _save(block: _Block) -> None:
+    kind, _, name = block.name.partition("/")
+    if block.value is None:
+        return
+    save = {"secret": prefect_server.save_secret_block, "docker-host": prefect_server.save_docker_host_block}
+    save.get(kind, prefect_server.save_notification_block)(name, block.value)
+
+
+def _notification(
+    client: Any, config: Config, installation: str, position: int, fresh: Mapping[str, str], dry_run: bool
+) -> _Block:
+    """What becomes of the block that `notify[position]` needs. fresh: what Secret blocks are going to hold."""
     entry, name = config.notify[position], _block_name(config, installation, position)
     there = prefect_server.block_id(client, name) is not None
     if not isinstance(entry, NotifyUrl):
         if not there:
             raise ConfigError(f"There is no Prefect block {name!r}; make it in Prefect's UI, or mend its name.")
-        return "keep", name
-    if not dry_run:
-        prefect_server.save_notification_block(name.partition("/")[2], reveal(entry.url).strip())
-    return "update" if there else "create", name
+        return _Block("keep", name)
+    given = fresh.get(entry.url.block) if isinstance(entry.url, BlockReference) else None
+    url = None if dry_run else (given or reveal(entry.url)).strip()
+    return _Block("update" if there else "create", name, url)
 
 
-def _secret(
-    client: Any, name: str, values: Mapping[str, str], again: Collection[str], dry_run: bool
-) -> tuple[str, str]:
+def _secret(client: Any, name: str, values: Mapping[str, str], again: Collection[str], dry_run: bool) -> _Block:
     """The same of a Secret block: one that is there stays as it is, unless a value is given or asked for again."""
     there = prefect_server.block_id(client, f"secret/{name}") is not None
     if there and name not in values and name not in again:
-        return "keep", f"secret/{name}"
-    if not dry_run:
-        prefect_server.save_secret_block(name, values[name] if name in values else _asked(name))
-    return "update" if there else "create", f"secret/{name}"
+        return _Block("keep", f"secret/{name}")
+    value = None if dry_run else values[name] if name in values else _asked(name)
+    return _Block("update" if there else "create", f"secret/{name}", value)
 
 
-def _docker_host(client: Any, name: str, url: str | None, dry_run: bool) -> tuple[str, str]:
+def _docker_host(client: Any, name: str, url: str | None) -> _Block:
     """The same of a DockerHost block."""
     there = prefect_server.block_id(client, f"docker-host/{name}") is not None
     if not there and url is None:
@@ -122,10 +145,8 @@ def _docker_host(client: Any, name: str, url: str | None, dry_run: bool) -> tupl
             f"--docker-host {name}=ssh://USER@HOST"
         )
     if url is None:
-        return "keep", f"docker-host/{name}"
-    if not dry_run:
-        prefect_server.save_docker_host_block(name, url)
-    return "update" if there else "create", f"docker-host/{name}"
+        return _Block("keep", f"docker-host/{name}")
+    return _Block("update" if there else "create", f"docker-host/{name}", url)
 
 
 def _pairs(option: str, given: Sequence[str] | None, known: Sequence[str]) -> dict[str, str]:
@@ -204,7 +225,7 @@ WORDS = {"create": "made", "update": "changed", "keep": "as it should be", "remo
 PLANS = {"create": "would be made", "update": "would be changed", "keep": "as it should be", "remove": "would go"}
 
 
-def _show(done: list[tuple[str, str]], subject: str, dry_run: bool, json: bool, **sentences: list[str]) -> None:
+def _show(done: Sequence[tuple[str, str]], subject: str, dry_run: bool, json: bool, **sentences: list[str]) -> None:
     """What became of each; and `sentences` by their key in JSON, a line each without."""
     if json:
         listed = [{"name": name, "change": change} for change, name in done]

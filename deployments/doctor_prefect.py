@@ -11,7 +11,7 @@ from deployments.automations import mark_of, rivals, steps, wanted_automations
 from deployments.automations_command import delivering
 from deployments.installation import former_installation, installation
 from deployments.serving.late import refusals_in_words
-from tasks.config import Config
+from tasks.config import Config, NotifyBlock
 from tasks.cron import NEVER, longest_gap, overdue_after
 from tasks.doctor.diagnosis import Diagnosis, tried, wrong
 from tasks.doctor.schedules import FLOWS, schedule_diagnoses
@@ -23,18 +23,44 @@ from tasks.limits import backup_limit, check_limit, check_limits
 
 
 def prefect_diagnoses(config: Config) -> list[Diagnosis]:
-    """Version, schedules and automations of the server that `serve` runs or the environment names."""
+    """Version, schedules, blocks and automations of the server that `serve` runs or the environment names."""
     if not prefect_server.api_of(config):
-        return list(without_server(config, datetime.now(UTC)))
+        silent = "no Prefect server is configured, and no rollcall serve runs here"
+        return [*without_blocks(config, silent), *without_server(config, datetime.now(UTC))]
     try:
         with prefect_server.server(config) as client:
             return [
                 _asked("prefect", lambda: _version(client)),
+                *block_diagnoses(config, lambda name: prefect_server.block_id(client, name)),
                 *schedule_diagnoses(config, lambda path, body: _post(client, path, body)),
                 *_alarms(client, config),
             ]
     except RollcallError as error:
-        return [wrong("prefect", f"It cannot be asked what is scheduled: {error}")]
+        refused = wrong("prefect", f"It cannot be asked what is scheduled: {error}")
+        return [refused, *without_blocks(config, "Prefect's server cannot be asked for it")]
+
+
+def block_diagnoses(config: Config, block_id: Callable[[str], str | None]) -> Iterator[Diagnosis]:
+    """Whether the server has the blocks that notifications go through. block_id: None for one that it does not have."""
+    for subject, name in _blocks(config):
+        if block_id(name) is None:
+            yield wrong(
+                subject, f"There is no Prefect block {name!r} on the server: make it in Prefect's UI, or mend its name."
+            )
+        else:
+            yield Diagnosis(subject=subject, well=True, words=f"The Prefect block {name} is there.")
+
+
+def without_blocks(config: Config, why: str) -> Iterator[Diagnosis]:
+    """The same where there is no server to ask."""
+    for subject, name in _blocks(config):
+        yield wrong(subject, f"Nothing can be sent through the Prefect block {name!r}: {why}.")
+
+
+def _blocks(config: Config) -> Iterator[tuple[str, str]]:
+    for position, entry in enumerate(config.notify):
+        if isinstance(entry, NotifyBlock):
+            yield f"notify[{position}]", entry.block
 
 
 def _asked(subject: str, check: Callable[[], str]) -> Diagnosis:

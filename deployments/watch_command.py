@@ -6,17 +6,20 @@ import json as jsons
 import signal
 import threading
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from deployments.app import ConfigOption, JsonOption
+from deployments.app import ConfigOption
 from tasks.config import load
 
 _one_at_a_time = threading.Lock()
 
 
-def watch(config: ConfigOption = None, json: JsonOption = False) -> None:
+LinesOption = Annotated[bool, typer.Option("--json", help="Print a JSON document a line, as things are noticed.")]
+
+
+def watch(config: ConfigOption = None, json: LinesOption = False) -> None:
     """Notice at once when a container or volume is another. Ctrl-C ends it: exit 0."""
     from deployments.watcher import watch as watched
 

@@ -23,7 +23,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from tasks.errors import ConfigError
 from tasks.secrets import BlockReference, EnvReference, FileReference, SecretReference
-from tasks.sections import Api, Docker, Hours, OwnDocker, Ping, Schedules, Section, Serve, Text, with_paths_from
+from tasks.sections import Api, Docker, Hours, OwnDocker, Ping, Schedules, Section, Serve, SqlUrl, Text, with_paths_from
 from tasks.yaml_file import keys_in_document, line_of, read
 
 DEFAULT_PATH = Path("deployments/targets.yaml")
@@ -202,7 +202,7 @@ class Target(Section):
 class Config(Section):
     """The whole file. Relative paths in it are relative to the file's own folder, wherever Rollcall is started."""
 
-    history: str = "sqlite:///state/history.db"
+    history: SqlUrl = "sqlite:///state/history.db"
     state: Path = Path("state")
     docker: Docker | None = None
     storages: dict[Name, StorageSection]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -11,8 +12,23 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from tasks.cron import checked_cron, checked_timezone
 from tasks.secrets import SecretReference
 
+SQLITE = re.compile(r"sqlite(?:\+\w+)?://[^/]*/?(?P<path>[^?]*)")
+
 Text = Annotated[str, Field(min_length=1)]
 Hours = Annotated[float, Field(gt=0, le=876_000)]
+
+
+def _lasting(url: str) -> str:
+    sqlite = SQLITE.match(url)
+    if sqlite and (not sqlite["path"] or ":memory:" in url or "mode=memory" in url):
+        raise ValueError(
+            "SQLite in memory forgets at the end of each run which data is the right one; name a file, as "
+            "sqlite:///state/history.db"
+        )
+    return url
+
+
+SqlUrl = Annotated[str, AfterValidator(_lasting)]
 
 
 class Section(BaseModel):

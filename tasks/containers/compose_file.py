@@ -1,8 +1,9 @@
 """The compose file behind a container, and its text with one volume pinned.
 
 A volume that is not pinned gets the project's name before its own: started from another project, the same service gets
-another, empty volume. Pinned means `external: true` and a fixed `name` (Compose specification, Volumes). The mended
-text is made from the file's own: it never holds a resolved value.
+another, empty volume. Pinned means `external: true` and a fixed `name` (Compose specification, Volumes): one that has
+the name alone belongs to its project, whose `down --volumes` removes it. The mended text is made from the file's own:
+it never holds a resolved value.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from ruamel.yaml.nodes import MappingNode
 
-from tasks.containers.compose_pin import pin
+from tasks.containers.compose_pin import is_pinned, pin
 from tasks.containers.compose_program import resolved
 from tasks.containers.compose_service import (
     CannotMend,
@@ -23,7 +24,16 @@ from tasks.containers.compose_service import (
     mounted_by_hand,
     service_of,
 )
-from tasks.containers.compose_yaml import Source, has_volume, read, read_text, services_with, source_at
+from tasks.containers.compose_yaml import (
+    Source,
+    child,
+    fixed_name,
+    has_volume,
+    read,
+    read_text,
+    services_with,
+    source_at,
+)
 from tasks.errors import ComposeFileError
 
 Documents = dict[Path, MappingNode]
@@ -48,7 +58,11 @@ def plan_mend(service: Service, destination: str, pinned: str) -> Mend | None:
             f"{service.files[-1]} and the files before it do not declare the volume {source.text} themselves. Write:\n"
             f"{by_hand(pinned, source.text)}"
         )
-    return _mend(declaring[-1], service, documents, source.text, destination, pinned)
+    entries = [child(root, "volumes", source.text) for root in documents.values()]
+    if is_pinned(entries, source.text, pinned):
+        return None
+    mend = _mend(declaring[-1], service, documents, source.text, destination, pinned)
+    return mend and mend.model_copy(update={"fixed": fixed_name(entries, source.text) == pinned})
 
 
 def _read(path: Path, pinned: str) -> MappingNode:
@@ -94,14 +108,22 @@ def _mend(
         raise CannotMend(f"{path} is not mended: {error}. Write:\n{by_hand(pinned, key)}") from None
     if made.text == original:
         return None
-    changes = [f"in volumes, {key}:", "+ external: true", f"+ name: {pinned}"]
+    changes = [f"in volumes, {key}:", *(f"+ {line}" for line in made.added)]
     if made.dropped:
         changes.append(f"- {', '.join(made.dropped)} (Compose allows nothing else there; the volume keeps what it has)")
     users = dict.fromkeys(name for root in documents.values() for name in services_with(root, key))
     others = [name for name in users if name != service.service]
     if others:
         changes.append(f"{', '.join(others)} mounts the same volume: the next `up` brings that to {pinned} too.")
-    return Mend(path=path, original=original, mended=made.text, changes=changes, key=key, destination=destination)
+    return Mend(
+        path=path,
+        original=original,
+        mended=made.text,
+        changes=changes,
+        key=key,
+        destination=destination,
+        dropped=made.dropped,
+    )
 
 
 def _check_can_be_written(path: Path, text: str) -> None:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from tasks.containers.compose_yaml import child, is_null, keys, pair, read, scalar
+from tasks.containers.compose_yaml import (
+    child,
+    fixed_name,
+    is_external,
+    is_null,
+    keys,
+    merged_keys,
+    of_last,
+    pair,
+    read,
+    scalar,
+)
 from tasks.errors import ComposeFileError
 
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -16,10 +27,11 @@ NOT_A_STRING = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 
 
 class Pinned(NamedTuple):
-    """The mended text, and the names of the options that had to go."""
+    """The mended text, the names of the options that had to go, and the lines that are new."""
 
     text: str
     dropped: list[str]
+    added: list[str] = []
 
 
 class _Edit(NamedTuple):
@@ -38,18 +50,34 @@ def pin(text: str, key: str, name: str) -> Pinned:
     found = pair(volumes, key)
     if found is None or not isinstance(volumes, MappingNode) or found not in volumes.value:
         raise ComposeFileError(f"its volume {key} is not declared where it could be changed by itself")
-    if _is_pinned(found[1], name):
+    if is_pinned([found[1]], key, name):
         return Pinned(text, [])
     dropped = [each for each in keys(found[1]) if each not in ("external", "name")]
     mended = _apply(text, list(_edits(text, volumes, *found, name)))
     if not _only_pinned(root, _reread(mended, key), key, name):
         raise ComposeFileError(f"its volume {key} shares its lines with others")
-    return Pinned(mended, dropped)
+    lines = zip(("external", "name"), ("external: true", f"name: {name}"), strict=True)
+    return Pinned(mended, dropped, [line for option, line in lines if not _says(found[1], option, name)])
 
 
-def _is_pinned(entry: Node, name: str) -> bool:
-    options = {key: scalar(child(entry, key)) for key in keys(entry)}
-    return options == {"external": "true", "name": name}
+def is_pinned(entries: Sequence[Node | None], key: str, name: str) -> bool:
+    """Whether the volume is somebody else's and has this name, by what the files say of it one after the other.
+
+    Compose takes an external volume's key for its name where it says none, and allows no option beside the two but
+    extensions (x-…).
+    """
+    options = {each for entry in entries for each in merged_keys(entry) if not each.startswith("x-")}
+    return (
+        is_external(of_last(entries, "external"))
+        and fixed_name(entries, key) == name
+        and options <= {"external", "name"}
+    )
+
+
+def _says(entry: Node, option: str, name: str) -> bool:
+    """Whether the entry's own line for the option is as it should be."""
+    found = next((value for each, value in entry.value if each.value == option), None) if keys(entry) else None
+    return scalar(found) == name if option == "name" else isinstance(found, ScalarNode) and is_external(found)
 
 
 def _edits(text: str, volumes: MappingNode, key: Node, value: Node, name: str) -> Iterator[_Edit]:
@@ -115,7 +143,8 @@ def _block(text: str, value: MappingNode, name: str) -> Iterator[_Edit]:
     for key, each in value.value:
         end = _content_end(text, key, each)
         if key.value in ("external", "name"):
-            yield _Edit(key.start_mark.index, end, external if key.value == "external" else naming)
+            if not _says(value, key.value, name):
+                yield _Edit(key.start_mark.index, end, external if key.value == "external" else naming)
         else:
             yield _Edit(_line_start(text, key.start_mark.index), _line_end(text, end), "")
 
@@ -170,7 +199,7 @@ def _reread(text: str, key: str) -> MappingNode:
 def _only_pinned(before: Node, after: Node, key: str, name: str) -> bool:
     """Whether the volume is pinned now, and nothing else says anything else than before."""
     entry = child(after, "volumes", key)
-    return entry is not None and _is_pinned(entry, name) and _plain(before, (key,)) == _plain(after, (key,))
+    return entry is not None and is_pinned([entry], key, name) and _plain(before, (key,)) == _plain(after, (key,))
 
 
 def _plain(root: Node, without: tuple[str, ...]) -> list[Any]:

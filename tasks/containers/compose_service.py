@@ -42,7 +42,8 @@ class Service(Model):
 class Mend(Model):
     """A file, the text it has and the text it would have, and the change in words that show no value of the file.
 
-    key: of the volume under `volumes`; destination: where the service mounts it. The texts may hold secrets: no picture
+    key: of the volume under `volumes`; destination: where the service mounts it; dropped: options that have to go;
+    fixed: the volume has the pinned name already, and belongs to the project. The texts may hold secrets: no picture
     and no dump shows them.
     """
 
@@ -52,6 +53,8 @@ class Mend(Model):
     changes: list[str]
     key: str
     destination: str
+    dropped: list[str] = []
+    fixed: bool = False
 
 
 def service_of(found: Mapping[str, Any], engine_host: str | None = None) -> Service | None:

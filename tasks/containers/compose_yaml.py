@@ -6,7 +6,7 @@ It is read as nodes with their places (YAML's representation graph): no value is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,6 +18,8 @@ from tasks.containers.mounts import place
 from tasks.errors import ComposeFileError
 
 PART = re.compile(r"(?:\$\{[^}]*\}|[^:])+")  # between colons; a variable's default may hold colons of its own
+
+TRUE = frozenset({"true", "yes", "on", "y"})
 
 Kind = Literal["named", "path", "anonymous", "variable"]
 
@@ -52,17 +54,22 @@ def read_text(path: Path) -> str:
 
 def pair(node: Node | None, key: str) -> tuple[Node, Node] | None:
     """The key's node and its value's in a mapping, one of its own or one merged in by `<<`."""
-    if not isinstance(node, MappingNode):
-        return None
-    for name, value in node.value:
-        if name.value == key:
-            return name, value
-    for name, value in node.value:
-        if name.value == "<<":
-            for each in value.value if isinstance(value, SequenceNode) else [value]:
-                if (found := pair(each, key)) is not None:
-                    return found
-    return None
+    found = ((name, value) for each in _with_merged(node) for name, value in each.value if name.value == key)
+    return next(found, None)
+
+
+def _with_merged(node: Node | None) -> list[MappingNode]:
+    """The mapping and all that are merged into it, the nearest first, each once: one may merge in itself."""
+    found: list[MappingNode] = []
+    waiting = [node]
+    while waiting:
+        each = waiting.pop(0)
+        if not isinstance(each, MappingNode) or any(each is one for one in found):
+            continue
+        found.append(each)
+        merged = [value for name, value in each.value if name.value == "<<"]
+        waiting[:0] = [one for value in merged for one in (value.value if isinstance(value, SequenceNode) else [value])]
+    return found
 
 
 def child(node: Node | None, *path: str) -> Node | None:
@@ -99,13 +106,34 @@ def keys(node: Node | None) -> list[str]:
     return [name.value for name, _ in node.value] if isinstance(node, MappingNode) else []
 
 
+def merged_keys(node: Node | None) -> list[str]:
+    """The same, and those that are merged in."""
+    return [name for each in _with_merged(node) for name in keys(each) if name != "<<"]
+
+
+def is_external(external: Node | None) -> bool:
+    """What a volume's `external` means: a boolean in any spelling of YAML 1.1, or the old way a mapping."""
+    return isinstance(external, MappingNode) or (scalar(external) or "").lower() in TRUE
+
+
 def volume_name(root: Node, key: str, project: str) -> str:
     """The engine's name of the volume `key`, as Compose makes it (Compose file reference, volumes)."""
     entry = child(root, "volumes", key)
-    external = child(entry, "external")
-    if isinstance(external, MappingNode):
-        return scalar(child(external, "name")) or key
-    return scalar(child(entry, "name")) or (key if scalar(external) == "true" else f"{project}_{key}")
+    return fixed_name([entry], key) or f"{project}_{key}"
+
+
+def fixed_name(entries: Sequence[Node | None], key: str) -> str | None:
+    """The name that no project's name comes before; None where there is none. entries: what the files say of the
+    volume, one after the other."""
+    external = of_last(entries, "external")
+    if isinstance(external, MappingNode) and (name := scalar(child(external, "name"))):
+        return name
+    return scalar(of_last(entries, "name")) or (key if is_external(external) else None)
+
+
+def of_last(entries: Sequence[Node | None], key: str) -> Node | None:
+    """The value of the last of these mappings that has the key."""
+    return next((found for each in reversed(entries) if (found := child(each, key)) is not None), None)
 
 
 def source_at(root: Node, service: str, destination: str) -> Source | None:
@@ -121,6 +149,8 @@ def _source(entry: Node, destination: str) -> Source | None:
     if isinstance(entry, MappingNode):
         return _long(entry, destination)
     parts = PART.findall(str(entry.value))
+    if not parts:
+        return None
     if len(parts) > 2 and re.fullmatch(r"[A-Za-z]", parts[0]) and parts[2][0] == "/":  # a drive's letter
         parts = [":".join(parts[:2]), *parts[2:]]
     target = parts[0] if len(parts) == 1 else parts[1]

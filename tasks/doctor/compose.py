@@ -122,16 +122,27 @@ def _pin(target: str, rules: Target, container: Container, mending: Mending, *, 
             f"that is put right (rollcall restore-volume {target}).",
         )
     elif mending.by_hand is not None:
-        words = f"The volume {volume} is not pinned: an up from another project starts with an empty one."
-        yield wrong(subject, words, mending.by_hand.splitlines())
+        yield wrong(subject, _unpinned(volume, mending), mending.by_hand.splitlines())
     else:
-        how = "`rollcall doctor --fix` writes it." if serves else "It is not written while the database is not well."
+        how, writes = "`rollcall doctor --fix` writes it.", serves
+        if not serves:
+            how = "It is not written while the database is not well."
+        elif mending.fixed and mending.dropped:  # Without them the volume could not be made anew as it is.
+            how, writes = f"That is not written by itself, for {', '.join(mending.dropped)} would have to go.", False
         yield wrong(
             subject,
-            f"The volume {volume} is not pinned: an up from another project starts with an empty one. {how}",
+            f"{_unpinned(volume, mending)} {how}",
             [f"# {mending.path}", *mending.changes],
-            Pin(target=target, container=container.id, volume=volume) if serves else None,
+            Pin(target=target, container=container.id, volume=volume) if writes else None,
         )
+
+
+def _unpinned(volume: str, mending: Mending) -> str:
+    if mending.fixed:
+        return (
+            f"The volume {volume} belongs to its project, whose `down --volumes` removes it: it lacks external: true."
+        )
+    return f"The volume {volume} is not pinned: an up from another project starts with an empty one."
 
 
 def _init_scripts(target: str, rules: Target, container: Container) -> Iterator[Diagnosis]:

@@ -34,11 +34,13 @@ from tasks.storage import open_storage
 def examine(config: Config, *, notify: bool = False) -> list[Diagnosis]:
     """Try the engine, the history, every notification's secret, the clocks, and everything about every target.
 
+    Not here: what only Prefect's server knows, as whether it has the blocks that notifications go through.
     notify: really send a message to every destination.
     """
     found = [tried(_name_of(each), partial(_engine, each)) for each in config.engines()]
     found.append(tried("history", partial(_history, config)))
-    found += [tried(f"notify[{place}]", partial(_destination, each)) for place, each in enumerate(config.notify)]
+    urls = [(place, each) for place, each in enumerate(config.notify) if isinstance(each, NotifyUrl)]
+    found += [tried(f"notify[{place}]", partial(_destination, each)) for place, each in urls]
     if not config.notify:
         found.append(Diagnosis(subject="notify", well=False, words="Nobody is told: add a destination under notify."))
     elif notify:
@@ -67,11 +69,9 @@ def _history(config: Config) -> str:
         return f"The history opens and knows {names}."
 
 
-def _destination(entry: object) -> str:
-    if isinstance(entry, NotifyUrl):
-        _parsed(reveal(entry.url))
-        return "The URL is set, and one that Apprise knows."
-    return "A Prefect block; it is loaded when it is needed."
+def _destination(entry: NotifyUrl) -> str:
+    _parsed(reveal(entry.url))
+    return "The URL is set, and one that Apprise knows."
 
 
 def _parsed(url: str) -> None:

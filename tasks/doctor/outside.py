@@ -42,8 +42,14 @@ def _reach(reference: SecretReference) -> str:
     host, scheme = parts.hostname or "", parts.scheme
     proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
     if proxy:
-        through = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-        _connect(through.hostname or "", through.port or PORTS["http"], secure=False)
+        try:
+            through = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+            port = through.port or PORTS["http"]
+        except ValueError:  # It is not quoted either, for it may hold a password.
+            raise ConfigError(
+                f"The proxy for {scheme}:// that the environment names has an address that cannot be."
+            ) from None
+        _connect(through.hostname or "", port, secure=False)
         return f"The proxy towards {host} answers; it was not called, for a call would count."
     try:
         port = parts.port or PORTS[scheme]

@@ -69,11 +69,17 @@ class Dependant(Model):
 
 
 class Mending(Model):
-    """The compose file that would bring the wrong volume back: the change to it, or why it is to be made by hand."""
+    """The compose file that would bring the wrong volume back: the change to it, or why it is to be made by hand.
+
+    dropped: options of the volume that the change removes; fixed: the volume has the pinned name there already, and
+    what lacks is that it is not the project's own.
+    """
 
     path: str
     changes: list[str]
     by_hand: str | None = None
+    dropped: list[str] = []
+    fixed: bool = False
 
 
 class World(Model):

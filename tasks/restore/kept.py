@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import docker
 
@@ -41,7 +42,7 @@ class Kept(Model):
 
     created_at: when its run began; keep_until: None where its label does not say. bytes, system_identifier: None where
     they could not be read; of several clusters in one volume, of the first. in_use_by: containers, stopped ones too.
-    ours: made with the present state folder.
+    ours: made with the present state folder, wherever that was then.
     """
 
     name: str
@@ -63,6 +64,7 @@ def kept_volumes(config: Config, target: str) -> list[Kept]:
         looked = _look(client, config, target, [each.name for each in volumes])
     first = {each.volume.name: each for each in reversed(looked.clusters)}
     kept = [describe(each, first.get(each.name), config.owner(target)) for each in volumes]
+    kept = [with_its_record(each, config.state, target) for each in kept]
     return sorted(kept, key=lambda each: (each.created_at or datetime.min.replace(tzinfo=UTC), each.name))
 
 
@@ -82,6 +84,13 @@ def describe(volume: Volume, cluster: ClusterVolume | None, owner: str) -> Kept:
     )
 
 
+def with_its_record(kept: Kept, state: Path, target: str) -> Kept:
+    """Ours, too, where the state folder has the record of the restore that made it: the label of the owner is of the
+    folder's path, and it may have been moved since."""
+    records = active_path(state, target).with_suffix("").glob("*.journal")
+    return kept.model_copy(update={"ours": kept.ours or kept.run in {each.stem for each in records}})
+
+
 def remove_kept(config: Config, target: str, name: str, now: datetime, *, even_if_only_copy: bool = False) -> None:
     """Remove a kept volume for good. Raise Refused, with the reason and what to do, where that could lose anything.
 
@@ -93,7 +102,7 @@ def remove_kept(config: Config, target: str, name: str, now: datetime, *, even_i
         found = {each.name: each for each in _kept(config, target, list_volumes(client))}
         if name not in found:
             raise Refused(f"{target} has no kept volume {name!r}. See: rollcall kept {target}")
-        kept = describe(found[name], None, config.owner(target))
+        kept = with_its_record(describe(found[name], None, config.owner(target)), config.state, target)
         reason = not_yet(kept, target, now, at_work=active_path(config.state, target).exists())
         reason = reason or beside(config.state, target, sharing(config, target))
         if reason is None and not even_if_only_copy:

@@ -30,17 +30,18 @@ def mending_of(found: dict[str, Any], pinned: str, engine_host: str | None = Non
     if service is None:
         return None
     files = ", ".join(map(str, service.files))
+    mend = None
     try:
         mend = _planned(service, found, pinned)
         if mend is None:
             return None
         check(service, mend, pinned)
     except CannotMend as error:
-        return Mending(path=files, changes=[], by_hand=str(error))
+        return Mending(path=files, changes=[], by_hand=str(error), fixed=mend is not None and mend.fixed)
     changes = list(mend.changes)
     if _new_hash(service, mend, found) is None:
         changes.append("The next `up` will re-create the container once (the data stays).")
-    return Mending(path=str(mend.path), changes=changes)
+    return Mending(path=str(mend.path), changes=changes, dropped=mend.dropped, fixed=mend.fixed)
 
 
 def labels_of(found: dict[str, Any], pinned: str, engine_host: str | None = None) -> dict[str, str | None]:

@@ -181,3 +181,18 @@ def test_what_cannot_be_meant_is_refused(scene: Scene, option: str, words: str) 
     assert (done.returncode, done.stdout) == (1, "")
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_nothing_is_changed_where_something_is_wrong(scene: Scene) -> None:
+    name = scene.environment["NAME"]
+    document = json.loads(scene.file.read_text())
+    document["notify"].append({"url": {"env": "NOT_SET"}})
+    scene.file.write_text(json.dumps(document))
+    given = [f"--secret={name}-{each.lower()}=A_{each}" for each in ("KEY", "SECRET", "HOOK", "PASSWORD")]
+
+    done = scene.rollcall("blocks", "apply", *given, f"--docker-host={name}-engine={ENGINE}")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "The environment variable NOT_SET is not set" in done.stderr
+    there = {each["name"] for each in scene.server.ask("block_documents/filter", limit=200)}
+    assert not {each for each in there if each and each.startswith(name)}

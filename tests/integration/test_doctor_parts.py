@@ -167,6 +167,17 @@ def test_a_url_that_cannot_be_called_is_told(
     assert SECRET not in told.words
 
 
+@pytest.mark.parametrize("proxy", ["http://me:hunter2@proxy.example:99999", "proxy.example:port", "http://[::1"])
+def test_a_proxy_that_cannot_be_is_told(proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PING", f"https://hc.example/{SECRET}")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", proxy)
+    (told,) = outside(configured(tmp_path, ping={"url": {"env": "PING"}})).values()
+    assert not told.well
+    assert told.words == "The proxy for https:// that the environment names has an address that cannot be."
+
+
 def test_nobody_outside_is_no_diagnosis(tmp_path: Path) -> None:
     assert outside(configured(tmp_path)) == {}
 

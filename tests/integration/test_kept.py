@@ -336,6 +336,12 @@ def test_another_state_folder_s_volume_is_left_alone(make: Callable[..., Shelf],
         shelf.remove(even_if_only_copy=True)
     assert shelf.is_there()
 
+    # The folder has the record of the run: it was only moved.
+    shelf.restored(RUN, Source(kind="backup", name="B"), []).end()
+    assert shelf.listed()[0].ours
+    shelf.remove(even_if_only_copy=True)
+    assert not shelf.is_there()
+
 
 @pytest.mark.slow
 def test_what_a_real_restore_put_aside_goes_once_it_was_live_again_and_backed_up(

@@ -154,11 +154,12 @@ def test_an_api_that_is_configured_and_does_not_answer_is_one_sentence(
 ) -> None:
     file = configured(postgres15, tmp_path)
 
-    refused = serve_again(file, PREFECT_API_URL=f"http://127.0.0.1:{free_port()}/api")
+    api = f"http://127.0.0.1:{free_port()}/api"
+    refused = serve_again(file, PREFECT_API_URL=api)
 
     assert refused.returncode == 1
     assert refused.stderr.startswith(
-        "rollcall: The Prefect API that PREFECT_API_URL or the active profile names does not"
+        f"rollcall: The Prefect API at {api} does not answer. PREFECT_API_URL or the active profile names it."
     )
     assert refused.stderr.count("\n") == 1
 

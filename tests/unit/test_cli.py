@@ -137,12 +137,15 @@ def test_without_a_command_the_help_names_them_all(rollcall: Rollcall) -> None:
     assert all(f"\n  {command} " in done.stdout for command in COMMANDS)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, "watch"])
 def test_every_command_explains_itself(command: str, rollcall: Rollcall) -> None:
     done = rollcall(command, "--help")
 
     assert done.returncode == 0
     assert "--config" in done.stdout and "--json" in done.stdout
+    # The watcher has no end at which it could print its only document.
+    assert ("one JSON document on stdout" in done.stdout) is (command != "watch")
+    assert ("a JSON document a line" in done.stdout) is (command == "watch")
 
 
 @pytest.mark.parametrize(
@@ -237,7 +240,7 @@ def test_doctor_diagnoses_everything_where_the_engine_and_a_secret_are_missing(
         "engine": False,
         "history": True,
         "notify[0]": False,
-        "notify[1]": True,
+        "notify[1]": False,
         "shop: storage far": False,
         "shop: storage local": True,
         "shop: volume": False,

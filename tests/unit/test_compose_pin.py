@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from tasks.containers.compose_pin import pin
-from tasks.containers.compose_yaml import Source, has_volume, read, services_with, source_at, volume_name
+from tasks.containers.compose_pin import Pinned, is_pinned, pin
+from tasks.containers.compose_yaml import Source, child, has_volume, read, services_with, source_at, volume_name
 from tasks.errors import ComposeFileError
 
 HEAD = """\
@@ -72,6 +72,12 @@ WRITTEN = {
     "quoted": "-    \"data\": {}\n+    \"data\": {\"external\": true, \"name\": \"atra_data\"}\n",
     "pinned already": "     data:\n         external: true\n         name: atra_data   # yes\n",
     "pinned in quotes": "     data: {name: 'atra_data', external: true}\n",
+    "pinned in another spelling": "     data: {name: atra_data, external: True}\n",
+    "pinned the old way": "     data:\n         external:\n             name: atra_data\n",
+    "pinned with a note": "     data:\n         external: yes\n         name: atra_data\n         x-note: a\n",
+    "another spelling and name": (
+        "     data:\n         external: True  # x\n-        name: other\n+        name: atra_data\n"
+    ),
 }  # fmt: skip
 
 
@@ -127,6 +133,36 @@ def test_a_name_is_a_string_whatever_it_looks_like(name: str, written: str) -> N
     text = pin("volumes:\n  data:\n", "data", name).text
     assert f"name: {written}\n" in text
     assert YAML(typ="safe").load(text) == {"volumes": {"data": {"external": True, "name": name}}}
+
+
+@pytest.mark.parametrize(
+    ("entry", "added"),
+    [
+        ("", ["external: true", "name: atra_data"]),
+        ("{name: atra_data, driver: local}", ["external: true"]),
+        ("{external: on, name: other}", ["name: atra_data"]),
+        ("{external: {name: other}}", ["external: true", "name: atra_data"]),
+        ("{external: true, name: atra_data}", []),
+        ("{external: true, name: atra_data, driver: local}", []),
+    ],
+)
+def test_only_lines_that_are_new_are_named(entry: str, added: list[str]) -> None:
+    assert pin(f"volumes: {{data: {entry}}}\n", "data", "atra_data").added == added
+
+
+def test_an_external_volume_has_the_name_of_its_key() -> None:
+    text = "x: &x {external: true}\nvolumes: {data: {external: true}, other: {<<: *x}}\n"
+    assert pin(text, "data", "data") == Pinned(text, [])
+    assert pin(text, "other", "other") == Pinned(text, [])
+    assert pin(text, "data", "atra_data").text != text
+
+
+def test_what_files_say_one_after_the_other_counts_together() -> None:
+    first, second, third = (child(read(f"data: {each}"), "data") for each in ("{name: a}", "{external: true}", "{}"))
+    assert is_pinned([first, second, None, third], "data", "a")
+    assert not is_pinned([first, third], "data", "a")
+    assert not is_pinned([first, second, child(read("a: {name: b}"), "a")], "data", "a")
+    assert not is_pinned([first, second, child(read("a: {driver: local}"), "a")], "data", "a")
 
 
 def test_what_had_to_go_is_named() -> None:
@@ -231,6 +267,19 @@ def test_what_a_service_mounts_is_read_in_every_syntax(entry: str, expected: Sou
     assert source_at(root, "other", "/var/lib/postgresql/data") is None
 
 
+@pytest.mark.parametrize("entry", ["''", "':'", "'::'"])
+def test_an_empty_entry_mounts_nothing(entry: str) -> None:
+    root = read(f"services: {{db: {{volumes: [{entry}]}}}}")
+    assert source_at(root, "db", "/d") is None
+    assert services_with(root, "data") == []
+
+
+def test_a_mapping_that_merges_in_itself_is_read_once() -> None:
+    root = read("volumes: &x {data: {external: true}, <<: *x}\n")
+    assert has_volume(root, "data")
+    assert not has_volume(root, "other")
+
+
 def test_merged_services_are_read_too() -> None:
     text = "x: &x {volumes: ['data:/d']}\nservices:\n  db: {<<: [*x], image: a}\n  b: {volumes: [{source: data}]}\n"
     assert source_at(read(text), "db", "/d") == Source("named", "data")
@@ -248,6 +297,8 @@ def test_merged_services_are_read_too() -> None:
         ("{external: {name: old}}", "old"),
         ("{external: {}}", "data"),
         ("{external: false}", "p_data"),
+        ("{external: True}", "data"),
+        ("{external: 'yes', name: own}", "own"),
     ],
 )
 def test_a_volumes_name_is_what_compose_makes_of_it(entry: str, name: str) -> None:

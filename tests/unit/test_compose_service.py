@@ -122,3 +122,22 @@ def test_a_file_that_pins_the_volume_needs_no_change(tmp_path: Path) -> None:
     service = service_of(project("a.yml", tmp_path))
     assert service is not None
     assert plan_mend(service, "/d", "pinned") is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "fixed", "changes"),
+    [
+        ("{name: pinned}", True, ["in volumes, v:", "+ external: true"]),
+        ("{name: pinned, driver: local}", True, ["in volumes, v:", "+ external: true", "- driver (Compose allows"]),
+        ("{name: other}", False, ["in volumes, v:", "+ external: true", "+ name: pinned"]),
+        ("", False, ["in volumes, v:", "+ external: true", "+ name: pinned"]),
+    ],
+)
+def test_a_name_alone_is_told_from_none(tmp_path: Path, entry: str, fixed: bool, changes: list[str]) -> None:
+    (tmp_path / "a.yml").write_text(f"services: {{db: {{volumes: ['v:/d']}}}}\nvolumes: {{v: {entry}}}\n")
+    service = service_of(project("a.yml", tmp_path))
+    assert service is not None
+    mend = plan_mend(service, "/d", "pinned")
+    assert mend is not None
+    assert mend.fixed is fixed
+    assert [each.partition(" nothing")[0] for each in mend.changes] == changes

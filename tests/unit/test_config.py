@@ -322,6 +322,28 @@ def test_a_history_elsewhere_stays_where_it_is(history: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
+    "history",
+    [
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite+pysqlite:///:memory:",
+        "sqlite:///file::memory:?uri=true",
+        "sqlite:///file:history?mode=memory&cache=shared&uri=true",
+    ],
+)
+def test_a_history_in_memory_alone_is_refused(history: str, tmp_path: Path) -> None:
+    """It would forget after each run which cluster is the right one."""
+    with pytest.raises(ConfigError) as caught:
+        load(written(tmp_path, f"history: '{history}'\n{GOOD}"))
+
+    assert str(caught.value) == (
+        f"{tmp_path}/targets.yaml, line 1: history: SQLite in memory forgets at the end of each run which data is the "
+        "right one; name a file, as sqlite:///state/history.db."
+    )
+
+
+@pytest.mark.parametrize(
     ("given", "environment", "path"),
     [
         (None, {}, DEFAULT_PATH),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from deployments.doctor_prefect import block_diagnoses, prefect_diagnoses
 from tasks.config import Config, LocalStorage, Target
 from tasks.containers.compose_service import Service
 from tasks.containers.observe import Container, Mount
@@ -51,6 +53,40 @@ def test_a_storage_that_cannot_even_be_looked_for_has_no_room_to_tell(tmp_path: 
         targets={"t": Target(container="pg", volume="v", database="d", storages=["near"])},
     )
     assert list(shelf_diagnoses(config, "t")) == []
+
+
+def told_through_blocks(folder: Path) -> Config:
+    return Config.model_validate(
+        {
+            "state": folder,
+            "history": f"sqlite:///{folder}/h.db",
+            "storages": {"near": {"type": "local", "path": folder}},
+            "notify": [{"block": "slack-webhook/gone"}, {"url": {"env": "HOOK"}}, {"block": "slack-webhook/there"}],
+            "targets": {"t": {"container": "pg", "volume": "v", "database": "d", "storages": ["near"]}},
+        }
+    )
+
+
+def test_a_block_that_notifications_go_through_is_looked_for(tmp_path: Path) -> None:
+    known = {"slack-webhook/there": "an-id"}
+    found = block_diagnoses(told_through_blocks(tmp_path), known.get)
+    assert [(each.subject, each.well, each.words) for each in found] == [
+        (
+            "notify[0]",
+            False,
+            "There is no Prefect block 'slack-webhook/gone' on the server: make it in Prefect's UI, or mend its name.",
+        ),
+        ("notify[2]", True, "The Prefect block slack-webhook/there is there."),
+    ]
+
+
+@pytest.mark.parametrize("api", ["", "http://127.0.0.1:1/api"])
+def test_without_a_server_nothing_can_be_sent_through_its_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, api: str
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", api)
+    found = [each for each in prefect_diagnoses(told_through_blocks(tmp_path)) if each.subject.startswith("notify")]
+    assert [(each.subject, each.well) for each in found] == [("notify[0]", False), ("notify[2]", False)]
 
 
 @pytest.mark.parametrize(
@@ -112,12 +148,14 @@ def test_data_in_the_container_itself_is_told_with_a_line_for_docker_run() -> No
     assert told.lines == [f"docker run … --volume t_data:{HOME}/data"]
 
 
-def test_compose_files_of_an_engine_elsewhere_are_not_looked_for_here(tmp_path: Path) -> None:
-    """The file of that name here pins nothing, and claims the name: it is another one."""
-    (tmp_path / "a.yml").write_text("services: {db: {container_name: pg, volumes: ['v:/d']}}\nvolumes: {v: {}}\n")
-    labels = {"project": "p", "service": "db", "project.config_files": "a.yml", "project.working_dir": str(tmp_path)}
+def made_by_compose(folder: Path, volume: str) -> dict[str, Any]:
+    """The inspect JSON of a container of the project in the folder, whose data is on the volume `v`."""
+    (folder / "a.yml").write_text(
+        f"services: {{db: {{image: x, container_name: pg, volumes: ['v:{HOME}/data']}}}}\nvolumes: {{v: {volume}}}\n"
+    )
+    labels = {"project": "p", "service": "db", "project.config_files": "a.yml", "project.working_dir": str(folder)}
     mount = {"Type": "volume", "Name": "v", "Destination": f"{HOME}/data"}
-    found = {
+    return {
         "Id": "1", "Name": "/pg", "Image": "i", "Mounts": [mount], "NetworkSettings": {"Networks": {}, "Ports": {}},
         "HostConfig": {"NetworkMode": "bridge", "Binds": [f"v:{HOME}/data"]},
         "Config": {
@@ -125,8 +163,37 @@ def test_compose_files_of_an_engine_elsewhere_are_not_looked_for_here(tmp_path: 
             "Labels": {f"com.docker.compose.{name}": value for name, value in labels.items()},
         },
     }  # fmt: skip
-    other = {"Config": {"Labels": found["Config"]["Labels"] | {"com.docker.compose.project": "other"}}}  # type: ignore[index]
-    rules = Target(container="pg", volume="v", database="d", storages=["s"])
+
+
+ON_V = Target(container="pg", volume="v", database="d", storages=["s"])
+
+
+@pytest.mark.parametrize("volume", ["{external: true}", "{external: True, name: v}", "{external: {name: v}}"])
+def test_a_volume_that_is_external_in_any_spelling_is_well(tmp_path: Path, volume: str) -> None:
+    (told,) = compose_diagnoses("t", ON_V, made_by_compose(tmp_path, volume), f"{HOME}/data", [], serves=True)
+    assert told.well, told.words
+
+
+def test_a_volume_whose_name_alone_is_fixed_has_its_own_sentence(tmp_path: Path) -> None:
+    def told(volume: str) -> Diagnosis:
+        (one,) = compose_diagnoses("t", ON_V, made_by_compose(tmp_path, volume), f"{HOME}/data", [], serves=True)
+        assert not one.well
+        return one
+
+    fixed, own, driven = told("{name: v}"), told(""), told("{name: v, driver: local}")
+    lacks = "The volume v belongs to its project, whose `down --volumes` removes it: it lacks external: true."
+    assert fixed.words.startswith(lacks)
+    assert "+ name: v" not in fixed.lines
+    assert own.words.startswith("The volume v is not pinned: an up from another project starts with an empty one.")
+    assert driven.words.startswith(lacks)
+    assert driven.pin is None, "what the volume is made by is not thrown away by a program"
+
+
+def test_compose_files_of_an_engine_elsewhere_are_not_looked_for_here(tmp_path: Path) -> None:
+    """The file of that name here pins nothing, and claims the name: it is another one."""
+    found = made_by_compose(tmp_path, "{}")
+    other = {"Config": {"Labels": found["Config"]["Labels"] | {"com.docker.compose.project": "other"}}}
+    rules = ON_V
     elsewhere = compose_diagnoses("t", rules, found, f"{HOME}/data", [other], True, "db1.example")
     assert [(each.well, each.words.partition(",")[0]) for each in elsewhere] == [
         (True, "Compose files are on db1.example")

@@ -19,7 +19,7 @@ from tasks.containers.volumes import (
 )
 from tasks.restore.facts import Source
 from tasks.restore.journal import Event, Header, Journal
-from tasks.restore.kept import Kept, describe, not_yet
+from tasks.restore.kept import Kept, describe, not_yet, with_its_record
 from tasks.restore.plan import Plan
 from tasks.restore.records import read_records
 
@@ -49,6 +49,19 @@ def volume(users: list[VolumeUser] | None = None, **labels: str) -> Volume:
 
 
 KEPT = describe(volume(), None, OWNER)
+
+
+def test_a_volume_is_ours_wherever_the_state_folder_was_moved_to(tmp_path: Path) -> None:
+    elsewhere = describe(volume(**{OWNER_LABEL: "knowledge_os-ba9876543210"}), None, OWNER)
+    assert not with_its_record(elsewhere, tmp_path, TARGET).ours
+    records = tmp_path / "restores" / TARGET
+    records.mkdir(parents=True)
+    (records / "20260201T110000Z-bbbbbb.journal").touch()
+    assert not with_its_record(elsewhere, tmp_path, TARGET).ours, "another run's record"
+    (records / f"{RUN}.journal").touch()
+    assert with_its_record(elsewhere, tmp_path, TARGET).ours
+    assert not with_its_record(elsewhere, tmp_path, "other").ours
+    assert with_its_record(KEPT, tmp_path / "nowhere", TARGET).ours
 
 
 def test_a_kept_volume_is_described_by_its_labels() -> None:
