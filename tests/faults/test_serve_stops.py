@@ -239,7 +239,18 @@ def test_watcher_and_status_api_begin_before_the_prefect_server_answers(shop: Po
 
 
 def delete(here: Served, path: str) -> None:
-    urllib.request.urlopen(urllib.request.Request(f"{here.said['api']}/{path}", method="DELETE"), timeout=30).close()
+    """Asks again where Prefect's SQLite was busy."""
+    request = urllib.request.Request(f"{here.said['api']}/{path}", method="DELETE")
+
+    def done() -> bool:
+        try:
+            urllib.request.urlopen(request, timeout=30).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code == 404
+        return True
+
+    wait_until(done, SECONDS, f"the end of {path}", here.log.read_text)
 
 
 def metrics_of(here: Served) -> str:
