@@ -41,6 +41,7 @@ def verify(target: str, config: str | None = None) -> CheckResult:
         menu.remember(settings, target, "verify", now, judgement, tally, identity)
         # What could not be delivered a moment ago is tried again by the next check.
         undelivered = undelivered or menu.tell(settings, target, judgement, identity, tally.counts, shelves.newest_good)
+        menu.forget_old(settings, target, now)
         result = _report(settings, target, now, judgement.with_findings(undelivered), tally, identity)
     except Exception as error:
         menu.tell_failure(settings, target, "verify", tellable(error))

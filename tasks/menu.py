@@ -10,6 +10,7 @@ from tasks.alerts import ping
 from tasks.alerts import tell as telling
 from tasks.backups import file, proof, take
 from tasks.checks import judgement, look, shelves
+from tasks.history import pruning
 from tasks.leaving import act as leaving
 from tasks.leaving import look as leaving_look
 from tasks.orchestration import NEVER, Retry, task
@@ -37,6 +38,7 @@ judge_cluster = task(judgement.judge_cluster, name="judge identity", retry=NEVER
 judge_tally = task(judgement.judge_tally, name="judge tally", retry=NEVER)
 judge_others = task(judgement.judge_others, name="judge other databases", retry=NEVER)
 remember_others = task(judgement.remember_others, name="remember other databases", retry=NEVER)
+forget_old = task(pruning.forget_old, name="forget what is old", retry=NEVER)
 remember = task(judgement.remember, name="remember", retry=NEVER)
 
 # Taking

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,8 +19,13 @@ from deployments.tracking import answers
 from tasks.errors import RollcallError
 from tasks.sections import Serve
 
+log = logging.getLogger("rollcall")
+
 USUAL_PORT = 4200
-START_SECONDS = 180.0
+START_SECONDS = 3600.0
+"""As long as it lives it is waited for: a new version of Prefect first changes its whole database, and one that is
+ended in the middle of that would begin anew each time."""
+SAY_SECONDS = 60.0
 STOP_SECONDS = 20.0
 LONGEST_LOG = 10_000_000  # bytes
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -61,23 +68,28 @@ class OwnServer:
         """Start it and wait for its first answer, calling `meanwhile` again and again. Raise RollcallError if there is
         none."""
         self._wait_for_former()
-        with suppress(FileNotFoundError):
-            if self.log.stat().st_size > LONGEST_LOG:
-                self.log.replace(self.log.with_suffix(".log.1"))
-        with self.log.open("ab") as log:
+        self.rotate_log()
+        with self.log.open("ab") as output:
             program = [sys.executable, "-m", "deployments.serving.leashed_server", str(self._lock)]
             listen = ["server", "start", "--host", self._section.host, "--port", str(self.port)]
             self._child = subprocess.Popen(
                 [*program, *listen],
                 stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 cwd=ROOT,
                 env=os.environ | self.environment | self._settings,
                 start_new_session=True,  # Ctrl-C is for us: the server ends last.
             )
         self._wait_for_answer(meanwhile)
         (self.folder / "port").write_text(f"{self.port}\n")
+
+    def rotate_log(self) -> None:
+        """Keep what is too long as `server.log.1`, by a copy: the server has the file open, and goes on appending."""
+        with suppress(OSError):
+            if self.log.stat().st_size > LONGEST_LOG:
+                shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+                os.truncate(self.log, 0)
 
     def ended(self) -> int | None:
         """Its exit code once it has ended; None while it runs."""
@@ -126,14 +138,20 @@ class OwnServer:
             time.sleep(0.2)
 
     def _wait_for_answer(self, meanwhile: Callable[[], None]) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        began = said = time.monotonic()
         while not answers(self.api, timeout=2):
             code = self.ended()
             if code is not None:
                 raise RollcallError(f"The Prefect server ended with {code} as it started; {self.log} says why.")
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now - began > START_SECONDS:
                 self.stop()
                 raise RollcallError(f"The Prefect server gave no answer in {START_SECONDS:.0f} s; see {self.log}.")
+            if now - said > SAY_SECONDS:
+                said = now
+                log.info(
+                    "The Prefect server is still starting, after %.0f s (%s); waiting for it.", now - began, self.log
+                )
             meanwhile()
             time.sleep(0.2)
 

@@ -197,6 +197,7 @@ class Service:
             server.start()
         self._answers.set()
         while not self.stopping.wait(SERVER_LOOK_SECONDS):
+            server.rotate_log()
             if (code := server.ended()) is not None:
                 raise RollcallError(f"it ended with {code}, and {server.log} may say why")
 

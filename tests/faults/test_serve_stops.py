@@ -24,7 +24,7 @@ from tests.bed.prefect_server import prefect_server_in
 from tests.bed.progress import wait_until
 from tests.bed.proxy import TcpProxy
 from tests.bed.recorder import HttpRecorder
-from tests.bed.serving import Served, ask, own_ports, served
+from tests.bed.serving import BIN, Served, ask, clean_environment, own_ports, served
 from tests.bed.target import NAME, Target, target_for
 from tests.bed.watched import told
 
@@ -208,8 +208,49 @@ def test_deployments_that_prefect_has_lost_come_back_and_are_run(
         wait_until(lambda: health_of(here) == 200, SECONDS, "that all is well again", here.log.read_text)
 
 
+def test_watcher_and_status_api_begin_before_the_prefect_server_answers(shop: PostgresServer, tmp_path: Path) -> None:
+    target = target_with(shop, tmp_path)
+    log = tmp_path / "serve.log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [BIN / "rollcall", "serve", "--config", str(target.file)],
+            env=clean_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+    try:
+        wait_until(lambda: len(children_of(process.pid, "leashed_server")) == 1, SECONDS, "the server", log.read_text)
+        (server,) = children_of(process.pid, "leashed_server")
+        os.kill(server, signal.SIGSTOP)
+        wait_until(lambda: "checked in" in log.read_text(), SECONDS, "the watcher's first check", log.read_text)
+        port = json.loads(target.file.read_text())["api"]["port"]
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=30)
+        assert refused.value.code == 503
+        told_down = refused.value.read().decode()
+        assert "Prefect server" in told_down and "watcher" not in told_down
+        os.kill(server, signal.SIGCONT)
+        process.terminate()
+        assert process.wait(SECONDS) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
 def delete(here: Served, path: str) -> None:
-    urllib.request.urlopen(urllib.request.Request(f"{here.said['api']}/{path}", method="DELETE"), timeout=30).close()
+    """Asks again where Prefect's SQLite was busy."""
+    request = urllib.request.Request(f"{here.said['api']}/{path}", method="DELETE")
+
+    def done() -> bool:
+        try:
+            urllib.request.urlopen(request, timeout=30).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code == 404
+        return True
+
+    wait_until(done, SECONDS, f"the end of {path}", here.log.read_text)
 
 
 def metrics_of(here: Served) -> str:
@@ -242,7 +283,7 @@ def taken(host: str, port: int) -> Iterator[None]:
 def children_of(parent: int, word: str) -> list[int]:
     """The processes that `parent` started and whose command line has `word` in it."""
     listed = subprocess.run(
-        ["ps", "--ppid", str(parent), "-o", "pid=,args="], capture_output=True, text=True, check=True
+        ["ps", "--ppid", str(parent), "-o", "pid=,args="], capture_output=True, text=True, check=False
     )
     return [int(line.split()[0]) for line in listed.stdout.splitlines() if word in line]
 
