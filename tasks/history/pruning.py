@@ -11,6 +11,7 @@ from sqlalchemy import delete, select
 
 from tasks.config import Config
 from tasks.errors import HistoryError
+from tasks.history.records import Acceptance
 from tasks.history.store import History, open_history
 from tasks.history.tables import observations
 
@@ -33,9 +34,9 @@ class Row(NamedTuple):
     backup_id: str | None
 
 
-def to_forget(rows: Sequence[Row], acceptances: Sequence[datetime], now: datetime, window_days: int) -> list[int]:
-    """The numbers of those that nothing needs any more (pure). rows: of one database, oldest first; acceptances: when a
-    person accepted something.
+def to_forget(rows: Sequence[Row], acceptances: Sequence[Acceptance], now: datetime, window_days: int) -> list[int]:
+    """The numbers of those that nothing needs any more (pure). rows: of one database, in the order in which they were
+    put down.
 
     What stays: all of the window, and of what is older the last accepted one of each day (UTC), or the last where none
     was; all of backups; the newest of each kind, the newest accepted, the newest accepted that is identified; and what
@@ -48,9 +49,14 @@ def to_forget(rows: Sequence[Row], acceptances: Sequence[datetime], now: datetim
     kinds = {each.kind: each.number for each in rows}
     kept |= {*days.values(), *kinds.values()}
     newest = [accepted, [each for each in accepted if each.identified]]
-    newest += [[each for each in rows if each.at <= at] for at in acceptances]
+    newest += [[each for each in rows if _was_there(each, acceptance)] for acceptance in acceptances]
     kept |= {found[-1].number for found in newest if found}
     return [each.number for each in rows if each.number not in kept]
+
+
+def _was_there(row: Row, acceptance: Acceptance) -> bool:
+    by_then = acceptance.last_observation
+    return row.at <= acceptance.at if by_then is None else row.number <= by_then
 
 
 def forget_old(config: Config, target: str, now: datetime) -> int:
@@ -62,9 +68,8 @@ def forget_old(config: Config, target: str, now: datetime) -> int:
         with open_history(config.history) as history:
             if not _is_first_of_its_day(history, target, now):
                 return 0
-            acceptances = [each.at for each in history.acceptances(target)]
             window = config.target(target).thresholds.window_days
-            old = to_forget(_rows(history, target), acceptances, now, window)
+            old = to_forget(_rows(history, target), history.acceptances(target), now, window)
             for start in range(0, len(old), AT_ONCE):
                 with history.writing() as connection:
                     these = observations.c.number.in_(old[start : start + AT_ONCE])
@@ -88,6 +93,6 @@ def _is_first_of_its_day(history: History, target: str, now: datetime) -> bool:
 def _rows(history: History, target: str) -> list[Row]:
     found = observations.c
     columns = (found.number, found.checked_at, found.kind, found.accepted, found.identity.is_not(None), found.backup_id)
-    query = select(*columns).where(found.target == target).order_by(found.checked_at, found.number)
+    query = select(*columns).where(found.target == target).order_by(found.number)
     with history.reading() as connection:
         return [Row(*row) for row in connection.execute(query)]

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.config import Config, load
 from tasks.history.pruning import Row, forget_old, to_forget
-from tasks.history.records import Observation
+from tasks.history.records import Acceptance, Observation
 from tasks.history.store import History, open_history
 from tasks.models import Identity
 
@@ -32,7 +32,13 @@ def rows(days: float, each: timedelta = timedelta(hours=6), **other: object) -> 
     return [Row(**plain | {"number": n, "at": NOW - (times - n) * each}) for n in range(times)]  # type: ignore[arg-type]
 
 
-def left(found: list[Row], *acceptances: datetime, window: int = 30) -> list[Row]:
+def accepted(at: datetime, last: int | None = None) -> Acceptance:
+    return Acceptance(
+        target="shop", at=at, table=None, counts={}, reason="meant", accepted_by="ann", last_observation=last
+    )
+
+
+def left(found: list[Row], *acceptances: Acceptance, window: int = 30) -> list[Row]:
     gone = set(to_forget(found, acceptances, NOW, window))
     return [each for each in found if each.number not in gone]
 
@@ -66,7 +72,9 @@ def test_what_is_oldest_stays_where_there_is_nothing_newer_and_what_was_accepted
     assert unknown[32] in left(unknown)
     backup = [each._replace(kind="backup", backup_id="b") if each.number == 13 else each for each in quiet]
     assert backup[13] in left(backup)
-    assert quiet[14] not in left(quiet) and quiet[14] in left(quiet, quiet[14].at + timedelta(minutes=1))
+    assert quiet[14] not in left(quiet) and quiet[14] in left(quiet, accepted(quiet[14].at + timedelta(minutes=1)))
+    ahead = accepted(NOW + 400 * DAY, quiet[14].number)
+    assert quiet[14] in left(quiet, ahead), "the clock was wrong when it was accepted: its number tells"
 
 
 @pytest.fixture
