@@ -141,11 +141,16 @@ def _remove_now(thing: Thing) -> None:
 
 
 def _remove_inherited(container: Container) -> None:
-    """Anonymous volumes that the container had from the one that it replaced: the engine takes those for named ones."""
+    """Anonymous volumes that the container had from the one that it replaced: the engine takes those for named ones.
+
+    One that a test made itself has the label, and its test removes it.
+    """
+    api = container.client.api
     for mount in container.attrs["Mounts"]:
         if mount["Type"] == "volume" and ANONYMOUS.fullmatch(mount["Name"]):
             with suppress(APIError):  # It is gone, or the container that was replaced has it still.
-                container.client.api.remove_volume(mount["Name"])
+                if LABEL not in (api.inspect_volume(mount["Name"])["Labels"] or {}):
+                    api.remove_volume(mount["Name"])
 
 
 def _kind(thing: Thing) -> str:

@@ -33,7 +33,7 @@ def test_a_defect_is_told_by_its_class_alone(
     (tmp_path / "backups").mkdir()
     (tmp_path / "hook").write_text(http_recorder.apprise_url)
     (tmp_path / "targets.yaml").write_text(CONFIG.format(folder=tmp_path))
-    monkeypatch.setattr(menu, first, lambda *_: {}["hunter2"])
+    monkeypatch.setattr(menu, first, lambda *_, **__: {}["hunter2"])
     run = getattr(importlib.import_module(f"flows.{flow}"), flow)
 
     with pytest.raises(KeyError):
