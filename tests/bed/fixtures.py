@@ -1,6 +1,7 @@
 """The fixtures that tests use: what is slow to start is shared by the session, the rest is fresh."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import docker
@@ -109,10 +110,25 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
 @pytest.fixture
 def http_recorder() -> Iterator[HttpRecorder]:
     """A web hook that keeps what it gets."""
+    with _recording() as recorder:
+        yield recorder
+
+
+@pytest.fixture
+def second_recorder() -> Iterator[HttpRecorder]:
+    """Another destination beside it."""
+    with _recording() as recorder:
+        yield recorder
+
+
+@contextmanager
+def _recording() -> Iterator[HttpRecorder]:
     recorder = HttpRecorder()
     recorder.start()
-    yield recorder
-    recorder.stop()
+    try:
+        yield recorder
+    finally:
+        recorder.stop()
 
 
 @pytest.fixture

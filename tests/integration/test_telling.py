@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Barrier
@@ -132,15 +131,6 @@ def test_what_could_not_be_delivered_is_tried_again_by_the_next_check(
 
 
 @pytest.fixture
-def second() -> Iterator[HttpRecorder]:
-    """Another destination."""
-    recorder = HttpRecorder()
-    recorder.start()
-    yield recorder
-    recorder.stop()
-
-
-@pytest.fixture
 def both(config: Config, monkeypatch: pytest.MonkeyPatch) -> Config:
     """The same target, whose alerts also go to a destination of which only the name is right."""
     monkeypatch.setenv("SECOND", "no URL")
@@ -148,7 +138,7 @@ def both(config: Config, monkeypatch: pytest.MonkeyPatch) -> Config:
 
 
 def test_while_one_destination_is_broken_the_other_hears_everything_once(
-    both: Config, http_recorder: HttpRecorder, second: HttpRecorder, monkeypatch: pytest.MonkeyPatch
+    both: Config, http_recorder: HttpRecorder, second_recorder: HttpRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for findings in ([WRONG], []):
         for _ in range(3):
@@ -156,10 +146,10 @@ def test_while_one_destination_is_broken_the_other_hears_everything_once(
             assert finding.code == "notification.failed"
     assert [len(told(http_recorder, word)) for word in ("CRITICAL", "RECOVERED")] == [1, 1]
 
-    monkeypatch.setenv("SECOND", second.apprise_url)
+    monkeypatch.setenv("SECOND", second_recorder.apprise_url)
     for _ in range(2):
         assert say(both) == []
-    assert [each["title"].split()[0] for each in second.messages] == ["RECOVERED"]
+    assert [each["title"].split()[0] for each in second_recorder.messages] == ["RECOVERED"]
     assert len(http_recorder.messages) == 2
 
 
@@ -330,7 +320,7 @@ def test_scheduled_runs_are_processes_of_their_own_and_tell_a_failure_once_witho
 @pytest.mark.parametrize("usable", [True, False])
 @pytest.mark.parametrize("recorded", [True, False])
 def test_a_failure_counts_as_told_to_whom_it_reached(
-    usable: bool, recorded: bool, both: Config, http_recorder: HttpRecorder, second: HttpRecorder,
+    usable: bool, recorded: bool, both: Config, http_recorder: HttpRecorder, second_recorder: HttpRecorder,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     if not usable:
@@ -343,10 +333,10 @@ def test_a_failure_counts_as_told_to_whom_it_reached(
         assert len(tell_failure(both, TARGET, "drill", DOWN, recorded=recorded)) == 1
     assert len(told(http_recorder, "FAILED")) == 1, "it is told again where nobody had heard it, and once"
 
-    monkeypatch.setenv("SECOND", second.apprise_url)
+    monkeypatch.setenv("SECOND", second_recorder.apprise_url)
     for _ in range(2):
         assert tell_failure(both, TARGET, "drill", DOWN, recorded=recorded) == []
-    assert [len(told(each, "FAILED")) for each in (http_recorder, second)] == [1, 1]
+    assert [len(told(each, "FAILED")) for each in (http_recorder, second_recorder)] == [1, 1]
 
 
 def test_a_clock_that_was_set_back_neither_silences_nor_repeats(config: Config, http_recorder: HttpRecorder) -> None:

@@ -34,14 +34,6 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def second() -> Iterator[HttpRecorder]:
-    recorder = HttpRecorder()
-    recorder.start()
-    yield recorder
-    recorder.stop()
-
-
-@pytest.fixture
 def stop() -> Iterator[threading.Event]:
     event = threading.Event()
     yield event
@@ -57,16 +49,16 @@ def configured(folder: Path, remind: float = 1.0) -> Config:
 
 
 def test_a_word_is_tried_again_for_those_who_have_not_heard_it(
-    tmp_path: Path, http_recorder: HttpRecorder, second: HttpRecorder, stop: threading.Event
+    tmp_path: Path, http_recorder: HttpRecorder, second_recorder: HttpRecorder, stop: threading.Event
 ) -> None:
     word = Word(configured(tmp_path), BAD, stop)
     word.start()
     (tmp_path / "hook").write_text(http_recorder.apprise_url)
     wait_until(lambda: word.heard, 30, "the first destination")
-    (tmp_path / "second").write_text(second.apprise_url)
+    (tmp_path / "second").write_text(second_recorder.apprise_url)
     word.join(30)
     assert not word.is_alive()
-    assert [told(each, "CRITICAL") for each in (http_recorder, second)] == [[BAD.title]] * 2
+    assert [told(each, "CRITICAL") for each in (http_recorder, second_recorder)] == [[BAD.title]] * 2
 
 
 @pytest.mark.parametrize("heard", [True, False])
