@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import sys
 
 # Imports make some 400,000 objects and hardly any garbage. At Python's own threshold of 700 the collector, which looks
 # through all of them again and again, takes a fifth of a check's start: see benchmarks/start_up.py.
@@ -11,9 +12,11 @@ atexit.register(gc.freeze)
 
 
 def main() -> None:
-    """Run the command line."""
-    from deployments import cli
-
+    """Run the command line. Its imports take a second, in which somebody may change their mind."""
+    try:
+        from deployments import cli
+    except KeyboardInterrupt:
+        sys.exit("rollcall: Stopped by hand, before anything began.")
     cli.main()
 
 

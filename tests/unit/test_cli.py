@@ -265,3 +265,20 @@ def test_the_status_api_loads_nothing_to_ask_a_target_with() -> None:
     program = f"import sys, deployments.status_server; print([name for name in {asking} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+STOPPED_AT_ONCE = """
+import sys
+class CtrlC:
+    def find_spec(self, name, path=None, target=None):
+        if name == "deployments.cli":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, CtrlC())
+from deployments.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_while_it_still_loads_is_one_sentence() -> None:
+    ran = subprocess.run([sys.executable, "-c", STOPPED_AT_ONCE], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (1, "rollcall: Stopped by hand, before anything began.\n")
