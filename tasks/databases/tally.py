@@ -169,14 +169,23 @@ def _attempt(connection: Connection, login: Login, lock_wait: float) -> Frozen:
         connection.execute(_lock_query(batch))
     row = connection.execute("SELECT pg_export_snapshot(), pg_backend_pid()").fetchone()
     seen = catalog.relations(connection)
-    if row is None or _places(seen) != _places(listed):
+    if row is None or not _tables(seen) <= _locked(connection):
         raise _Moved
+    _refuse_hidden(seen, login)
     return Frozen(login, connection, snapshot=row[0], backend_pid=row[1], relations=seen)
 
 
-def _places(listed: Iterable[Relation]) -> set[tuple[int, str, str]]:
-    """What must be the same in listing and snapshot: which tables there are, and each one's root."""
-    return {(each.oid, each.name, each.root) for each in listed if each.kind != SEQUENCE}
+def _tables(listed: Iterable[Relation]) -> set[int]:
+    return {each.oid for each in listed if each.kind in {TABLE, PARTITIONED}}
+
+
+def _locked(connection: Connection) -> set[int]:
+    """The relations that this session has locked.
+
+    LOCK goes by name, and takes the table that bears the name once the lock is given: where a table was dropped and
+    created anew since the listing, the new one is locked, and that is as good.
+    """
+    return {oid for (oid,) in connection.execute(OWN_LOCKS)}
 
 
 def _refuse_hidden(listed: Iterable[Relation], login: Login) -> None:
@@ -237,6 +246,11 @@ def _changing_is_locking(login: Login) -> Iterator[None]:
     except (*CHANGED_MEANWHILE, pg.InternalError_) as error:
         raise TablesLocked(_still_changing(login, error.diag.message_primary or "something was dropped")) from error
 
+
+OWN_LOCKS = """
+    SELECT relation FROM pg_locks WHERE locktype = 'relation' AND pid = pg_backend_pid() AND granted
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 WHO_LOCKS = """
     SELECT l.relation::regclass::text, l.pid FROM pg_locks AS l

@@ -156,6 +156,28 @@ def test_table_created_between_listing_and_locking_is_locked_too(server: Postgre
             assert held.tally().counts == {"public.first": 0, "public.second": 1}
 
 
+def test_table_that_is_created_anew_each_time_is_taken_as_it_is_once_its_lock_is_given(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that rebuilds a table in a loop must not make every backup fail."""
+    monkeypatch.setattr("tasks.databases.tally.ATTEMPTS", 1)
+    server.execute("CREATE TABLE built AS SELECT 1 AS i")
+    with server.connect() as other:
+        other.execute("DROP TABLE built; CREATE TABLE built AS SELECT generate_series(1, 7) AS i")
+
+        def commit_once_waited_for() -> None:
+            deadline = time.monotonic() + 20
+            while server.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == 0 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            other.commit()
+
+        builder = threading.Thread(target=commit_once_waited_for)
+        builder.start()
+        with frozen(login_to(server), lock_wait=30) as held:
+            builder.join()
+            assert held.tally().counts == {"public.built": 7}
+
+
 def test_a_count_that_the_network_swallowed_ends_at_its_deadline(
     postgres17: PostgresServer, fresh_database: Databases, tcp_proxy: Callable[[str, int], TcpProxy]
 ) -> None:
