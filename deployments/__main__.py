@@ -4,6 +4,8 @@ import atexit
 import gc
 import sys
 
+from deployments import streams
+
 # Imports make some 400,000 objects and hardly any garbage. At Python's own threshold of 700 the collector, which looks
 # through all of them again and again, takes a fifth of a check's start: see benchmarks/start_up.py.
 gc.set_threshold(100_000)
@@ -13,6 +15,7 @@ atexit.register(gc.freeze)
 
 def main() -> None:
     """Run the command line. Its imports take a second, in which somebody may change their mind."""
+    streams.outlive_readers()
     try:
         from deployments import cli
     except KeyboardInterrupt:

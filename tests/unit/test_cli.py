@@ -194,6 +194,51 @@ def test_the_program_itself_ends_with_the_same_sentence_and_code(folder: Path) -
     assert done.stderr == "rollcall: There is no target 'shoop' in the configuration; it has: shop.\n"
 
 
+@pytest.fixture
+def unread() -> Iterator[int]:
+    """The writing end of a pipe whose reader has gone away."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize(
+    ("command", "code", "unbuffered", "both"),
+    [
+        ("verify shop", 2, "", False),
+        ("verify shop --json", 2, "1", True),
+        ("backups shop", 0, "1", False),
+        ("history shop --json", 0, "", True),
+        ("backup shop", 1, "", True),
+        ("--help", 0, "", False),
+    ],
+)
+def test_a_reader_who_went_away_changes_no_exit_code(
+    folder: Path, unread: int, command: str, code: int, unbuffered: str, both: bool
+) -> None:
+    """As in `rollcall verify shop | head -1`, and with `2>&1` before the bar."""
+    text = CONFIG.replace("container: pg", "container: no-such-container-anywhere")
+    (folder / "targets.yaml").write_text(text)
+    known = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "ROLLCALL_"))}
+    own = {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(folder), "ROLLCALL_CONFIG": str(folder / "targets.yaml")}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "deployments", *command.split()],
+        stdout=unread,
+        stderr=unread if both else subprocess.PIPE,
+        text=True,
+        timeout=120,
+        cwd=folder,
+        env=known | own | {"PYTHONUNBUFFERED": unbuffered},
+        check=False,
+    )
+
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in (done.stderr or "") and "Exception ignored" not in (done.stderr or "")
+
+
 def test_an_error_that_nothing_translated_is_a_sentence_without_its_text(
     rollcall: Rollcall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
