@@ -38,6 +38,9 @@ CODES: dict[str, Code] = {
     "rows.dropped": Code("{table} lost rows", _ROWS_BACK),
     "database.missing": Code("a database is gone", _ROWS_BACK),
     "history.lost": Code("history lost, nothing to judge by", "bring the storages back; then " + _LOOK),
+    "history.unknown": Code(
+        "a storage is silent, and nothing is known to judge by", "mend or bring back the storage; then " + _LOOK
+    ),
     "clock.wrong": Code("a clock is wrong", "set the clock of the machine that backs up"),
     "backup.damaged": Code("a stored backup is damaged", _BACK_UP),
     "backup.failed": Code("backup failed", _BACK_UP),

@@ -59,8 +59,7 @@ def restore_history(config: Config, target: str) -> list[Finding]:
     """Rebuild a history that has accepted nothing of the target yet from the manifests in its storages.
 
     Without this a lost history file would make tonight's cluster, whichever it is, the one to trust. For the same
-    reason `history.lost`, which is critical, is returned where a storage could not be asked or a manifest not be read:
-    another that answers and holds nothing may be a new disk, or one that is not mounted.
+    reason what is returned where a storage could not be asked or a manifest not be read is critical, see `unjudged`.
     """
     with open_history(config.history) as history:
         if history.pin(target) is not None or history.last_accepted(target) is not None:
@@ -69,14 +68,34 @@ def restore_history(config: Config, target: str) -> list[Finding]:
         history.rebuild(target, [entry.manifest for entry in found.backups])
         if history.pin(target) is not None:
             return []
-    unread = [*found.unreachable, *(f"{each.id} in {each.storage}" for each in found.damaged)]
-    if not unread:
-        return []  # Every storage answered, and holds nothing: this is the first time.
+    return unjudged(target, found)
+
+
+def unjudged(target: str, found: Catalogue) -> list[Finding]:
+    """What is said of a target of which neither the history nor a whole backup that is listed knows anything (pure).
+
+    Nothing where every storage answered and holds nothing: this is the first time. `history.lost` where what is left of
+    a backup shows that it is not. `history.unknown` where a storage does not answer: another that is empty may be a new
+    disk, or one that is not mounted. That may be a first evening with a mistyped bucket, and is critical all the same:
+    a backup at a lesser verdict would be what the next run takes the history from.
+    """
+    left = [f"{each.id} in {each.storage}" for each in found.damaged]
+    meant = f"rollcall accept {target} --reason TEXT"
+    if left:
+        unread = ", ".join([*found.unreachable, *left])
+        message = (
+            f"The history knows nothing of {target}, and {unread} cannot be asked what it was: nothing is pinned or "
+            f"accepted until that answers, or until: {meant}"
+        )
+        return [Finding(code="history.lost", severity="critical", message=message)]
+    if not found.unreachable:
+        return []
     message = (
-        f"The history knows nothing of {target}, and {', '.join(unread)} cannot be asked what it was: nothing is "
-        "pinned or accepted until that answers, or until: rollcall accept"
+        f"Nothing is known of {target} yet, and the storage {' and '.join(found.unreachable)} cannot be asked whether "
+        f"this is the first time: nothing is pinned or accepted until it answers. Mend its entry in the configuration, "
+        f"or bring it back; if you know that this is the right database: {meant}"
     )
-    return [Finding(code="history.lost", severity="critical", message=f"{message} {target} --reason TEXT")]
+    return [Finding(code="history.unknown", severity="critical", message=message)]
 
 
 def said_by_storages(findings: Sequence[Finding], *, taken_since: bool) -> list[Finding]:

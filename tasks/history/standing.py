@@ -21,6 +21,7 @@ from tasks.models import Finding, Model, Verdict, verdict_of
 
 _BEST_FIRST: tuple[Verdict, ...] = ("healthy", "warning", "critical")
 _IDENTITY = ("volume.", "cluster.")
+_NOTHING_TO_JUDGE_BY = ("history.lost", "history.unknown")
 
 
 class LastCheck(NamedTuple):
@@ -144,7 +145,7 @@ def _identity_ok(check: LastCheck | None, stale: bool) -> bool | None:
         return None
     if any(each.severity == "critical" and each.code.startswith(_IDENTITY) for each in check.findings):
         return False
-    judged = check.seen and all(each.code != "history.lost" for each in check.findings)
+    judged = check.seen and all(each.code not in _NOTHING_TO_JUDGE_BY for each in check.findings)
     return True if judged and not stale else None
 
 

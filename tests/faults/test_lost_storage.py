@@ -71,7 +71,7 @@ def victim_with(
     def make(url: str, *, large: bool = False, **options: object) -> Victim:
         victim = victim_of(large_database if large else small_database)
         if request.param == "beside":
-            victim.backup().went_well()  # Where nothing is known yet, a bucket that cannot be asked is `history.lost`.
+            victim.backup().went_well()  # Else a bucket that cannot be asked is `history.unknown`.
         victim.add_s3("offsite", s3_server, s3_bucket, url, **options)
         if request.param == "alone":
             victim.target["storages"].remove("near")

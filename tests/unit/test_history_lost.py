@@ -52,12 +52,27 @@ def store(config: Config, name: str) -> None:
     write_manifest(storage, manifest)
 
 
-def test_an_empty_storage_beside_one_that_cannot_be_asked_is_no_first_time(config: Config, tmp_path: Path) -> None:
+def test_an_empty_storage_beside_one_that_cannot_be_asked_is_critical_and_called_unknown_not_lost(
+    config: Config, tmp_path: Path
+) -> None:
+    """It may be the first evening with a mistyped bucket, or a lost history: nobody knows, and nothing is trusted."""
     (finding,) = restore_history(config, "t")
-    assert (finding.code, finding.severity) == ("history.lost", "critical")
-    assert "offsite cannot be asked" in finding.message
+    assert (finding.code, finding.severity) == ("history.unknown", "critical")
+    assert "the storage offsite cannot be asked whether this is the first time" in finding.message
+    assert "lost" not in finding.message
     (tmp_path / "offsite").mkdir()
     assert restore_history(config, "t") == []
+
+
+def test_what_is_left_of_a_backup_shows_that_the_history_is_lost(config: Config, tmp_path: Path) -> None:
+    store(config, "local")
+    (path,) = tmp_path.glob("local/**/manifest.json")
+    path.write_text(path.read_text().replace("85", "86"))
+    for silent in (["offsite"], []):
+        (finding,) = restore_history(config, "t")
+        assert (finding.code, finding.severity) == ("history.lost", "critical")
+        assert ", ".join([*silent, "20261122T020000Z-aaaaaa in local"]) + " cannot be asked" in finding.message
+        (tmp_path / "offsite").mkdir(exist_ok=True)
 
 
 def test_what_one_storage_knows_is_enough(config: Config) -> None:

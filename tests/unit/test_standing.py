@@ -84,6 +84,7 @@ def test_a_recorded_verdict_is_never_made_better_than_it_was() -> None:
         (check(findings=[FEWER]), True),
         (check(findings=[finding("container.stopped")], seen=False), None),
         (check(findings=[finding("history.lost")]), None),
+        (check(findings=[finding("history.unknown")]), None),
     ],
 )
 def test_identity_is_right_wrong_or_unknown(seen: LastCheck, ok: bool | None) -> None:
