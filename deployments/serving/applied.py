@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, DeploymentUpdate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import (
@@ -25,7 +26,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, FlowRun, StateType
 from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
-from prefect.deployments.runner import RunnerDeployment
+from prefect.deployments.runner import DeploymentApplyError, RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.runner.storage import LocalStorage
 from prefect.schedules import Cron
@@ -110,8 +111,36 @@ def have_docker_pool(name: str, ours: dict[str, Any]) -> None:
 
 
 def apply(deployment: RunnerDeployment) -> UUID:
-    """Create the deployment in Prefect, or bring it up to date."""
-    return cast("UUID", cast("Any", deployment).apply())
+    """Create the deployment in Prefect, or bring it up to date. Raise RollcallError where it is refused."""
+    with refusal_named(deployment.full_name):
+        return cast("UUID", cast("Any", deployment).apply())
+
+
+@contextmanager
+def refusal_named(name: str) -> Iterator[None]:
+    """Why Prefect does not take the deployment `name`, as a RollcallError; what says nothing about the deployment
+    itself (no answer, no key, a server that fails) is raised as the client's own error, for `refusals_in_words`."""
+    try:
+        yield
+    except DeploymentApplyError as error:
+        cause = error.__cause__
+        if not isinstance(cause, httpx.HTTPStatusError):
+            raise cause or error from None
+        status = cause.response.status_code
+        if status == 401 or status >= 500:
+            raise cause from None
+        raise RollcallError(
+            f"Prefect refuses the deployment {name} ({status}): {_reason(cause.response.json())}. Mend that, or ask "
+            "whoever runs the server. The deployments before it are made."
+        ) from None
+
+
+def _reason(answer: dict[str, Any]) -> str:
+    """What a refusal says, in one line: `detail`, or what is wrong with what was asked (Prefect REST API, 422)."""
+    wrong = answer.get("exception_detail")
+    said = [answer.get("detail")] if isinstance(answer.get("detail"), str) else []
+    said += [each.get("msg") for each in wrong] if isinstance(wrong, list) else []
+    return " ".join("; ".join(map(str, said)).split()).rstrip(".") or "it does not say why, its log may"
 
 
 def drop_schedules(identity: UUID) -> None:

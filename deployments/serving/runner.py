@@ -18,6 +18,8 @@ from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.runner import Runner
 
+from deployments.serving.applied import refusal_named
+
 log = logging.getLogger("rollcall")
 
 POLL_SECONDS = 5.0
@@ -94,8 +96,15 @@ class RunnerThread:
         self.failure: BaseException | None = None
 
     def add(self, deployments: Sequence[RunnerDeployment]) -> list[UUID]:
-        """Create or update the deployments in Prefect, and run what comes due of them. Return their ids, in order."""
-        return [cast("Any", self._runner.add_deployment)(each) for each in deployments]
+        """Create or update the deployments in Prefect, and run what comes due of them. Return their ids, in order.
+
+        Raise RollcallError where one is refused.
+        """
+        made: list[UUID] = []
+        for each in deployments:
+            with refusal_named(each.full_name):
+                made.append(cast("Any", self._runner.add_deployment)(each))
+        return made
 
     def start(self) -> None:
         """Begin to run what is due."""
