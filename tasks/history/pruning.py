@@ -42,7 +42,7 @@ def to_forget(rows: Sequence[Row], acceptances: Sequence[Acceptance], now: datet
     was; all of backups; the newest of each kind, the newest accepted, the newest accepted that is identified; and what
     was there when somebody accepted it.
     """
-    since = now - timedelta(days=max(window_days, LEAST_DAYS) + MARGIN_DAYS)
+    since = _reckoned(rows, now) - timedelta(days=max(window_days, LEAST_DAYS) + MARGIN_DAYS)
     accepted = [each for each in rows if each.accepted]
     kept = {each.number for each in rows if each.at >= since or each.backup_id is not None}
     days = {each.at.date(): each.number for each in rows} | {each.at.date(): each.number for each in accepted}
@@ -52,6 +52,14 @@ def to_forget(rows: Sequence[Row], acceptances: Sequence[Acceptance], now: datet
     newest += [[each for each in rows if _was_there(each, acceptance)] for acceptance in acceptances]
     kept |= {found[-1].number for found in newest if found}
     return [each.number for each in rows if each.number not in kept]
+
+
+def _reckoned(rows: Sequence[Row], now: datetime) -> datetime:
+    """By what time the window is reckoned: that of the last one put down that is of a day before.
+
+    Not by the clock of this check alone: one that is far ahead, if only for a day, would leave nothing in the window.
+    """
+    return next((each.at for each in reversed(rows) if each.at.date() < now.date()), now)
 
 
 def _was_there(row: Row, acceptance: Acceptance) -> bool:

@@ -77,6 +77,29 @@ def test_what_is_oldest_stays_where_there_is_nothing_newer_and_what_was_accepted
     assert quiet[14] in left(quiet, ahead), "the clock was wrong when it was accepted: its number tells"
 
 
+def test_a_clock_that_is_far_ahead_for_a_day_forgets_nothing_that_is_in_the_window() -> None:
+    found = left(rows(50))
+    ahead, last = NOW + 400 * DAY, found[-1]
+    wrong = [
+        last._replace(number=last.number + 1, at=ahead - timedelta(hours=0.1), kind="backup", backup_id="b"),
+        last._replace(number=last.number + 2, at=ahead),
+    ]
+    assert to_forget([*found, *wrong], [], ahead, 30) == []
+    right = last._replace(number=last.number + 3, at=NOW)
+    assert to_forget([*found, *wrong, right], [], NOW + DAY, 30) == to_forget([*found, right], [], NOW + DAY, 30)
+    again = [each._replace(number=each.number + 3, at=each.at + 10 * DAY) for each in wrong]
+    assert to_forget([*found, *wrong, right, *again], [], ahead + 10 * DAY, 30) == []
+
+
+def test_after_a_long_rest_the_window_is_reckoned_by_what_was_before_it() -> None:
+    found = left(rows(50))
+    late = NOW + 60 * DAY
+    found.append(found[-1]._replace(number=1000, at=late))
+    assert to_forget(found, [], late, 30) == []
+    assert len(to_forget(found, [], late + DAY, 30)) > 60
+    assert to_forget([], [], NOW, 30) == []
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Config:
     (tmp_path / "targets.yaml").write_text(CONFIG)
