@@ -29,6 +29,7 @@ from tasks.containers.compose_yaml import (
     child,
     fixed_name,
     has_volume,
+    kept_elsewhere,
     read,
     read_text,
     services_with,
@@ -63,6 +64,21 @@ def plan_mend(service: Service, destination: str, pinned: str) -> Mend | None:
         return None
     mend = _mend(declaring[-1], service, documents, source.text, destination, pinned)
     return mend and mend.model_copy(update={"fixed": fixed_name(entries, source.text) == pinned})
+
+
+def special_options(service: Service, destination: str, pinned: str) -> list[str]:
+    """The names of the options that the files give the volume which the service mounts at `destination`, by which its
+    data lies elsewhere than in a plain volume; none where that cannot be known."""
+    if service.engine_host is not None or not service.files:
+        return []
+    try:
+        documents = {path: _read(path, pinned) for path in service.files}
+        source = _source(service, documents, destination, pinned)
+    except CannotMend:
+        return []
+    if source.kind != "named":
+        return []
+    return kept_elsewhere([child(root, "volumes", source.text) for root in documents.values()])
 
 
 def _read(path: Path, pinned: str) -> MappingNode:
@@ -136,4 +152,4 @@ def _check_can_be_written(path: Path, text: str) -> None:
         raise ComposeFileError("this user may not write it, or its folder")
 
 
-__all__ = ["CannotMend", "Mend", "Service", "by_hand", "files_with", "plan_mend", "service_of"]
+__all__ = ["CannotMend", "Mend", "Service", "by_hand", "files_with", "plan_mend", "service_of", "special_options"]

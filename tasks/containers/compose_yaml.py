@@ -136,6 +136,14 @@ def of_last(entries: Sequence[Node | None], key: str) -> Node | None:
     return next((found for each in reversed(entries) if (found := child(each, key)) is not None), None)
 
 
+def kept_elsewhere(entries: Sequence[Node | None]) -> list[str]:
+    """The names of the options by which a volume is no plain one of the engine's own disk: a driver that is not
+    `local`, options of the driver. entries: what the files say of it, one after the other."""
+    driver, options = of_last(entries, "driver"), of_last(entries, "driver_opts")
+    found = ["driver"] if (scalar(driver) or "local") != "local" else []
+    return [*found, "driver_opts"] if isinstance(options, MappingNode) and options.value else found
+
+
 def source_at(root: Node, service: str, destination: str) -> Source | None:
     """What the service mounts at `destination`; None where this document does not say."""
     entries = child(root, "services", service, "volumes")

@@ -72,7 +72,7 @@ class Mending(Model):
     """The compose file that would bring the wrong volume back: the change to it, or why it is to be made by hand.
 
     dropped: options of the volume that the change removes; fixed: the volume has the pinned name there already, and
-    what lacks is that it is not the project's own.
+    what lacks is that it is not the project's own; special: options by which it is no plain volume.
     """
 
     path: str
@@ -80,6 +80,7 @@ class Mending(Model):
     by_hand: str | None = None
     dropped: list[str] = []
     fixed: bool = False
+    special: list[str] = []
 
 
 class World(Model):

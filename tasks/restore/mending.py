@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tasks.containers.compose_file import CannotMend, Mend, Service, plan_mend, service_of
+from tasks.containers.compose_file import CannotMend, Mend, Service, plan_mend, service_of, special_options
 from tasks.containers.compose_program import check, config_hash
 from tasks.containers.observe import read
 from tasks.errors import RestoreError
@@ -30,6 +30,8 @@ def mending_of(found: dict[str, Any], pinned: str, engine_host: str | None = Non
     if service is None:
         return None
     files = ", ".join(map(str, service.files))
+    mount = read(found).data_mount
+    special = special_options(service, mount.destination, pinned) if mount else []
     mend = None
     try:
         mend = _planned(service, found, pinned)
@@ -37,11 +39,13 @@ def mending_of(found: dict[str, Any], pinned: str, engine_host: str | None = Non
             return None
         check(service, mend, pinned)
     except CannotMend as error:
-        return Mending(path=files, changes=[], by_hand=str(error), fixed=mend is not None and mend.fixed)
+        return Mending(
+            path=files, changes=[], by_hand=str(error), fixed=mend is not None and mend.fixed, special=special
+        )
     changes = list(mend.changes)
     if _new_hash(service, mend, found) is None:
         changes.append("The next `up` will re-create the container once (the data stays).")
-    return Mending(path=str(mend.path), changes=changes, dropped=mend.dropped, fixed=mend.fixed)
+    return Mending(path=str(mend.path), changes=changes, dropped=mend.dropped, fixed=mend.fixed, special=special)
 
 
 def labels_of(found: dict[str, Any], pinned: str, engine_host: str | None = None) -> dict[str, str | None]:

@@ -6,11 +6,9 @@ import hashlib
 import json
 
 from tasks.models import Model
+from tasks.restore.blockers import blockers, is_right
 from tasks.restore.facts import Mending, Request, Situation, Source, World
 from tasks.restore.notes import notes
-
-# A dump's size is that of its rows as text; on disk they come with indexes, and the unpacked archive lies beside them.
-ROOM_FOR_A_DUMP = 3
 
 
 class Step(Model):
@@ -111,77 +109,9 @@ def hash_of(plan: Plan) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def blockers(world: World, source: Source | None, request: Request, situation: Situation) -> list[str]:
-    """Every reason not to begin, one sentence each, with what to do about it."""
-    if situation == "nothing":
-        return []
-    found = [*world.obstacles, *_safety(world, request)]
-    if source is None or source.kind == "pinned":
-        return found
-    found += [world.no_scratch] if world.no_scratch else []
-    if source.cannot_be_rebuilt:
-        return [*found, *source.cannot_be_rebuilt]
-    found += _left_behind(world, source, request)
-    return found + _room(world, source) + _version(world, source)
-
-
-def _safety(world: World, request: Request) -> list[str]:
-    if world.answers and request.without_safety_backup:
-        return ["The server answers, so the backup of what is there now cannot be left out; ask again without that."]
-    if not world.answers and not request.without_safety_backup:
-        return [
-            f"What is there now cannot be backed up first: {world.why_silent} Mend that, or, if the data is beyond it, "
-            "say --without-safety-backup: the volume itself is kept as it is."
-        ]
-    return []
-
-
-def _left_behind(world: World, source: Source, request: Request) -> list[str]:
-    """What lives in the cluster now and would not come back."""
-    if not _is_right(world):
-        return []
-    lacking: list[str] = []
-    for kind, there, brought in (
-        ("database", world.databases, source.databases),
-        ("role", world.roles, source.roles),
-    ):
-        for name in there or [] if brought is not None else []:
-            if name not in (brought or []) and name not in request.leave_behind:
-                lacking.append(
-                    f"The {kind} {name} is there now and {source.name} does not hold it; choose another backup, or say "
-                    f"--leave-behind {name}: it stays in the kept volume."
-                )
-    return lacking
-
-
 def _countable(world: World) -> list[str]:
     """The databases that are held against those of a rebuilt volume: a closed one is not found there by asking."""
-    return [name for name in world.databases or [] if name not in world.closed] if _is_right(world) else []
-
-
-def _is_right(world: World) -> bool:
-    """Whether the pinned volume is mounted. A wrong cluster's own things need not come back."""
-    return world.mounted == world.pinned
-
-
-def _room(world: World, source: Source) -> list[str]:
-    needed = source.bytes * (ROOM_FOR_A_DUMP if source.kind == "backup" else 1)
-    if world.free_bytes is None or needed <= world.free_bytes:
-        return []
-    return [
-        f"The engine's disk has {world.free_bytes / 1e9:,.1f} GB free and about {needed / 1e9:,.1f} GB are needed to "
-        "rebuild the data beside what is there; make room."
-    ]
-
-
-def _version(world: World, source: Source) -> list[str]:
-    major = source.server_version.partition(".")[0]
-    if not major or not world.major or major == world.major:
-        return []
-    return [
-        f"{source.name} is of PostgreSQL {major}, and the container's image runs {world.major}; restore it into a "
-        f"container with an image of PostgreSQL {major}."
-    ]
+    return [name for name in world.databases or [] if name not in world.closed] if is_right(world) else []
 
 
 def steps(plan: Plan, world: World) -> list[Step]:
@@ -276,6 +206,12 @@ def _swap(plan: Plan, world: World) -> list[Step]:
     ]
 
 
+def _create(plan: Plan) -> str:
+    """A plain one: its labels say that it is this run's, and no others."""
+    labels = plan.mending is not None and "labels" in plan.mending.dropped
+    return f"Create the volume {plan.pinned}{', without the labels of the compose file' if labels else ''}."
+
+
 def _hide_old(plan: Plan) -> Step:
     return Step(
         name="hide old from compose",
@@ -289,9 +225,7 @@ def _reattach(plan: Plan, world: World) -> list[Step]:
     chosen: list[Step] = []
     if plan.rebuilds:
         if not plan.pinned_exists:
-            chosen.append(
-                Step(name="create pinned volume", does=f"Create the volume {plan.pinned}.", undo="Remove it, empty.")
-            )
+            chosen.append(Step(name="create pinned volume", does=_create(plan), undo="Remove it, empty."))
         chosen.append(_exchange(plan, downtime=False))
     chosen += [
         _hold(plan),

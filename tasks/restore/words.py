@@ -83,7 +83,10 @@ def mending_lines(plan: Plan) -> list[str]:
         return []
     if plan.mending.by_hand is None:
         return plan.mending.changes
-    return ["To be changed by hand, or the next `up` brings the wrong volume back:", *plan.mending.by_hand.splitlines()]
+    otherwise = (
+        "`down --volumes` removes the volume" if plan.mending.fixed else "the next `up` brings the wrong volume back"
+    )
+    return [f"To be changed by hand, or {otherwise}:", *plan.mending.by_hand.splitlines()]
 
 
 def described(source: Source) -> str:

@@ -378,6 +378,8 @@ def test_options_that_have_to_go_are_named_without_what_they_say(scene: Scene) -
 
     assert planned is not None
     assert planned.changes[3].startswith("- driver, driver_opts, labels (")
+    told = mending.mending_of(scene.project.container(), scene.pinned)
+    assert told is not None and told.special == ["driver_opts"]
     assert "uid=0" not in f"{planned!r} {planned.model_dump_json()}"
     assert SECRET not in f"{planned!r} {planned.model_dump_json()}"
     check(service, planned, scene.pinned)

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from tasks.containers.compose_pin import Pinned, is_pinned, pin
-from tasks.containers.compose_yaml import Source, child, has_volume, read, services_with, source_at, volume_name
+from tasks.containers.compose_yaml import (
+    Source,
+    child,
+    has_volume,
+    kept_elsewhere,
+    read,
+    services_with,
+    source_at,
+    volume_name,
+)
 from tasks.errors import ComposeFileError
 
 HEAD = """\
@@ -168,6 +177,21 @@ def test_what_files_say_one_after_the_other_counts_together() -> None:
 def test_what_had_to_go_is_named() -> None:
     text = "volumes:\n  data:\n    driver: local\n    labels: {secret: x}\n    x-note: y\n"
     assert pin(text, "data", "kept").dropped == ["driver", "labels", "x-note"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "special"),
+    [
+        (["{}"], []),
+        (["{driver: local, labels: {a: b}, driver_opts: {}}"], []),
+        (["{driver: local, driver_opts: {type: none, o: bind, device: /srv/pg}}"], ["driver_opts"]),
+        (["{driver: '${DRIVER}'}"], ["driver"]),
+        (["{driver: nfs, driver_opts: {a: b}}", "{name: x}"], ["driver", "driver_opts"]),
+        (["{driver: nfs}", "{driver: local}"], []),
+    ],
+)
+def test_what_makes_a_volume_no_plain_one_is_named(entries: list[str], special: list[str]) -> None:
+    assert kept_elsewhere([child(read(f"data: {each}"), "data") for each in entries]) == special
 
 
 @pytest.mark.parametrize(

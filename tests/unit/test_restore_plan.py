@@ -125,6 +125,28 @@ def test_a_compose_file_that_a_person_must_change_is_said_and_not_touched() -> N
     assert "write this" in plan_text(made)
 
 
+def test_a_pinned_volume_that_is_gone_and_was_no_plain_one_is_not_made_anew_as_one() -> None:
+    bound = Mending(path="compose.yml", changes=[], dropped=["driver", "driver_opts"], special=["driver_opts"])
+    gone = astray(pinned_exists=False, pinned_cluster=None, mending=bound)
+    (why,) = plan(gone).blockers
+    assert f"The volume {RIGHT} does not exist, and compose.yml gives it driver_opts: made anew here it would" in why
+    assert f"docker volume create {RIGHT}" in why
+    assert plan(astray(pinned_cluster=None, mending=bound)).blockers == [], "somebody has made it"
+    assert plan(astray(mending=bound), PINNED).blockers == []
+
+
+def test_the_labels_that_a_volume_made_anew_does_not_get_are_named() -> None:
+    labelled = Mending(path="compose.yml", changes=[], dropped=["driver", "labels"])
+    made = plan(astray(pinned_exists=False, pinned_cluster=None, mending=labelled))
+    assert f"Create the volume {RIGHT}, without the labels of the compose file." in [each.does for each in made.steps]
+    assert made.blockers == []
+
+
+def test_a_file_that_names_the_right_volume_is_to_be_changed_for_another_reason() -> None:
+    by_hand = Mending(path="compose.yml", changes=[], by_hand="write this", fixed=True)
+    assert "or `down --volumes` removes the volume:" in plan_text(plan(astray(mending=by_hand), PINNED))
+
+
 def test_only_what_runs_is_stopped_and_started_in_the_order_of_the_configuration() -> None:
     made = plan(world())
     said = {step.name: step.does for step in made.steps}
