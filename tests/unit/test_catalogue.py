@@ -69,16 +69,6 @@ def manifest(backup_id: str = "20261122T221804Z-3f9a1c", at: datetime = NOW, sto
     )
 
 
-@pytest.fixture
-def one(tmp_path: Path) -> LocalStorage:
-    return LocalStorage("one", tmp_path / "one")
-
-
-@pytest.fixture
-def two(tmp_path: Path) -> LocalStorage:
-    return LocalStorage("two", tmp_path / "two")
-
-
 def store(storage: Storage, what: Manifest) -> None:
     for each in what.objects:
         if each.storage == storage.name:

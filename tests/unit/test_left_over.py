@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from tasks.errors import StorageUnreachable
 from tasks.storage.catalogue import catalogue, left_over_ids, manifest_key, read_manifest, write_proof
 from tasks.storage.contract import Storage, put_bytes
@@ -17,16 +15,6 @@ from tests.unit.test_catalogue import NOW, manifest, store
 
 TARGET, ID = "knowledge_os", "20261122T221804Z-3f9a1c"
 LATER = NOW + timedelta(days=3)
-
-
-@pytest.fixture
-def one(tmp_path: Path) -> LocalStorage:
-    return LocalStorage("one", tmp_path / "one")
-
-
-@pytest.fixture
-def two(tmp_path: Path) -> LocalStorage:
-    return LocalStorage("two", tmp_path / "two")
 
 
 def without_manifest(storage: Storage) -> list[str]:
