@@ -5,6 +5,7 @@ The functions over inspect JSON are pure; `observe` is the only one that calls t
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import PurePosixPath
 from typing import Any
@@ -87,12 +88,19 @@ def find_container(client: docker.DockerClient, name: str, volume: str) -> dict[
 
 
 def _heir(client: docker.DockerClient, volume: str, missing: ContainerMissing) -> dict[str, Any]:
-    """The inspect JSON of the one running container on the pinned volume; `missing` is raised if there is not one."""
-    ids = [each["Id"] for each in client.api.containers(filters={"volume": volume, "status": "running"})]
-    mounted = [found for found in map(client.api.inspect_container, ids) if read(found).volume == volume]
+    """The inspect JSON of the one running container on the pinned volume; `missing` is raised if there is not one.
+
+    A census on the same engine mounts every volume for seconds: a helper of its may be listed, and then be gone.
+    """
+    mounted = []
+    for each in client.api.containers(filters={"volume": volume, "status": "running"}):
+        with contextlib.suppress(ContainerMissing):
+            found = inspect_container(client, each["Id"])
+            if read(found).volume == volume:
+                mounted.append(found)
     if len(mounted) != 1:
         raise missing
-    return dict(mounted[0])
+    return mounted[0]
 
 
 def read(found: dict[str, Any], port: int | None = None, engine_host: str | None = None) -> Container:

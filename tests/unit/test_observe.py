@@ -1,14 +1,17 @@
 """What is read out of the engine's inspect JSON."""
 
+from types import SimpleNamespace
 from typing import Any
 
+import docker
 import pytest
+from docker.errors import NotFound
 
 from tasks.config import Target
 from tasks.containers.engine import Client, host_of
-from tasks.containers.observe import Mount, mount_behind, read
+from tasks.containers.observe import Mount, find_container, mount_behind, read
 from tasks.databases.reach import listens, way_in, ways
-from tasks.errors import NoWayIn
+from tasks.errors import ContainerMissing, NoWayIn
 
 ANONYMOUS = "a58a29bb3786ccdcd805fe3fac60a66ae111ef406d935e2be6d8dd705be8c624"
 
@@ -171,3 +174,30 @@ def test_a_remote_engines_addresses_are_never_taken_for_this_machines() -> None:
     assert [way.host for way in ways(target(), on_host)] == ["far.example"]
     with pytest.raises(NoWayIn, match=r"publish its port on far\.example, or give the target a host and port"):
         way_in(target(), remote, lambda host, port: False)
+
+
+class Going:
+    """An engine on which a container goes between the list and the look at it; a real one does so once in a while."""
+
+    def __init__(self, *listed: dict[str, Any], gone: str) -> None:
+        self.listed, self.gone = [*listed, {"Id": gone}], gone
+
+    def containers(self, **_: Any) -> list[dict[str, Any]]:
+        return self.listed
+
+    def inspect_container(self, name: str) -> dict[str, Any]:
+        for each in self.listed:
+            if each["Id"] == name != self.gone:
+                return each
+        raise NotFound("No such container")
+
+
+def client_of(api: Going) -> docker.DockerClient:
+    return SimpleNamespace(api=api)  # type: ignore[return-value]
+
+
+def test_a_helper_that_goes_meanwhile_does_not_hide_the_renamed_container() -> None:
+    on_volume = inspected(mounts=[volume("/var/lib/postgresql/data", "pinned")])
+    assert find_container(client_of(Going(on_volume, gone="helper")), "knowledge", "pinned") == on_volume
+    with pytest.raises(ContainerMissing, match="'knowledge'"):
+        find_container(client_of(Going(gone="helper")), "knowledge", "pinned")
