@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bed.ports import free_port
 from tests.bed.progress import end, wait_until
-from tests.bed.serving import BIN, ask, clean_environment, free_port
+from tests.bed.serving import BIN, ask, clean_environment
 
 START_SECONDS = 120
 STOP_SECONDS = 30

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import urllib.error
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.bed.ports import free_port
 from tests.bed.progress import STATE, BedError, end, run, step, wait_until
 
 PACKAGE = "prometheus"
@@ -65,9 +65,7 @@ class Prometheus:
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def __enter__(self) -> Self:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        address = f"127.0.0.1:{free_port()}"
         self.url = f"http://{address}"
         command = [
             program("prometheus"), f"--config.file={self._configuration()}", f"--web.listen-address={address}",

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tests.bed.ports import free_port
+
 Direction = Literal["up", "down"]
 """`up` is from client to server, `down` is from server to client."""
 
@@ -99,9 +101,8 @@ class TcpProxy:
         self._flowing.set()
 
     def _listen(self) -> socket.socket:
-        listener = socket.create_server((self.host, self.port))
-        self.port = listener.getsockname()[1]
-        return listener
+        self.port = self.port or free_port()
+        return socket.create_server((self.host, self.port))
 
     def _dial(self) -> socket.socket:
         return socket.create_connection(self.target, CONNECT_SECONDS)

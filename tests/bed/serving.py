@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bed.ports import free_port
 from tests.bed.progress import BedError, wait_until
 
 BIN = Path(sys.executable).parent
@@ -22,12 +22,6 @@ START_SECONDS = 400  # on a busy machine; on an idle one it takes 20
 STOP_SECONDS = 120
 RUN_SECONDS = 120
 OVER = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def own_ports(**serve: Any) -> dict[str, dict[str, Any]]:

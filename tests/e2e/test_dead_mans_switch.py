@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 
 from tests.bed.outside import WatcherOutside
+from tests.bed.ports import free_port
 from tests.bed.postgres import PostgresServer
 from tests.bed.progress import ROOT, wait_until
 from tests.bed.recorder import HttpRecorder
-from tests.bed.serving import BIN, Served, ask, clean_environment, free_port, own_ports, served
+from tests.bed.serving import BIN, Served, ask, clean_environment, own_ports, served
 from tests.bed.target import NAME, target_for
 from tests.bed.watched import told
 

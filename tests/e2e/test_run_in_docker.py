@@ -16,9 +16,10 @@ from tasks.checks.lock import only_run
 from tests.bed import images, rollcall_image
 from tests.bed.compose import ComposeProject
 from tests.bed.labels import Bed
+from tests.bed.ports import free_port
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.progress import ROOT, wait_until
-from tests.bed.serving import OVER, ask, free_port
+from tests.bed.serving import OVER, ask
 from tests.bed.target import NAME, Target, target_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]

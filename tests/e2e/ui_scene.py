@@ -13,8 +13,9 @@ from tasks.config import load
 from tasks.history.records import Observation
 from tasks.history.store import open_history
 from tests.bed.labels import Bed
+from tests.bed.ports import free_port
 from tests.bed.postgres import PASSWORD, USER, PostgresServer, PostgresServers
-from tests.bed.serving import Served, free_port, served
+from tests.bed.serving import Served, served
 
 TARGET = "knowledge_os"
 EXPERTS, NODES, DOMAINS = 85, 26_337, 12

@@ -3,6 +3,8 @@
 import errno
 import hashlib
 import os
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from tests.bed import engine as engines
 from tests.bed import images
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServer, PostgresServers
-from tests.bed.progress import BedError, wait_until
+from tests.bed.progress import ROOT, BedError, wait_until
 from tests.bed.proxy import TcpProxy
 from tests.bed.recorder import HttpRecorder
 from tests.bed.s3 import S3Endpoint, S3Server
@@ -211,6 +213,18 @@ def test_recorder_keeps_fails_and_stalls(http_recorder: HttpRecorder) -> None:
     with pytest.raises(TimeoutError):
         _post(http_recorder.url)
     assert http_recorder.wait_for(3) == [{"a": 1}] * 3
+
+
+def test_a_port_is_given_to_one_process_alone_though_nobody_listens_yet() -> None:
+    ask = "from tests.bed.ports import free_port; print(*(free_port() for _ in range(20)), flush=True); input()"
+    line = [sys.executable, "-c", ask]
+    started = [
+        subprocess.Popen(line, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    given = [int(port) for each in started if each.stdout for port in each.stdout.readline().split()]
+    for each in started:
+        each.communicate("\n")
+    assert len(set(given)) == len(given) == 60
 
 
 def test_small_disk_runs_full(small_disk: Callable[[int], Path]) -> None:

@@ -29,9 +29,9 @@ from tasks.models import Identity, Manifest, StoredObject, Tally
 from tasks.storage import open_storage
 from tasks.storage.catalogue import write_manifest
 from tasks.storage.contract import put_bytes
+from tests.bed.ports import free_port
 from tests.bed.recorder import HttpRecorder
 from tests.bed.s3 import S3Endpoint
-from tests.bed.serving import free_port
 
 HOUR = timedelta(hours=1)
 SECRET = "5f0c-hunter2"

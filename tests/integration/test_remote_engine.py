@@ -22,11 +22,12 @@ from tests.bed import images
 from tests.bed.certificates import Authority
 from tests.bed.compose import compose_command
 from tests.bed.labels import Bed
+from tests.bed.ports import free_port
 from tests.bed.postgres import PASSWORD, PORT, USER
 from tests.bed.progress import ROOT, wait_until
 from tests.bed.recorder import HttpRecorder
 from tests.bed.remote_engine import ADDRESS, RemoteEngine, remote_engine
-from tests.bed.serving import clean_environment, free_port
+from tests.bed.serving import clean_environment
 from tests.bed.watched import DATABASE, Incident, told, wait_for_line, watching
 
 VOLUME = images.RECIPES[17].volume

@@ -12,9 +12,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from tests.bed.ports import free_port
 from tests.bed.postgres import PostgresServer
 from tests.bed.progress import wait_until
-from tests.bed.serving import BIN, Served, clean_environment, free_port, own_ports, served
+from tests.bed.serving import BIN, Served, clean_environment, own_ports, served
 from tests.bed.target import NAME, target_for
 
 FLOWS = {"backup", "verify", "drill", "restore-volume", "recover"}

@@ -15,7 +15,7 @@ import pytest
 
 from deployments import app
 from deployments.cli import main
-from tests.bed.serving import free_port
+from tests.bed.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """\
