@@ -58,7 +58,7 @@ class HttpRecorder:
         """Answer again, those that wait too."""
         self._flowing.set()
 
-    def wait_for(self, count: int, seconds: float = 10) -> list[Any]:
+    def wait_for(self, count: int, seconds: float = 60) -> list[Any]:
         """Return the messages once there are `count`. Raise BedError if that takes longer."""
         wait_until(lambda: len(self.messages) >= count, seconds, f"message {count}", lambda: f"{self.messages}")
         return list(self.messages)

@@ -183,7 +183,7 @@ def test_proxy_corrupts_one_byte(s3_server: S3Endpoint, s3_bucket: str, tcp_prox
     url = direct.generate_presigned_url("get_object", Params={"Bucket": s3_bucket, "Key": "k"})
     proxy.corrupt(after=500_000)
     request = urllib.request.Request(url.replace(f":{port}", f":{proxy.port}"), headers={"Host": f"127.0.0.1:{port}"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         got = answer.read()
     assert len(got) == len(body)
     assert sum(a != b for a, b in zip(got, body, strict=True)) == 1
@@ -195,10 +195,10 @@ def _text(output: object) -> str:
     return output.decode()
 
 
-def _post(url: str) -> int:
+def _post(url: str, seconds: float = 60) -> int:
     request = urllib.request.Request(url, data=b'{"a": 1}', method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=2) as answer:
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         error.close()
@@ -211,7 +211,7 @@ def test_recorder_keeps_fails_and_stalls(http_recorder: HttpRecorder) -> None:
     assert _post(http_recorder.url) == 500
     http_recorder.stall()
     with pytest.raises(TimeoutError):
-        _post(http_recorder.url)
+        _post(http_recorder.url, 2)
     assert http_recorder.wait_for(3) == [{"a": 1}] * 3
 
 

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tasks.alerts import ping
 from tasks.alerts.ping import call, finish, ping_done, ping_start
 from tasks.errors import ConfigError, NotificationFailed
 from tasks.secrets import EnvReference, reveal
@@ -79,6 +81,7 @@ def test_a_server_that_never_answers_is_given_up(watcher: HttpRecorder) -> None:
     watcher.stall()
     with pytest.raises(NotificationFailed, match="could not be reached"):
         call(reveal(URL), "success", "done", timeout=0.2, sleep=no_wait)
+    watcher.wait_for(3)  # It takes them up when it has the time, long after whoever called has given up.
     assert len(watcher.paths) == 3
 
 
@@ -131,14 +134,17 @@ def test_a_watcher_that_refuses_costs_no_run_and_is_told_of(
 
 
 def test_a_watcher_that_never_answers_keeps_no_run_waiting(
-    watcher: HttpRecorder, postgres17: PostgresServer, tmp_path: Path
+    watcher: HttpRecorder, postgres17: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Longer than any verify takes: the call of its end waits for that of its start, until that is given up.
+    monkeypatch.setattr(ping, "call", partial(call, timeout=300))
     watcher.stall()
     result = target_for(postgres17, tmp_path, volume="another", ping={"url": {"env": URL.env}}).verify()
     assert result.verdict == "critical"
+    watcher.wait_for(1)
     assert watcher.paths == [f"/{SECRET}/start"], "the call of its start still waits, and that of its end for that"
     watcher.resume()
-    finish()
+    finish(120)
     assert watcher.paths == [f"/{SECRET}/start", f"/{SECRET}/fail"]
 
 
