@@ -17,7 +17,7 @@ LABELS_HERE = "BED_LABELS"
 """Where a compose text says `labels: BED_LABELS`, the run's own labels are written."""
 
 PROJECT_LABEL = "com.docker.compose.project"
-COMPOSE_SECONDS = 180
+COMPOSE_SECONDS = 300
 
 
 @cache
@@ -131,7 +131,7 @@ def answers_query(bed: Bed, container: str, query: str, user: str = "admin", dat
         said.append(output.decode(errors="replace").strip())
         return bool(code == 0)
 
-    wait_until(asked, 90, f"an answer of {container}", lambda: said[-1] if said else "")
+    wait_until(asked, 180, f"an answer of {container}", lambda: said[-1] if said else "")
     return said[-1]
 
 

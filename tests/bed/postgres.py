@@ -18,7 +18,7 @@ from tests.bed.progress import BedError, wait_until
 USER = "admin"
 PASSWORD = "correct horse"  # With a space: whatever builds a connection string by hand fails at once.
 PORT = 5432
-READY_SECONDS = 90
+READY_SECONDS = 180
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class PostgresServer:
             "user": self.user,
             "password": self.password,
             "dbname": self.database,
-            "connect_timeout": 5,
+            "connect_timeout": 60,
         }
         return psycopg.connect(**(given | options))
 

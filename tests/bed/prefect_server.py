@@ -11,8 +11,8 @@ from tests.bed.ports import free_port
 from tests.bed.progress import end, wait_until
 from tests.bed.serving import BIN, ask, clean_environment
 
-START_SECONDS = 120
-STOP_SECONDS = 30
+START_SECONDS = 300
+STOP_SECONDS = 60
 
 
 @dataclass(frozen=True)

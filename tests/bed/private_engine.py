@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ import docker
 from tests.bed.engine import require_tool
 from tests.bed.progress import run, wait_until
 
-BRIDGE, ADDRESS = "rollcall-bed0", "10.213.0.1/24"
-SECONDS = 90
+# Of this process alone: another worker's, or another checkout's, may run beside.
+BRIDGE, ADDRESS = f"rc-{os.getpid()}", f"10.213.{os.getpid() % 256}.1/24"
+SECONDS = 180
 
 
 @dataclass

@@ -17,7 +17,7 @@ from tests.bed.ports import free_port
 from tests.bed.progress import STATE, BedError, end, run, step, wait_until
 
 PACKAGE = "prometheus"
-READY_SECONDS = 60
+READY_SECONDS = 180
 STOP_SECONDS = 10
 
 

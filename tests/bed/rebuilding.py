@@ -10,7 +10,7 @@ from docker.errors import NotFound
 from tasks.containers import recreate
 from tests.bed.labels import LABEL, Bed, remove
 
-SECONDS = 90.0
+SECONDS = 180.0
 
 
 def data_mount(found: dict[str, Any], destination: str) -> str:
@@ -88,7 +88,7 @@ def _ours(bed: Bed) -> dict[str, Any]:
 def _labelled(bed: Bed) -> set[str]:
     client = bed.client
     things = [
-        *client.containers.list(all=True, filters=_ours(bed)),
+        *client.containers.list(all=True, filters=_ours(bed), ignore_removed=True),
         *client.volumes.list(filters=_ours(bed)),
         *client.networks.list(filters=_ours(bed)),
     ]

@@ -28,7 +28,7 @@ HERE, ADDRESS = f"{NETWORK}.1", f"{NETWORK}.2"
 BRIDGE = "172.17.0.1/16"
 """What this machine's engine calls its own network, too."""
 TLS_PORT, SSH_PORT = 2376, 2222
-SECONDS = 90
+SECONDS = 180
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from tests.bed.ports import free_port
 from tests.bed.progress import BedError, end, wait_until
 
 REGION = "us-east-1"
-READY_SECONDS = 90
+READY_SECONDS = 180
 STOP_SECONDS = 3
 """Short: its own shutdown waits 15 s for clients that are gone, and what it stored is on disk already."""
 PORTS = ("master.port", "volume.port", "filer.port", "s3.port")
@@ -44,8 +44,8 @@ class S3Endpoint:
             aws_secret_access_key=self.secret_key,
             config=Config(
                 retries={"total_max_attempts": retries + 1},
-                connect_timeout=5,
-                read_timeout=30,
+                connect_timeout=30,
+                read_timeout=120,
                 s3={"addressing_style": "path"},
             ),
         )

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import docker
 from docker.errors import ContainerError
 
+from tests.bed.labels import remove
+
 
 def shell(
     client: docker.DockerClient,
@@ -32,4 +34,4 @@ def shell(
             raise ContainerError(box, code, script, image, box.logs(stdout=False, stderr=True))
         return bytes(box.logs(stdout=True, stderr=False)).decode()
     finally:
-        box.remove(force=True, v=True)
+        remove(box)

@@ -21,7 +21,7 @@ from docker.errors import NotFound
 from docker.models.containers import Container
 
 from tests.bed import images
-from tests.bed.labels import Bed
+from tests.bed.labels import Bed, remove
 from tests.bed.postgres import PASSWORD, PORT, USER, archive
 from tests.bed.progress import ROOT, BedError, wait_until
 from tests.bed.recorder import HttpRecorder
@@ -33,7 +33,7 @@ SCHEMA = """
     CREATE TABLE knowledge_nodes AS SELECT n AS id FROM generate_series(1, {nodes}) AS n;
 """
 RIGHT, WRONG = {"experts": 85, "nodes": 26_337}, {"experts": 1, "nodes": 27}
-READY_SECONDS = 90
+READY_SECONDS = 180
 
 
 @dataclass
@@ -148,7 +148,7 @@ class Incident:
         self.down()
         for kept in self.bed.client.volumes.list():
             if str(kept.name).startswith(f"{self.pinned}.rollcall-"):
-                kept.remove()
+                remove(kept)
         for name in self.volumes:
             self.remove_volume(name)
 
@@ -170,7 +170,7 @@ def configure(folder: Path, recorder: HttpRecorder, incidents: list[Incident], *
 
 @contextmanager
 def watching(
-    config: Path, host: str | None = None, more: Sequence[str] = (), seconds: float = 60
+    config: Path, host: str | None = None, more: Sequence[str] = (), seconds: float = 180
 ) -> Iterator[list[str]]:
     """`rollcall watch` as a process of its own, on the engine at `host`: the lines that it prints.
 
@@ -196,8 +196,8 @@ def watching(
             yield lines
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(30)
-            reader.join(5)
+            process.wait(120)
+            reader.join(30)
     if process.returncode:
         raise BedError(f"rollcall watch ended with {process.returncode}: {' | '.join(lines)}")
 
@@ -208,7 +208,7 @@ def told(recorder: HttpRecorder, *words: str) -> list[str]:
     return [title for title in titles if all(word in title for word in words)]
 
 
-def wait_for_line(lines: list[str], *words: str, seconds: float = 60, since: int = 0) -> str:
+def wait_for_line(lines: list[str], *words: str, seconds: float = 180, since: int = 0) -> str:
     """The first line from number `since` on that holds all these words. Raise BedError if none comes."""
 
     def found() -> list[str]:

@@ -150,7 +150,7 @@ class Writer:
         for thread in self._threads:
             thread.start()
         try:
-            wait_until(lambda: len(self.turns) == len(JOBS) or bool(self.failures), 20, "a first turn of every writer")
+            wait_until(lambda: len(self.turns) == len(JOBS) or bool(self.failures), 120, "a first turn of every writer")
             self.check()
         except BaseException:
             self._stop()
@@ -170,7 +170,7 @@ class Writer:
     def _stop(self) -> None:
         self._ended.set()
         for thread in self._threads:
-            thread.join(timeout=30)
+            thread.join(timeout=120)
 
     def _run(self, job: Job, pause: float) -> None:
         turn = 10  # So that those before the first have names too.

@@ -69,4 +69,5 @@ def test_every_field_is_what_pg_controldata_says(bed: Bed, version: int, how: st
     assert found.next_xid is not None
     assert found.next_xid >> 32 == 3
     assert found.clean == (how == "shut down")
-    assert (found.changed_at > found.checkpoint_at) == (how == "killed")  # type: ignore[operator]
+    if how == "killed":  # An orderly end writes both within one second, or just across its boundary.
+        assert found.changed_at > found.checkpoint_at  # type: ignore[operator]

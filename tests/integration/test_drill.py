@@ -215,10 +215,10 @@ def test_a_killed_drill_runs_nothing_more_and_the_next_one_removes_what_it_left(
     target.backup()
     process = subprocess.Popen([sys.executable, "-c", DRILL, NAME, str(target.file)], cwd=ROOT)
     with process:
-        wait_until(lambda: len(left_of(engine, target)) > 1, 60, "a drill that is at work")
+        wait_until(lambda: len(left_of(engine, target)) > 1, 180, "a drill that is at work")
         os.kill(process.pid, signal.SIGKILL)
     label = {"label": f"{OUR_LABEL}={owner_of(target.config, NAME)}"}
-    wait_until(lambda: engine.api.containers(filters=label) == [], 30, "the end of its containers")
+    wait_until(lambda: engine.api.containers(filters=label) == [], 180, "the end of its containers")
     assert drill(target).proven
 
 

@@ -28,7 +28,7 @@ from tests.bed.progress import ROOT, run, wait_until
 from tests.bed.shell import shell
 
 IMAGE = images.tag(15)
-SECONDS = 60
+SECONDS = 180
 SUMS = "find . -type f -exec sha256sum {} + | sort | sha256sum"
 
 Volumes = tuple[str, str]

@@ -330,7 +330,7 @@ def test_many_writers_at_once_lose_nothing_and_open_a_new_history_together(url: 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert failures == []
     with open_history(url) as opened:
         assert len(opened.observations("knowledge_os")) == 40
@@ -345,12 +345,12 @@ def test_a_new_sqlite_history_is_opened_by_many_at_the_same_instant(tmp_path: Pa
         def open_it(
             url: str = f"sqlite:///{tmp_path}/{attempt}/history.db", start: threading.Barrier = together
         ) -> bool:
-            start.wait(30)
+            start.wait(120)
             with open_history(url, busy_seconds=30) as mine:
                 return mine.targets() == []
 
         with ThreadPoolExecutor(crowd) as pool:
-            assert all(each.result(60) for each in [pool.submit(open_it) for _ in range(crowd)])
+            assert all(each.result(300) for each in [pool.submit(open_it) for _ in range(crowd)])
 
 
 def test_a_newer_schema_is_refused(url: str) -> None:

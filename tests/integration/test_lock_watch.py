@@ -57,9 +57,9 @@ def test_a_dump_that_waits_behind_ddl_that_waits_for_us_is_stopped(login: Login)
                 pass
             dumping = threading.Thread(target=fail, args=(waiter, "SELECT count(*) FROM held"))
             dumping.start()
-            assert heard.wait(20)
-        altering.join(10)
-        dumping.join(10)
+            assert heard.wait(120)
+        altering.join(120)
+        dumping.join(120)
         for each in (ddl, waiter):
             each.rollback()
     assert len(told) == 1

@@ -93,7 +93,7 @@ def serve(bed: Bed, engine: docker.DockerClient) -> Iterator[Callable[[PostgresS
                 return False
             return True
 
-        wait_until(answers, 60, f"an answer of {name}", lambda: box.logs(tail=20).decode())
+        wait_until(answers, 180, f"an answer of {name}", lambda: box.logs(tail=20).decode())
         return replace(like, container=name, volume=volume, host=box.attrs["NetworkSettings"]["IPAddress"])
 
     yield start

@@ -1,6 +1,7 @@
 """A re-created container differs from the old one only in its data volume, for every shape a container can have."""
 
 import json
+import os
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -17,9 +18,10 @@ from tests.bed import images
 from tests.bed.compose import answers_query, compose_project
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServers
-from tests.bed.rebuilding import data_mount, inspect_all, nothing_left, recreate_on
+from tests.bed.rebuilding import SECONDS, data_mount, inspect_all, nothing_left, recreate_on
 
 DATA = "/var/lib/postgresql/data"
+OURS = os.getpid() % 256  # Another checkout's tests may run beside: the engine takes no two networks that overlap.
 RUNS = ["bash", "-c", "trap 'exit 0' INT TERM QUIT; sleep infinity & wait"]
 ODD = [
     "POSTGRES_PASSWORD=p$$ä'\" :\\%=;&|{}",
@@ -92,12 +94,12 @@ def networks(stage: Stage) -> list[str]:
 
 
 def join_second(stage: Stage) -> None:
-    pool = docker.types.IPAMPool(subnet="10.231.78.0/24")
+    pool = docker.types.IPAMPool(subnet=f"10.231.{OURS}.0/24")
     name = stage.bed.name("static")
     network = stage.client.networks.create(
         name, labels=stage.bed.labels, ipam=docker.types.IPAMConfig(pool_configs=[pool])
     )
-    network.connect(stage.name, aliases=["second-alias"], ipv4_address="10.231.78.77")
+    network.connect(stage.name, aliases=["second-alias"], ipv4_address=f"10.231.{OURS}.77")
     stage.client.networks.create(stage.bed.name("third"), labels=stage.bed.labels).connect(stage.name)
 
 
@@ -296,7 +298,7 @@ services:
     networks:
       default:
       fixed:
-        ipv4_address: 10.231.79.{version}
+        ipv4_address: 10.232.{ours}.{version}
         aliases: [the-database]
     links: ["other:friend"]
     volumes:
@@ -320,7 +322,7 @@ networks:
   default: {{labels: BED_LABELS}}
   fixed:
     labels: BED_LABELS
-    ipam: {{config: [{{subnet: 10.231.79.0/24}}]}}
+    ipam: {{config: [{{subnet: 10.232.{ours}.0/24}}]}}
 {volumes}
 """
 INIT = "CREATE TABLE experts (name text); INSERT INTO experts VALUES ('the only one');"
@@ -342,7 +344,7 @@ def test_a_service_of_compose_comes_back_on_the_pinned_volume(
     recreate.stop(stage.client, server.container)
     key, volumes = TOP_LEVEL[kind]
     mount = f"- {key}:{destination}" if key else ""
-    text = COMPOSE.format(image=images.tag(version), version=version, mount=mount, volumes=volumes)
+    text = COMPOSE.format(image=images.tag(version), version=version, ours=OURS, mount=mount, volumes=volumes)
     with compose_project(stage.bed, tmp_path) as project:
         project.write(text.replace("WRONG", stage.wrong))
         project.write(INIT, "init.sql")
@@ -490,7 +492,7 @@ def test_starting_stopping_and_renaming_twice_does_no_harm(plain: Stage) -> None
         assert plain.inspect()["State"]["Status"] == "exited"
     for _ in range(2):
         recreate.start(plain.client, found["Id"])
-        recreate.wait_healthy(plain.client, found["Id"], 10)
+        recreate.wait_healthy(plain.client, found["Id"], SECONDS)
     for _ in range(2):
         recreate.rename(plain.client, found["Id"], f"{plain.name}.aside")
         assert plain.inspect(found["Id"])["Name"] == f"/{plain.name}.aside"
