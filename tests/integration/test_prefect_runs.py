@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import pytest
 from tasks.config import Config
 from tasks.doctor.diagnosis import Diagnosis
 from tasks.doctor.schedules import schedule_diagnoses
+from tests.bed.ports import free_port
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.prefect_server import Prefect
 from tests.bed.progress import ROOT, wait_until
@@ -28,7 +28,7 @@ from tests.bed.serving import BIN, clean_environment
 from tests.bed.target import NAME, Target, target_for
 
 ROWS = 42
-SCHEDULE_SECONDS = 90  # the server's scheduler looks every minute
+SCHEDULE_SECONDS = 300  # the server's scheduler looks every minute
 
 
 def program(name: str, *arguments: str, env: dict[str, str], cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -130,7 +130,9 @@ def test_a_cron_schedule_makes_runs_at_its_times(
     assert {run["state"]["type"] for run in runs} == {"SCHEDULED"}
     assert {(time.hour, time.minute) for time in times} <= at
     assert {later - earlier for earlier, later in pairwise(times)} == {step}
-    assert timedelta(0) < times[0] - datetime.now(UTC) + timedelta(minutes=2) <= step + timedelta(minutes=2)
+    made = deployed.ask("deployments/filter", deployments={"name": {"any_": [deployment]}})[0]["created"]
+    # The first time after it was deployed, which may have passed since.
+    assert datetime.fromisoformat(made) - timedelta(minutes=1) < times[0] <= datetime.now(UTC) + step
 
 
 @dataclass(frozen=True)
@@ -202,11 +204,17 @@ def test_a_tracked_run_can_be_read_by_its_names(prefect_server: Prefect, tracked
     assert {f"backup {NAME}", f"verify {NAME}"} <= names
 
     (backup,) = [each for each in runs if each["name"] == f"backup {NAME}"]
-    tasks = prefect_server.ask("task_runs/filter", task_runs={"flow_run_id": {"any_": [backup["id"]]}})
-    assert {each["state"]["type"] for each in tasks} == {"COMPLETED"}
-    assert {"look at container", "take database", "read back objects", "write manifests"} <= {
-        each["name"].rpartition("-")[0] for each in tasks
-    }
+    tasks: list[dict[str, Any]] = []
+
+    def recorded() -> bool:
+        """The server learns of tasks from events, which it works off when it has the time."""
+        tasks[:] = prefect_server.ask("task_runs/filter", task_runs={"flow_run_id": {"any_": [backup["id"]]}})
+        named = {each["name"].rpartition("-")[0] for each in tasks}
+        return {"look at container", "take database", "read back objects", "write manifests"} <= named and {
+            each["state"]["type"] for each in tasks
+        } == {"COMPLETED"}
+
+    wait_until(recorded, 120, "the end of every task", lambda: f"{[(each['name'], each['state']) for each in tasks]}")
 
 
 def test_a_tracked_run_leaves_reports_and_events(prefect_server: Prefect, tracked: Outcome) -> None:
@@ -218,7 +226,7 @@ def test_a_tracked_run_leaves_reports_and_events(prefect_server: Prefect, tracke
         found = prefect_server.ask("events/filter", filter={"event": {"prefix": ["rollcall."]}})
         return {"rollcall.backup.stored", "rollcall.verify.healthy"} <= {each["event"] for each in found["events"]}
 
-    wait_until(emitted, 30, "an event of the backup and one of the check")
+    wait_until(emitted, 120, "an event of the backup and one of the check")
 
 
 def test_no_secret_reaches_prefect(prefect_server: Prefect, tracked: Outcome, shop: PostgresServer) -> None:
@@ -228,8 +236,7 @@ def test_no_secret_reaches_prefect(prefect_server: Prefect, tracked: Outcome, sh
 
 
 def test_an_api_that_does_not_answer_costs_one_warning_and_no_backup(shop: PostgresServer, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        dead = f"http://127.0.0.1:{free.getsockname()[1]}/api"
+    dead = f"http://127.0.0.1:{free_port()}/api"
     env = clean_environment() | {"PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": dead}
     target = target_for(shop, tmp_path / "target")
 
@@ -241,6 +248,8 @@ def test_an_api_that_does_not_answer_costs_one_warning_and_no_backup(shop: Postg
     assert outcome.log.count(f"The Prefect API at {dead} does not answer; the run goes on untracked.") == 2
 
 
+# Seconds, of a first wait of 0.4: our own jitter only adds, Prefect's (clamped_poisson_interval) takes a third at most.
+SHORTEST = {"direct": 0.39, "tracked": 0.25}
 RETRIES = """
 import json, sys, time
 if sys.argv[1] == "tracked":
@@ -291,8 +300,9 @@ def test_what_may_pass_is_tried_again_with_growing_waits_and_what_may_not_is_not
     assert found["outcome"] == outcome
     assert len(found["gaps"]) == gaps
     if gaps:
-        assert 0.25 < found["gaps"][0] < found["gaps"][1] + 0.3  # 0.4 s, then 0.8 s, both with jitter
-        assert sum(found["gaps"]) > 0.7
+        # No busy machine waits less; how much longer it takes says nothing.
+        assert found["gaps"][0] > SHORTEST[way]
+        assert found["gaps"][1] > 2 * SHORTEST[way]
 
 
 def test_the_doctor_sees_what_is_scheduled_and_what_is_not(deployed: Prefect) -> None:
@@ -366,17 +376,19 @@ def test_a_long_dump_has_a_bar_that_says_how_far_it_is_and_in_the_end_that_it_is
     prefect_server: Prefect, tmp_path: Path
 ) -> None:
     with dumping(tmp_path / "bar.py", "My Shop", prefect_server.environment) as process:
-        wait_until(lambda: bool(bars(prefect_server, "progress-backup-my-shop")), 60, "a bar")
+        wait_until(lambda: bool(bars(prefect_server, "progress-backup-my-shop")), 180, "a bar")
         (shown,) = bars(prefect_server, "progress-backup-my-shop")
         assert (shown["type"], shown["data"]) == ("progress", 25.0)
         assert shown["description"].startswith("My Shop: dumping shop: 250 bytes of about 1.0 kB")
         assert shown["task_run_id"] is not None
         go_on(process)
         assert process.stdout is not None and process.stdout.readline() == "done\n"
+        # The run waits two seconds at most for the bar to be told.
+        wait_until(lambda: bars(prefect_server, "progress-backup-my-shop")[0]["data"] == 100, 120, "a full bar")
         (shown,) = bars(prefect_server, "progress-backup-my-shop")
-        assert shown["data"] == 100 and shown["description"].startswith("My Shop: done in ")
+        assert shown["description"].startswith("My Shop: done in ")
         go_on(process)
-        assert process.wait(60) == 0
+        assert process.wait(180) == 0
 
 
 @pytest.mark.slow
@@ -386,13 +398,13 @@ def test_a_server_that_hangs_does_not_hold_up_a_dump(prefect_server: Prefect, tm
     env = prefect_server.environment | {"PREFECT_API_URL": f"http://127.0.0.1:{proxy.port}/api"}
     try:
         with dumping(tmp_path / "bar.py", "stalled", env) as process:
-            wait_until(lambda: bool(bars(prefect_server, "progress-backup-stalled")), 60, "a bar")
+            wait_until(lambda: bool(bars(prefect_server, "progress-backup-stalled")), 180, "a bar")
             proxy.stall()
             go_on(process)
             # While it stalls: were the bar waited for, this line would never come.
             assert process.stdout is not None and process.stdout.readline() == "done\n"
             proxy.resume()
             go_on(process)
-            assert process.wait(60) == 0
+            assert process.wait(180) == 0
     finally:
         proxy.stop()
