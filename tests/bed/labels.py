@@ -116,11 +116,11 @@ def _remove_labelled(client: docker.DockerClient, label: str) -> None:
 def remove(thing: Thing) -> None:
     """Remove one thing, a container's anonymous volumes too; that somebody else did so or is about to is no error.
 
-    Tried for a minute: somebody else may look into a volume just now, a census of another test, in a container of its
+    Tried for three minutes: a census of another test may look into a volume just now, in a container of its
     own; and a busy engine gives up to kill a container whose end it did not hear of within ten seconds.
     """
     for attempt in Retrying(
-        retry=retry_if_exception_type(APIError), stop=stop_after_delay(60), wait=wait_fixed(1), reraise=True
+        retry=retry_if_exception_type(APIError), stop=stop_after_delay(180), wait=wait_fixed(1), reraise=True
     ):
         with attempt:
             _remove_now(thing)

@@ -6,13 +6,9 @@ import os
 import shutil
 import subprocess
 import tarfile
-import threading
-import time
 from collections.abc import Callable, Iterator
 
-import docker
 import pytest
-from docker.errors import NotFound
 
 from tasks.containers import clusters
 from tasks.containers.clusters import ClusterVolume, clusters_in, look_into
@@ -269,27 +265,28 @@ def test_the_helper_reads_what_is_others_and_can_change_nothing(
     assert said == ["reads", "CapEff:", "0000000000000004", "NoNewPrivs:", "1", "lo"]
 
 
-def test_a_helper_that_another_run_swept_is_started_again(bed: Bed, owner: str, postgres17: PostgresServer) -> None:
+@pytest.mark.parametrize("when", ["before its start", "at work"])
+def test_a_helper_that_another_run_swept_is_started_again(
+    bed: Bed, owner: str, postgres17: PostgresServer, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Swept from between its steps: beside it, it would be over before it is found, as often as not."""
     swept: list[str] = []
+    start, script = bed.client.api.start, clusters.SCRIPT
 
-    def sweep_one() -> None:
-        client = docker.from_env(timeout=120)
-        given_up = time.monotonic() + 60
-        while not swept and time.monotonic() < given_up:
-            for each in client.api.containers(all=True, filters={"label": f"{OUR_LABEL}={owner}"}):
-                try:
-                    client.api.remove_container(each["Id"], force=True)
-                except NotFound:
-                    continue
-                swept.append(each["Id"])
-        client.close()
+    def start_and_sweep(helper: str) -> None:
+        if swept:
+            return start(helper)
+        swept.append(helper)
+        monkeypatch.setattr(clusters, "SCRIPT", script)
+        if when == "at work":
+            start(helper)
+        bed.client.api.remove_container(helper, force=True)
+        return start(helper) if when == "before its start" else None
 
-    sweeping = threading.Thread(target=sweep_one)
-    sweeping.start()
-    try:
+    monkeypatch.setattr(clusters, "SCRIPT", f"sleep 600\n{script}")
+    with monkeypatch.context() as patched:
+        patched.setattr(bed.client.api, "start", start_and_sweep)
         found = clusters_in(bed.client, IMAGE, [postgres17.volume], owner)
-    finally:
-        sweeping.join()
 
     assert places(found) == [(postgres17.volume, "")]
     assert len(swept) == 1

@@ -151,7 +151,7 @@ def test_stopped_server_is_unreachable_for_old_and_new_connections(
         with pytest.raises(DatabaseUnreachable), translated("the tally"):
             for _ in range(100):
                 connection.execute("SELECT pg_sleep(0.1)")
-    engine.containers.get(server.container).wait(timeout=30)
+    engine.containers.get(server.container).wait(timeout=120)
     with pytest.raises(DatabaseUnreachable):
         connect(login_to(server), timeout=2)
 
