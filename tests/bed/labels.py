@@ -65,6 +65,17 @@ class Bed:
         self.remove_container(container)
         self.remove_volume(volume)
 
+    def has_volume(self, name: str) -> bool:
+        """Whether the engine has the volume; one that was removed while a census of another test listed it is back for
+        a moment, empty, by the census's own mark, and counts as gone."""
+        from tasks.containers.clusters import CALLED_UP_LABEL
+
+        try:
+            found = self.client.volumes.get(name)
+        except NotFound:
+            return False
+        return CALLED_UP_LABEL not in (found.attrs.get("Labels") or {})
+
     def remove_container(self, name: str) -> None:
         """Remove a container of this run, its anonymous volumes too; no error if it is gone."""
         try:

@@ -17,7 +17,7 @@ from tasks.config import Config
 from tasks.containers.clusters import ClusterVolume, clusters_in
 from tasks.containers.engine import OUR_LABEL
 from tasks.containers.images import LocalImages
-from tasks.containers.volumes import KEEP_UNTIL_LABEL, OWNER_LABEL, RUN_LABEL, STORY_LABEL, find_volume, list_volumes
+from tasks.containers.volumes import KEEP_UNTIL_LABEL, OWNER_LABEL, RUN_LABEL, STORY_LABEL, list_volumes
 from tasks.restore import counting
 from tasks.restore.census import Entry, census, headline
 from tasks.restore.counting import COPY_PREFIX, Counted, count_rows, owner_of
@@ -311,7 +311,7 @@ def test_copies_that_killed_runs_left_are_taken_away_and_never_listed(bed: Bed, 
     try:
         listed = {each.cluster.volume.name for each in census(scene.target.config, NAME, "none")}
         assert not {old, young, others} & listed
-        assert [find_volume(bed.client, each) is None for each in (old, young, others)] == [True, False, False]
+        assert [bed.has_volume(each) for each in (old, young, others)] == [False, True, True]
     finally:
         bed.remove_volume(young)
         bed.remove_volume(others)
@@ -412,7 +412,8 @@ def test_a_cluster_that_cannot_be_started_is_told_of_and_leaves_nothing(bed: Bed
 
     assert found.counts is None
     assert found.how.startswith("not counted: ")
-    assert not [each for each in list_volumes(bed.client) if each.name.startswith(COPY_PREFIX)]
+    owner = owner_of(scene.target.config, NAME)
+    assert [each.name for each in list_volumes(bed.client) if each.labels.get(OWNER_LABEL) == owner] == []
 
 
 def test_a_database_of_another_name_is_no_match(bed: Bed, scene: Scene) -> None:

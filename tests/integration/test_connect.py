@@ -10,6 +10,7 @@ import pytest
 
 from tasks.databases.connect import Login, connect, translated, within
 from tasks.errors import DatabaseError, DatabaseUnreachable, LoginRefused, RowsHidden, TablesLocked
+from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.proxy import TcpProxy
 
@@ -143,14 +144,14 @@ def test_what_fails_in_time_keeps_its_own_words(postgres17: PostgresServer) -> N
 
 
 def test_stopped_server_is_unreachable_for_old_and_new_connections(
-    engine: docker.DockerClient, postgres: PostgresServers
+    engine: docker.DockerClient, bed: Bed, postgres: PostgresServers
 ) -> None:
-    server = postgres(version=15, command=["-c", "fsync=off"])
+    # In a network of its own: on the common one the next container of any test may be given its address.
+    server = postgres(version=15, command=["-c", "fsync=off"], network=bed.network())
     with connect(login_to(server)) as connection:
         engine.containers.get(server.container).kill("SIGQUIT")
         with pytest.raises(DatabaseUnreachable), translated("the tally"):
-            for _ in range(100):
-                connection.execute("SELECT pg_sleep(0.1)")
+            connection.execute("SELECT pg_sleep(300)")
     engine.containers.get(server.container).wait(timeout=120)
     with pytest.raises(DatabaseUnreachable):
         connect(login_to(server), timeout=2)

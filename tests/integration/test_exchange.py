@@ -179,7 +179,7 @@ def identifier(server: PostgresServer) -> int:
 
 
 def stopped(bed: Bed, server: PostgresServer) -> str:
-    bed.client.containers.get(server.container).stop()
+    bed.client.containers.get(server.container).stop(timeout=120)
     return checksum(bed, server)
 
 

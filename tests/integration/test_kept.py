@@ -58,7 +58,7 @@ class Shelf:
         remove_kept(self.target.config, NAME, self.kept, given.pop("now", NOW), **given)
 
     def is_there(self) -> bool:
-        return find_volume(self.bed.client, self.kept) is not None
+        return self.bed.has_volume(self.kept)
 
     def control(self) -> ControlFile:
         """Of the cluster in the kept volume."""
@@ -73,7 +73,7 @@ class Shelf:
     def copy_the_data(self) -> None:
         """Of the stopped server; then start it again."""
         box = self.bed.client.containers.get(self.server.container)
-        box.stop()
+        box.stop(timeout=120)
         self.fill("cp -a /from/. /to/")
         box.start()
         self.server = PostgresServers(self.bed).ready(self.server)

@@ -268,7 +268,7 @@ def test_what_is_no_whole_cluster_of_its_own_is_refused(
     target = target_for(server, tmp_path)
     with pytest.raises(RestoreFailed, match=f"is in use by {server.container}"):
         copied(target, server, staging())
-    bed.client.containers.get(server.container).stop()
+    bed.client.containers.get(server.container).stop(timeout=120)
     elsewhere = Place(destination=place_of(server).destination, pgdata=f"{place_of(server).pgdata}/17/docker")
     with pytest.raises(RestoreFailed, match="holds no PostgreSQL cluster in 17/docker"):
         copied(target, server, staging(), elsewhere)

@@ -245,7 +245,7 @@ def test_a_target_elsewhere_is_verified_and_backed_up_and_never_its_twin_here(
         environment={"POSTGRES_PASSWORD": PASSWORD}, volumes={there.wrong: {"bind": VOLUME}},
     )  # fmt: skip
     wait_until(lambda: b"ready to accept" in box.logs(), 90, "another cluster there")
-    box.stop()
+    box.stop(timeout=120)
     box.remove()
     found = scene.json("census", "far")["entries"]
     assert [each["volume"] for each in found] == [here.pinned, here.wrong]
