@@ -77,7 +77,7 @@ class Leashed:
 
     def _status(self, exec_id: str) -> int | None:
         """The exit status, which the engine may know a moment after the output's end; None if the program had none."""
-        given_up = time.monotonic() + 5
+        given_up = time.monotonic() + 30
         while True:
             found = self._client.api.exec_inspect(exec_id)
             if not found["Running"] or time.monotonic() > given_up:
