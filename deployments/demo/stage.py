@@ -25,7 +25,7 @@ from deployments.demo.voice import DemoError
 
 LABEL = "rollcall.demo"
 READY_SECONDS = 60.0
-PASSING_SECONDS = 30.0
+PASSING_SECONDS = 120.0
 
 
 def refuse_what_is_not_ours(scene: Scene) -> None:
