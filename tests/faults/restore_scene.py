@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from tests.bed import images
 from tests.bed.labels import Bed, remove
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.progress import wait_until
+from tests.bed.serving import free_port
 from tests.faults.victim import HELPER_LABEL, Outcome, Runs, Victim, make_victim
 
 Situation = Literal["restore", "reattach", "both"]
@@ -210,12 +210,6 @@ def scene(
         yield made
     finally:
         _remove(bed, made)
-
-
-def free_port() -> int:
-    """A TCP port of the loopback address that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        return int(held.getsockname()[1])
 
 
 def _spoil(
