@@ -73,6 +73,7 @@ def serve() -> Iterator[Serve]:
     yield start
     for each in served:
         each.stop()
+        each.thread.join(60)
         assert not each.thread.is_alive()
 
 
