@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tasks.checks.lock import only_run
-from tests.bed import images, rollcall_image
+from tests.bed import images, labels, rollcall_image
 from tests.bed.compose import ComposeProject
-from tests.bed.labels import Bed, remove
+from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.progress import ROOT, wait_until
 from tests.bed.serving import OVER, ask, free_port
@@ -102,7 +102,7 @@ def stack(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]
         project.remove()
         servers.remove_all()
         for each in bed.client.volumes.list(filters={"name": f"{server.volume}.rollcall-"}):
-            remove(each)  # What the restore kept.
+            labels.remove(each)  # What the restore kept.
 
 
 def environment(project: ComposeProject, folder: Path, health: int) -> dict[str, str]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from tasks.config import load
 from tasks.history.records import Observation
 from tasks.history.store import open_history
-from tests.bed.labels import Bed, remove
+from tests.bed import labels
+from tests.bed.labels import Bed
 from tests.bed.postgres import PASSWORD, USER, PostgresServer, PostgresServers
 from tests.bed.serving import Served, free_port, served
 
@@ -77,7 +78,7 @@ def ui_scene(folder: Path, bed: Bed, servers: PostgresServers) -> Iterator[Scene
             owner = (each.attrs["Labels"] or {}).get("io.rollcall.owner")
             if owner == load(str(file)).owner(TARGET):
                 servers.remove_all()
-                remove(each)
+                labels.remove(each)
 
 
 def _configure(folder: Path, server: PostgresServer) -> Path:
