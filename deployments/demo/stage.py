@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,7 @@ from deployments.demo.voice import DemoError
 
 LABEL = "rollcall.demo"
 READY_SECONDS = 60.0
+PASSING_SECONDS = 120.0
 
 
 def refuse_what_is_not_ours(scene: Scene) -> None:
@@ -45,11 +47,19 @@ def refuse_what_is_not_ours(scene: Scene) -> None:
 
 def remove_ours(scene: Scene) -> None:
     """Remove containers, then volumes and networks, that carry the demo's label, and volumes that its restores kept."""
-    for kind, remove in (("container", ["rm", "--force"]), ("volume", ["rm"]), ("network", ["rm"])):
-        for each in _ids(scene, kind, LABEL):
-            scene.run(["docker", kind, *remove, each])
-    for each in kept_volumes(scene):
-        scene.run(["docker", "volume", "rm", each])
+    for each in _ids(scene, "container", LABEL):
+        scene.run(["docker", "container", "rm", "--force", each])
+    for each in _ids(scene, "volume", LABEL) + kept_volumes(scene):
+        _remove_volume(scene, each)
+    for each in _ids(scene, "network", LABEL):
+        scene.run(["docker", "network", "rm", each])
+
+
+def _remove_volume(scene: Scene, name: str) -> None:
+    """Where somebody else's check looks into it just now, which takes seconds, its end is waited for."""
+    given_up = time.monotonic() + PASSING_SECONDS
+    while "in use" in scene.run(["docker", "volume", "rm", name]).stderr and time.monotonic() < given_up:
+        time.sleep(0.5)
 
 
 def kept_volumes(scene: Scene) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import docker
 from docker.utils.socket import STDOUT, frames_iter
 
+from tasks.containers.exec_status import exit_status
 from tasks.containers.leash import LAST_WORDS, Leash, Program, failure_of, line_broke, too_late
 from tasks.containers.observe import Container
 
@@ -19,11 +20,11 @@ class Exec:
 
     def __init__(self, client: docker.DockerClient, exec_id: str, stream: Any, leash: Leash, deadline: float) -> None:
         self._client, self._id, self._stream, self._leash = client, exec_id, stream, leash
+        self._ends = time.monotonic() + deadline  # First: whoever is hung up on finds that its time is over.
         # A program that has gone quiet cannot be asked for the time: hanging up on it ends the wait for its output.
         self._watch = threading.Timer(deadline, leash.hang_up)
         self._watch.daemon = True
         self._watch.start()
-        self._ends = time.monotonic() + deadline
         self.say, self.feed, self.stop = leash.say, leash.feed, leash.stop
 
     def chunks(self) -> Iterator[bytes]:
@@ -41,7 +42,7 @@ class Exec:
             raise self._leash.failure or line_broke() from error
         if time.monotonic() > self._ends:
             raise too_late()
-        status = self._client.api.exec_inspect(self._id)["ExitCode"]
+        status = exit_status(self._client, self._id)
         if self._leash.failure:
             raise self._leash.failure
         if status != 0:

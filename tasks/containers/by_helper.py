@@ -39,8 +39,9 @@ class Helper:
         self.say, self.feed, self.stop = leash.say, leash.feed, leash.stop
 
     def await_ready(self) -> None:
-        """Return once the helper is seen to share our folder. Raise NoHelper if it does not within ten seconds."""
-        given_up = time.monotonic() + 10
+        """Return once the helper is seen to share our folder. Raise NoHelper if it ends before, as one does to which
+        another folder is shown, or has not begun within a minute."""
+        given_up = time.monotonic() + 60
         while not (self._folder / "ready").exists():
             if time.monotonic() > given_up or not self._alive():
                 raise NoHelper("it does not share a folder with this program")
@@ -81,7 +82,7 @@ class Helper:
 
     def _status(self) -> int | None:
         """The exit status the script wrote; None if it was ended before it could."""
-        given_up = time.monotonic() + 15
+        given_up = time.monotonic() + 60
         while not (self._folder / "status").exists():
             if time.monotonic() > given_up or not self._alive():
                 break

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +21,7 @@ from docker.types import LogConfig, Mount
 from docker.utils.socket import STDOUT, frames_iter
 
 from tasks.containers.engine import OUR_LABEL
+from tasks.containers.exec_status import exit_status
 from tasks.containers.leash import LAST_WORDS, last_words
 from tasks.containers.line import Line
 from tasks.errors import EngineError, RestoreFailed
@@ -63,7 +63,7 @@ class Leashed:
             )
             conversation = _Conversation(self._client.api.exec_start(made["Id"], socket=True), deadline)
             output, errors = conversation.carry_on(stdin)
-            status = self._status(made["Id"])
+            status = None if conversation.late else exit_status(self._client, made["Id"])
         except APIError as error:
             raise RestoreFailed(f"{program} cannot be run: the scratch container is gone ({_said(error)}).") from error
         if conversation.late:
@@ -74,15 +74,6 @@ class Leashed:
             words = last_words(errors or output).rstrip(".")
             raise ProgramFailed(f"{program} failed (exit {status}): {words}.", words)
         return output
-
-    def _status(self, exec_id: str) -> int | None:
-        """The exit status, which the engine may know a moment after the output's end; None if the program had none."""
-        given_up = time.monotonic() + 30
-        while True:
-            found = self._client.api.exec_inspect(exec_id)
-            if not found["Running"] or time.monotonic() > given_up:
-                return None if found["ExitCode"] is None else int(found["ExitCode"])
-            time.sleep(0.02)
 
     def through(self, client: docker.DockerClient) -> Leashed:
         """The same container by another client: a client is for one thread."""

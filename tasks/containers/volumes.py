@@ -24,7 +24,8 @@ KEEP_UNTIL_LABEL = "io.rollcall.keep_until"
 ALIVE = ("running", "paused", "restarting", "removing")
 
 CONFLICT = 409
-PASSING_SECONDS = 30.0
+PASSING_SECONDS = 300.0
+"""A helper that looks into many volumes has all of them for as long, and may measure each for half a minute."""
 
 
 class VolumeUser(Model):
@@ -101,10 +102,7 @@ def remove_ours(client: docker.DockerClient, name: str) -> None:
         return
     if RUN_LABEL not in volume.labels:
         raise EngineError(f"The volume {name!r} was not made by Rollcall; it is left as it is.")
-    if volume.users:
-        users = ", ".join(each.container for each in volume.users)
-        raise EngineError(f"The volume {name!r} is mounted by {users}; it is left as it is.")
-    _remove(client, name, time.monotonic() + PASSING_SECONDS)
+    remove_unused(client, name)
 
 
 def remove_unused(client: docker.DockerClient, name: str) -> None:
@@ -112,28 +110,27 @@ def remove_unused(client: docker.DockerClient, name: str) -> None:
 
     Raise EngineError where any container, even a stopped one, mounts it.
     """
-    volume = find_volume(client, name)
-    if volume is None:
-        return
-    if volume.users:
-        users = ", ".join(each.container for each in volume.users)
-        raise EngineError(f"The volume {name!r} is mounted by {users}; it is left as it is.")
-    _remove(client, name, time.monotonic() + PASSING_SECONDS)
+    given_up = time.monotonic() + PASSING_SECONDS
+    while (volume := find_volume(client, name)) is not None:
+        if volume.users:
+            users = ", ".join(each.container for each in volume.users)
+            raise EngineError(f"The volume {name!r} is mounted by {users}; it is left as it is.")
+        if _is_removed(client, name, given_up):
+            return
+        time.sleep(0.2)
 
 
-def _remove(client: docker.DockerClient, name: str, given_up: float) -> None:
-    """Remove it; where the engine says that it is in use, a passing helper has it, and is waited for."""
-    while True:
-        try:
-            client.api.remove_volume(name)
-        except NotFound:
-            return
-        except APIError as error:
-            if error.status_code != CONFLICT or time.monotonic() > given_up:
-                raise EngineError(f"The volume {name!r} cannot be removed: {error.explanation or error}.") from error
-            time.sleep(0.2)
-        else:
-            return
+def _is_removed(client: docker.DockerClient, name: str, given_up: float) -> bool:
+    """Remove it; False where the engine says that it is in use: a passing helper has it, and is to be waited for."""
+    try:
+        client.api.remove_volume(name)
+    except NotFound:
+        return True
+    except APIError as error:
+        if error.status_code != CONFLICT or time.monotonic() > given_up:
+            raise EngineError(f"The volume {name!r} cannot be removed: {error.explanation or error}.") from error
+        return False
+    return True
 
 
 def _containers(client: docker.DockerClient) -> list[dict[str, Any]]:

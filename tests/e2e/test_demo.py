@@ -11,6 +11,10 @@ from pathlib import Path
 import docker
 import pytest
 
+from tests.bed import images
+from tests.bed.labels import Bed, remove
+from tests.bed.progress import wait_until
+
 ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "deployments.demo"]
 LABEL = "rollcall.demo"
@@ -46,7 +50,7 @@ def environment() -> dict[str, str]:
 def clean_after(environment: dict[str, str]) -> Iterator[None]:
     """Only what carries the demo's label; a test that failed must not leave servers to the next."""
     yield
-    subprocess.run([*DEMO, "--clean"], cwd=ROOT, env=environment, check=True, capture_output=True, timeout=60)
+    subprocess.run([*DEMO, "--clean"], cwd=ROOT, env=environment, check=True, capture_output=True, timeout=240)
 
 
 def left(engine: docker.DockerClient) -> list[str]:
@@ -87,20 +91,37 @@ def test_the_demo_tells_its_story_and_leaves_nothing(engine: docker.DockerClient
 
 
 def test_a_volume_of_that_name_that_the_demo_did_not_make_stops_it_before_it_touches_anything(
-    engine: docker.DockerClient, environment: dict[str, str], bed: object
+    engine: docker.DockerClient, environment: dict[str, str], bed: Bed
 ) -> None:
-    labels = bed.labels  # type: ignore[attr-defined]
+    labels = bed.labels
     volume = engine.volumes.create("knowledge_os_postgres_data", labels=labels)
     try:
         done = subprocess.run(DEMO, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False)
         still_there = engine.volumes.get("knowledge_os_postgres_data").attrs["Labels"]
     finally:
-        volume.remove()
+        remove(volume)
     assert done.returncode == 1
     assert done.stdout == ""
     assert len(done.stderr.strip().splitlines()) == 1
     assert "the volume knowledge_os_postgres_data, which the demo did not make" in done.stderr
     assert still_there == labels
+
+
+def test_a_volume_that_somebody_looks_into_just_now_goes_too(
+    engine: docker.DockerClient, environment: dict[str, str], bed: Bed
+) -> None:
+    name = bed.name("looked-into")
+    engine.volumes.create(name, labels={LABEL: "test", **bed.labels})
+    looking = engine.containers.create(
+        images.tag(17), ["600"], entrypoint=["sleep"], name=bed.name("looking"), labels=bed.labels,
+        volumes={name: {"bind": "/there", "mode": "ro"}},
+    )  # fmt: skip
+    log = ROOT / ".demo/logs/demo.log"
+    with subprocess.Popen([*DEMO, "--clean"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as cleaning:
+        wait_until(lambda: log.exists() and "volume is in use" in log.read_text(), 180, "a try to remove the volume")
+        remove(looking)
+        assert cleaning.wait(180) == 0
+    assert left(engine) == []
 
 
 def test_a_demo_that_is_interrupted_takes_everything_with_it(

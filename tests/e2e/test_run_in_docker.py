@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tasks.checks.lock import only_run
-from tests.bed import images, rollcall_image
+from tests.bed import images, labels, rollcall_image
 from tests.bed.compose import ComposeProject
 from tests.bed.labels import Bed
 from tests.bed.ports import free_port
@@ -103,7 +103,7 @@ def stack(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]
         project.remove()
         servers.remove_all()
         for each in bed.client.volumes.list(filters={"name": f"{server.volume}.rollcall-"}):
-            each.remove()  # What the restore kept.
+            labels.remove(each)  # What the restore kept.
 
 
 def environment(project: ComposeProject, folder: Path, health: int) -> dict[str, str]:

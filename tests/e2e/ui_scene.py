@@ -12,6 +12,7 @@ from pathlib import Path
 from tasks.config import load
 from tasks.history.records import Observation
 from tasks.history.store import open_history
+from tests.bed import labels
 from tests.bed.labels import Bed
 from tests.bed.ports import free_port
 from tests.bed.postgres import PASSWORD, USER, PostgresServer, PostgresServers
@@ -78,7 +79,7 @@ def ui_scene(folder: Path, bed: Bed, servers: PostgresServers) -> Iterator[Scene
             owner = (each.attrs["Labels"] or {}).get("io.rollcall.owner")
             if owner == load(str(file)).owner(TARGET):
                 servers.remove_all()
-                each.remove()
+                labels.remove(each)
 
 
 def _configure(folder: Path, server: PostgresServer) -> Path:

@@ -47,7 +47,7 @@ for each in ("flows.backup", "flows.verify", "flows.restore_volume", "flows.reco
     importlib.import_module(each)
 
 REACHED, GO_ON = "reached", "go-on"
-PAUSE_SECONDS = 60.0
+PAUSE_SECONDS = 300.0
 MID_DUMP_BYTES = 512 * 1024
 
 Strike = Callable[[], None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -15,9 +14,10 @@ from docker.models.containers import Container
 
 from tests.bed import images
 from tests.bed.labels import Bed, remove
+from tests.bed.ports import free_port
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.progress import wait_until
-from tests.faults.victim import Outcome, Runs, Victim, make_victim
+from tests.faults.victim import HELPER_LABEL, Outcome, Runs, Victim, make_victim
 
 Situation = Literal["restore", "reattach", "both"]
 Scenes = Callable[..., AbstractContextManager["Scene"]]
@@ -105,10 +105,10 @@ class Scene:
         box = self.container()
         assert box.attrs["HostConfig"]["RestartPolicy"]["Name"] == "always"
         assert self.victim.helpers() == []
-        names = [each.name for each in self.victim.engine.containers.list(all=True, ignore_removed=True)]
-        assert [name for name in names if name.startswith(f"{self.server.container}.new-")] == []
+        new = {"name": f"{self.server.container}.new-"}
+        assert self.victim.engine.api.containers(all=True, filters=new) == []
         for name in self.dependants:
-            wait_until(lambda name=name: self._runs(name), 20, f"{name} to run")  # type: ignore[misc]
+            wait_until(lambda name=name: self._runs(name), 120, f"{name} to run")  # type: ignore[misc]
         assert self._running_servers() == 1
         return state
 
@@ -116,9 +116,10 @@ class Scene:
         return self.victim.engine.containers.get(name).status == "running"
 
     def _running_servers(self) -> int:
+        """Who runs on one of the volumes: not the helpers of anybody's runs, other tests' too, that look into all."""
         volumes = {self.pinned, self.wrong, *self.staging()}
-        running = self.victim.engine.containers.list(ignore_removed=True)
-        return sum(any(mount.get("Name") in volumes for mount in each.attrs["Mounts"]) for each in running)
+        running = [each for each in self.victim.engine.api.containers() if HELPER_LABEL not in each["Labels"]]
+        return sum(any(mount.get("Name") in volumes for mount in each["Mounts"]) for each in running)
 
     def staging(self) -> list[str]:
         """Volumes that a restore of this target made and kept."""
@@ -211,12 +212,6 @@ def scene(
         _remove(bed, made)
 
 
-def free_port() -> int:
-    """A TCP port of the loopback address that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        return int(held.getsockname()[1])
-
-
 def _spoil(
     situation: Situation, good: PostgresServer, bed: Bed, servers: PostgresServers, more: dict[str, Any]
 ) -> tuple[PostgresServer, str]:
@@ -239,8 +234,8 @@ def _remove(bed: Bed, made: Scene) -> None:
     """Containers that a restore put aside or made; volumes that it made; the dependants."""
     for name in made.dependants:
         bed.remove_container(name)
-    mine: Callable[[Container], bool] = lambda each: str(each.name).startswith(made.server.container)  # noqa: E731
-    for each in filter(mine, bed.client.containers.list(all=True, ignore_removed=True)):
+    mine = {"name": made.server.container}
+    for each in bed.client.containers.list(all=True, ignore_removed=True, filters=mine):
         remove(each)
     for name in [*made.staging(), made.wrong, made.pinned]:
         with suppress(docker.errors.NotFound):

@@ -59,12 +59,12 @@ def test_a_connection_that_stalls_ends_the_backup_at_its_deadline(remote: tuple[
     running = victim.start("backup", victim.name, "--json", at=point, action="pause").at_the_point()
     proxy.stall()
     outcome = running.go_on().failed()
-    assert outcome.seconds < 120
+    assert outcome.seconds < 240
     proxy.resume()
     proxy.cut()
     victim.leaves_no_process()
     victim.leaves_nothing_stored()
-    victim.target["deadline"] = 60
+    victim.target["deadline"] = 600
     victim.backup().went_well()
     assert len(victim.is_whole()) == 1
 
@@ -103,7 +103,7 @@ def crash_a_session(victim: Victim, server: PostgresServer) -> None:
     with server.connect(autocommit=True) as connection:
         pid = connection.info.backend_pid
         victim.engine.containers.get(server.container).exec_run(["sh", "-c", f"kill -9 {pid}"])
-    wait_until(lambda: has_restarted(server), 20, "the restart")
+    wait_until(lambda: has_restarted(server), 120, "the restart")
 
 
 def has_restarted(server: PostgresServer) -> bool:

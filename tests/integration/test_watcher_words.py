@@ -54,9 +54,9 @@ def test_a_word_is_tried_again_for_those_who_have_not_heard_it(
     word = Word(configured(tmp_path), BAD, stop)
     word.start()
     (tmp_path / "hook").write_text(http_recorder.apprise_url)
-    wait_until(lambda: word.heard, 30, "the first destination")
+    wait_until(lambda: word.heard, 60, "the first destination")
     (tmp_path / "second").write_text(second_recorder.apprise_url)
-    word.join(30)
+    word.join(60)
     assert not word.is_alive()
     assert [told(each, "CRITICAL") for each in (http_recorder, second_recorder)] == [[BAD.title]] * 2
 
@@ -71,15 +71,15 @@ def test_the_good_news_goes_to_those_who_can_have_heard_the_bad(
     bad = Word(settings, BAD, stop)
     bad.start()
     if heard:
-        wait_until(lambda: bad.heard, 30, "the bad news")
+        wait_until(lambda: bad.heard, 60, "the bad news")
     else:
         bad.drop()
-        bad.join(30)
+        bad.join(60)
     (tmp_path / "hook").write_text(http_recorder.apprise_url)
     (tmp_path / "second").write_text(http_recorder.apprise_url)
     good = Word(settings, GOOD, stop, answers=[bad])
     good.start()
-    good.join(30)
+    good.join(60)
     assert not bad.is_alive()
     assert len(told(http_recorder, "RECOVERED")) == (2 if heard else 0)
 
@@ -101,4 +101,4 @@ def test_an_engine_that_is_away_is_told_once_somebody_can_hear_it_again_as_a_rem
     wait_until(lambda: len(lost()) >= 3, 60, "the reminders")
     assert http_recorder.arrived[2] - http_recorder.arrived[0] > 1, "not more often than asked for"
     watch._regain()
-    wait_until(lambda: bool(told(http_recorder, "RECOVERED", "engine answers again")), 30, "the good news")
+    wait_until(lambda: bool(told(http_recorder, "RECOVERED", "engine answers again")), 60, "the good news")

@@ -107,7 +107,7 @@ def test_a_long_run_says_now_and_then_in_its_log_how_far_it_is(
         progress.shown("backup", "shop", bar_seconds=0.01),
         progress.meter().stage("dumping shop", done=lambda: 500, total=lambda: 1000),
     ):
-        wait_until(lambda: bool(caplog.messages), 20, "a line of progress")
+        wait_until(lambda: bool(caplog.messages), 60, "a line of progress")
     assert caplog.messages[0] == "shop: dumping shop: 500 bytes of about 1.0 kB (50 %)"
 
 
@@ -134,6 +134,6 @@ def test_what_cannot_be_measured_ends_neither_the_run_nor_its_progress(
         progress.shown("drill", "shop", bar_seconds=0.01),
         progress.meter().stage("loading shop", done=done),
     ):
-        wait_until(lambda: bool(caplog.messages), 20, "a line of progress")
+        wait_until(lambda: bool(caplog.messages), 60, "a line of progress")
     assert tried.is_set()
     assert caplog.messages[0] == "shop: loading shop: 3 bytes (0 %)"

@@ -100,9 +100,9 @@ def test_a_loss_is_said_at_once_and_what_is_only_not_planned_after_a_while(
     server.found = standing(deployed)
     thread = threading.Thread(target=mine.keep, daemon=True)
     thread.start()
-    assert mine.well.wait(10)
+    assert mine.well.wait(60)
     stopping.set()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 

@@ -13,7 +13,7 @@ from deployments.status_api import TOO_OLD, Reader, Snapshot
 from tasks.config import Config, load
 from tasks.errors import HistoryError
 
-DEADLINE = 30
+DEADLINE = 60
 
 
 class Counted(Reader):

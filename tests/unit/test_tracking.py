@@ -61,22 +61,22 @@ def http(status: str, body: str = "") -> bytes:
 )
 def test_only_an_api_that_is_well_answers(said: bytes, well: bool) -> None:
     with answering(said) as api:
-        assert tracking.answers(api, timeout=2) is well
+        assert tracking.answers(api, timeout=30) is well
 
 
 def test_an_address_without_its_end_is_told_from_a_silent_one() -> None:
     """Prefect's UI has a page for every path."""
     with answering(http("200 OK", "<!doctype html>")) as page:
-        assert tracking.unusable(page, 2) == (
+        assert tracking.unusable(page, 30) == (
             f"What answers at {page} is no Prefect API (does the address end in /api?)"
         )
     with answering(http("502 Bad Gateway")) as dead:
-        assert tracking.unusable(dead, 2) == f"The Prefect API at {dead} does not answer"
+        assert tracking.unusable(dead, 30) == f"The Prefect API at {dead} does not answer"
 
 
 @pytest.mark.parametrize("api", ["", "nonsense", "http://127.0.0.1:1/api", "http://[::1/api"])
 def test_what_is_no_address_of_an_api_does_not_answer(api: str) -> None:
-    assert not tracking.answers(api, timeout=2)
+    assert not tracking.answers(api, timeout=30)
 
 
 class Flow:
