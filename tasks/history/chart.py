@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,6 +133,7 @@ def _figure(
     panels = list(figure.subplots(down, across, squeeze=False, sharex=True).flat)
     for panel, table in zip(panels, tables, strict=False):
         _draw(panel, rows.moments, rows.tables[table], table, floors.get(table), alarming=table in alarming)
+    _date(panels)
     for place in range(len(tables), len(panels)):
         panels[place].set_visible(False)
         panels[place - across].tick_params(labelbottom=True)  # the dates, which stand at the bottom panel alone
@@ -164,22 +165,35 @@ def _draw(
     _dress(panel, max([count for _, count in present] + [floor or 0, 1]))
 
 
-def _dress(panel: Any, top: float) -> None:
-    """Axes: whole numbers with separators, few and short dates, no frame."""
+def _date(panels: Sequence[Any]) -> None:
+    """Few and short dates below all panels, which share them."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    panel.set_ylim(0, top * 1.12)
-    panel.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
-    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     dates = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
-    panel.xaxis.set_major_locator(dates)
     # Each label says its month: what Matplotlib would put beside the axis instead runs into the panel below.
     within = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%S.%f"]
     first = ["", "%Y", "%b", "%d %b", "%H:%M", "%H:%M"]
-    panel.xaxis.set_major_formatter(
-        ConciseDateFormatter(dates, formats=within, zero_formats=first, show_offset=False)  # type: ignore[no-untyped-call]
-    )
+    labels = ConciseDateFormatter(dates, formats=within, zero_formats=first, show_offset=False)  # type: ignore[no-untyped-call]
+    panels[0].xaxis.set_major_locator(dates)
+    _fix(panels[0].xaxis, labels.format_ticks)
+
+
+def _fix(axis: Any, label: Callable[[list[float]], list[str]]) -> None:
+    """Find the ticks of `axis` once: Matplotlib would do so again for every panel, and at every step of the layout."""
+    from matplotlib.ticker import FixedFormatter, FixedLocator
+
+    places = list(axis.get_major_locator()())
+    axis.set_major_locator(FixedLocator(places))
+    axis.set_major_formatter(FixedFormatter(label(places)))
+
+
+def _dress(panel: Any, top: float) -> None:
+    """Axes: whole numbers with separators, no frame."""
+    from matplotlib.ticker import MaxNLocator
+
+    panel.set_ylim(0, top * 1.12)
+    panel.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+    _fix(panel.yaxis, lambda places: [f"{place:,.0f}" for place in places])
     panel.set_facecolor(_CARD)
     panel.tick_params(colors=_FAINT, labelsize=8, length=0)
     panel.grid(axis="y", color=_FAINT, alpha=0.18, linewidth=0.8)
