@@ -79,6 +79,7 @@ def _tracked(
 
     flow = getattr(importlib.import_module(f"flows.{module}"), name).with_options()
     flow.fn = _noting(flow.fn, begun)
+    flow.serialize_parameters = _as_json
     # Joining the heartbeat thread costs a second at the end of every run, and one-off runs need no heartbeat.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         return flow(*given, **more)
@@ -102,6 +103,14 @@ def _noting(body: Callable[..., Any], begun: list[Future[Any]]) -> Callable[...,
     noting.__annotations__ = get_type_hints(body)
     noting.__signature__ = inspect.signature(body, eval_str=True)  # type: ignore[attr-defined]
     return noting
+
+
+def _as_json(parameters: dict[str, Any]) -> Any:
+    """The parameters as Prefect keeps them. Prefect's own way is FastAPI's, whose import takes a quarter of a second;
+    this is what that calls for whatever pydantic knows. What cannot be kept is named by its kind, as Prefect does."""
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(parameters, fallback=lambda value: f"<{type(value).__name__}>")
 
 
 def shown(api: str) -> str:

@@ -75,7 +75,7 @@ def _charts(config: Config, result: CheckResult) -> dict[str, str]:
     floors = {name: rule.min for name, rule in config.target(target).tables.items() if rule.min is not None}
     alarming = {each.table for each in result.findings if each.table and each.severity != "notice"}
     with open_history(config.history) as history:
-        drawn = embedded(history.frame(target, since), target, floors, alarming)
+        drawn = embedded(history.rows_over_time(target, since), target, floors, alarming)
     return {f"Rows by table over {CHART_DAYS} days": drawn} if drawn else {}
 
 

@@ -143,6 +143,13 @@ class Tallied(NamedTuple):
     number: int = 0
 
 
+class RowsOverTime(NamedTuple):
+    """The rows of each table (by name, in order) at each of `moments`; None where the table was not there."""
+
+    moments: list[datetime]
+    tables: dict[str, list[int | None]]
+
+
 class Baseline(NamedTuple):
     """What a new tally is judged by: rows by table, of the last accepted tally and the highest in the window.
 

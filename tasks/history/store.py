@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, Row, Select, and_, delete, func, insert, or_, select, union
 
 from tasks.errors import HistoryError
-from tasks.history import tables
+from tasks.history import records, tables
 from tasks.history.baseline import baseline_of, comes_after
 from tasks.history.manifests import observations_of, other
 from tasks.history.opening import open_engine, speaking_plainly
@@ -225,20 +225,27 @@ class History:
                 _put_pin(connection, pin)
         return added
 
-    def frame(self, target: str, since: datetime | None = None) -> pd.DataFrame:
-        """The rows of every table (columns, sorted) at every observation from `since` on (index `checked_at`,
-        UTC); <NA> where a table was not there."""
-        import pandas as pd
-
+    def rows_over_time(self, target: str, since: datetime | None = None) -> records.RowsOverTime:
+        """The rows of every table at every observation from `since` on, by date."""
         found = tables.observations.c
         query = select(found.checked_at, found.counts).where(found.target == target)
         if since is not None:
             query = query.where(found.checked_at >= since)
         rows = self._all(query.order_by(*_BY_DATE))
-        index = pd.DatetimeIndex([row.checked_at for row in rows], name="checked_at", tz="UTC")
-        columns = sorted({table for row in rows for table in row.counts})
-        data = {table: pd.array([row.counts.get(table) for row in rows], dtype="Int64") for table in columns}
-        return pd.DataFrame(data, index=index, columns=pd.Index(columns))
+        names = sorted({table for row in rows for table in row.counts})
+        return records.RowsOverTime(
+            [row.checked_at for row in rows], {name: [row.counts.get(name) for row in rows] for name in names}
+        )
+
+    def frame(self, target: str, since: datetime | None = None) -> pd.DataFrame:
+        """The same to reckon with: a column of integers for each table, <NA> where it was not there, by the index
+        `checked_at`, UTC. Pandas takes half a second to load."""
+        import pandas as pd
+
+        rows = self.rows_over_time(target, since)
+        index = pd.DatetimeIndex(rows.moments, name="checked_at", tz="UTC")
+        data = {table: pd.array(counts, dtype="Int64") for table, counts in rows.tables.items()}
+        return pd.DataFrame(data, index=index, columns=pd.Index(list(rows.tables)))
 
     def _known_table(self, target: str, table: str, counts: Mapping[str, int], at: datetime) -> str:
         expected = self.baseline(target, at, window_days=1).last

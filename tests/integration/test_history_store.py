@@ -306,6 +306,7 @@ def test_the_frame_has_a_column_for_each_table(history: History) -> None:
     assert frame[E].tolist() == [85, 86]
     assert frame[K].isna().tolist() == [False, True]
     assert history.frame("nobody").empty
+    assert history.rows_over_time("knowledge_os") == (list(frame.index), {E: [85, 86], K: [26_337, None]})
 
 
 def test_opening_again_finds_everything(url: str) -> None:

@@ -229,6 +229,26 @@ def test_a_tracked_run_leaves_reports_and_events(prefect_server: Prefect, tracke
     wait_until(emitted, 120, "an event of the backup and one of the check")
 
 
+CHECKED_TWICE = """
+import contextlib, sys
+from deployments.__main__ import main
+for _ in range(2):  # a picture of the history needs two points
+    with contextlib.suppress(SystemExit):
+        main()
+print([name for name in ("matplotlib", "pandas", "matplotlib.pyplot", "fastapi", "prefect.server", "prefect.runner",
+                         "prefect_docker", "apprise", "boto3") if name in sys.modules], file=sys.stderr)
+"""
+
+
+def test_a_tracked_check_loads_what_it_needs_and_no_more(
+    prefect_server: Prefect, shop: PostgresServer, tmp_path: Path
+) -> None:
+    """Each of these takes between a quarter of a second and a second to load; the picture needs one of them."""
+    arguments = ["verify", NAME, "--config", str(target_for(shop, tmp_path).file)]
+    ran = program(sys.executable, "-c", CHECKED_TWICE, *arguments, env=prefect_server.environment)
+    assert ran.stderr.splitlines()[-1] == "['matplotlib']", ran.stderr
+
+
 def test_no_secret_reaches_prefect(prefect_server: Prefect, tracked: Outcome, shop: PostgresServer) -> None:
     kept = [prefect_server.ask(f"{what}/filter") for what in ("flow_runs", "task_runs", "artifacts", "logs")]
 

@@ -1,6 +1,8 @@
 """Pictures of the counts: they are real files, show what matters first, and hide no loss."""
 
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +10,7 @@ import pytest
 
 from tasks.errors import HistoryError
 from tasks.history.chart import most_important, picture, sparkline
+from tasks.history.records import RowsOverTime
 
 
 def frame_of(data: dict[str, list[int | None]]) -> pd.DataFrame:
@@ -35,8 +38,29 @@ def test_a_line_of_blocks_starts_at_zero(values: list[float | None], drawn: str)
 
 
 def test_tables_with_a_floor_come_first_then_losses_then_size() -> None:
-    frame = frame_of({"s.big": [9000, 9000], "s.lost": [10, 1], "s.gone": [5, None], "s.floor": [3, 3]})
-    assert most_important(frame, {"s.floor": 1}) == ["s.floor", "s.gone", "s.lost", "s.big"]
+    tables: dict[str, list[int | None]] = {
+        "s.big": [9000, 9000], "s.lost": [10, 1], "s.gone": [5, None], "s.never": [None, None], "s.floor": [3, 3],
+    }  # fmt: skip
+    found = most_important(RowsOverTime([], tables), {"s.floor": 1})
+    assert found == ["s.floor", "s.gone", "s.lost", "s.big", "s.never"]
+
+
+DRAWN_FOR_A_REPORT = """
+import sys
+from datetime import UTC, datetime, timedelta
+from tasks.history.chart import embedded
+from tasks.history.records import RowsOverTime
+days = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day) for day in range(3)]
+rows = RowsOverTime(days, {"public.experts": [85, 85, 1], "public.gone": [3, 3, None]})
+assert embedded(rows, "shop", {"experts": 80})
+print([name for name in ("pandas", "matplotlib.pyplot") if name in sys.modules])
+"""
+
+
+def test_the_picture_of_a_report_is_drawn_without_pandas_and_pyplot() -> None:
+    """Every tracked check draws one, and each of these takes half a second to load."""
+    ran = subprocess.run([sys.executable, "-c", DRAWN_FOR_A_REPORT], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
 
 
 def test_a_png_is_written_with_a_panel_for_each_table(tmp_path: Path) -> None:

@@ -12,14 +12,13 @@ from tasks.alerts.artifacts import LARGEST, artifact_key, fitted
 from tasks.alerts.run_reports import backup_report, failure_report, verify_report
 from tasks.errors import DatabaseUnreachable, NeedsRecover, RolledBack
 from tasks.history.chart import embedded
-from tasks.history.records import Run, StoredBackup
+from tasks.history.records import RowsOverTime, Run, StoredBackup
 from tasks.history.standing import Standing
 from tasks.models import CheckResult, Finding, Manifest, StoredObject, Tally
 from tasks.restore.drill import DrillResult
 from tasks.restore.report import RestoreReport
 from tasks.restore.words import drill_markdown, plan_markdown, restore_markdown
 from tests.unit.test_artifacts import DURING, EXPECTED, IDENTITY, LOST, WHEN, cells
-from tests.unit.test_history_chart import frame_of
 from tests.unit.test_restore_plan import PINNED, astray, plan, world
 
 ODD = 'a|b `c` <img src=x onerror=y>\n| d | "e" [f](g) *h*'
@@ -366,10 +365,12 @@ def test_keys_of_reports_are_of_letters_that_prefect_takes() -> None:
 
 def test_the_picture_in_a_report_is_small_and_shows_what_is_wrong_in_red() -> None:
     rows: dict[str, list[int | None]] = {f"public.t{number}": [100, 100 + number, 1] for number in range(8)}
-    frame = frame_of(rows)
-    plain, alarmed = embedded(frame, "shop", {}), embedded(frame, "shop", {}, {"t7", "public.t6"})
+    moments = [WHEN + timedelta(days=day) for day in range(3)]
+    over_time = RowsOverTime(moments, rows)
+    plain, alarmed = embedded(over_time, "shop", {}), embedded(over_time, "shop", {}, {"t7", "public.t6"})
     assert plain is not None and alarmed is not None
     assert plain != alarmed
     for drawn in (plain, alarmed):
         assert drawn.startswith("data:image/png;base64,iVBORw0KGgo") and len(drawn) < 80_100
-    assert embedded(frame[:1], "shop", {}) is None, "a line needs two points"
+    one = RowsOverTime(moments[:1], {"public.t1": [100]})
+    assert embedded(one, "shop", {}) is None, "a line needs two points"

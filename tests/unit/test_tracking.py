@@ -10,9 +10,11 @@ import threading
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.encoders import jsonable_encoder
 
 from deployments import tracking
 from tasks.errors import LoginRefused, RollcallError
@@ -188,3 +190,10 @@ def test_a_silent_api_is_named_without_its_password(
 
     assert calls == [("shop", "c.yaml")]
     assert caplog.messages == ["The Prefect API at http://127.0.0.1:1/api does not answer; the run goes on untracked."]
+
+
+def test_parameters_are_kept_as_prefect_keeps_them() -> None:
+    given = {"target": "shop", "config": None, "files": [Path("a.yaml")], "dry_run": True, "most": 3}
+
+    assert tracking._as_json(given) == jsonable_encoder(given)
+    assert tracking._as_json({"hands": object()}) == {"hands": "<object>"}
