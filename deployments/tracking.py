@@ -63,6 +63,7 @@ def _tracked(
 ) -> Any:
     os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "rollcall")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
     # On a terminal its every state change is noise; its UI has them all the same.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")

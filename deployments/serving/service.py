@@ -224,6 +224,7 @@ class Service:
         # What this process itself logs belongs to no run.
         os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
         os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+        os.environ.setdefault("DO_NOT_TRACK", "1")
 
     def _deploy(self) -> None:
         asked = wanted(self.config, self.file)

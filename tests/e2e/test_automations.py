@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.bed.ports import free_port
 from tests.bed.progress import ROOT, wait_until
 from tests.bed.recorder import HttpRecorder
 
@@ -135,8 +135,7 @@ class Scene:
 @pytest.fixture
 def scene(tmp_path: Path, http_recorder: HttpRecorder) -> Iterator[Scene]:
     """An empty server, a configuration with one target, its blocks made."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     api = f"http://127.0.0.1:{port}/api"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "ROLLCALL_"))}
     environment = kept | {
