@@ -24,7 +24,7 @@ from deployments.serving.server import OwnServer
 from deployments.serving.settling import Settling
 from deployments.serving.wanted import Wanted, wanted
 from deployments.status_server import ServedApi, serve_api, serve_if_free
-from deployments.tracking import configured_api, unusable
+from deployments.tracking import answers, configured_api, unusable
 from deployments.watcher import watch
 from tasks.config import Config
 from tasks.errors import RollcallError
@@ -38,6 +38,9 @@ log = logging.getLogger("rollcall")
 
 RENEW_SECONDS = 30.0
 SERVER_LOOK_SECONDS = 0.5
+SERVER_ASK_SECONDS = 15.0
+SERVER_HANGS_SECONDS = 300.0
+"""Its health is asked for, which needs no database: so long without an answer is no work that will have an end."""
 TIDY_SECONDS = 60.0
 LOOK_AT_ALL = timedelta(minutes=15)  # for backups that were taken without this serve
 LIST_AT_START = 10.0
@@ -191,15 +194,24 @@ class Service:
         return type(failure).__name__ if failure else ""
 
     def _keep_server(self, server: OwnServer) -> None:
-        """Start it again if it has ended, and see that it runs. Raise RollcallError when it does not."""
+        """Start it again if it has ended, and see that it runs. One that hangs is ended. Raise RollcallError when
+        it does not run."""
         if server.ended() is not None:
             self._answers.clear()
             server.start()
         self._answers.set()
+        asked = answered = time.monotonic()
         while not self.stopping.wait(SERVER_LOOK_SECONDS):
             server.rotate_log()
             if (code := server.ended()) is not None:
                 raise RollcallError(f"it ended with {code}, and {server.log} may say why")
+            if time.monotonic() - asked < SERVER_ASK_SECONDS:
+                continue
+            answered = time.monotonic() if answers(server.api) else answered
+            asked = time.monotonic()
+            if asked - answered > SERVER_HANGS_SECONDS:
+                server.stop()
+                raise RollcallError(f"it gave no answer for {SERVER_HANGS_SECONDS:g} s, and was ended")
 
     def _choose_api(self) -> None:
         """Find Prefect's API, or say where a server will be. Only then may Prefect be imported: it reads the

@@ -148,3 +148,11 @@ def _said(process: subprocess.Popen[bytes], out: Path, log: Path) -> dict[str, A
         raise BedError(f"rollcall serve ended with {process.poll()}: {log.read_text()}")
     document: dict[str, Any] = json.loads(out.read_text())
     return document
+
+
+def children_of(parent: int, word: str) -> list[int]:
+    """The processes that `parent` started and whose command line has `word` in it."""
+    listed = subprocess.run(
+        ["ps", "--ppid", str(parent), "-o", "pid=,args="], capture_output=True, text=True, check=False
+    )
+    return [int(line.split()[0]) for line in listed.stdout.splitlines() if word in line]

@@ -24,7 +24,7 @@ from tests.bed.prefect_server import prefect_server_in
 from tests.bed.progress import wait_until
 from tests.bed.proxy import TcpProxy
 from tests.bed.recorder import HttpRecorder
-from tests.bed.serving import BIN, Served, ask, clean_environment, own_ports, served
+from tests.bed.serving import BIN, Served, ask, children_of, clean_environment, own_ports, served
 from tests.bed.target import NAME, Target, target_for
 from tests.bed.watched import told
 
@@ -278,14 +278,6 @@ def taken(host: str, port: int) -> Iterator[None]:
             time.sleep(0.01)
     with listener:
         yield
-
-
-def children_of(parent: int, word: str) -> list[int]:
-    """The processes that `parent` started and whose command line has `word` in it."""
-    listed = subprocess.run(
-        ["ps", "--ppid", str(parent), "-o", "pid=,args="], capture_output=True, text=True, check=False
-    )
-    return [int(line.split()[0]) for line in listed.stdout.splitlines() if word in line]
 
 
 def test_a_second_check_of_a_target_is_cancelled(shop: PostgresServer, tmp_path: Path) -> None:
