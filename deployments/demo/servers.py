@@ -19,8 +19,8 @@ from typing import Any
 from deployments.demo.scene import FOLDER, HERE, ROOT, Scene, free_port, wait_until
 from deployments.demo.voice import DemoError
 
-PREFECT_SECONDS = 150.0
-S3_SECONDS = 120.0
+PREFECT_SECONDS = 300.0
+S3_SECONDS = 240.0
 STOP_SECONDS = 15.0
 PROCESSES = FOLDER / "processes.json"
 

@@ -24,7 +24,7 @@ from deployments.demo.scene import (
 from deployments.demo.voice import DemoError
 
 LABEL = "rollcall.demo"
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 PASSING_SECONDS = 120.0
 
 

@@ -124,17 +124,29 @@ def _remove_labelled(client: docker.DockerClient, label: str) -> None:
         remove(thing)
 
 
+def pause(container: Container) -> None:
+    """Pause it. Tried for three minutes: on a busy machine runc gives up to freeze processes that do not come to rest."""
+    for attempt in _patiently():
+        with attempt:
+            container.pause()
+
+
 def remove(thing: Thing) -> None:
     """Remove one thing, a container's anonymous volumes too; that somebody else did so or is about to is no error.
 
     Tried for three minutes: a census of another test may look into a volume just now, in a container of its
     own; and a busy engine gives up to kill a container whose end it did not hear of within ten seconds.
     """
-    for attempt in Retrying(
-        retry=retry_if_exception_type(APIError), stop=stop_after_delay(180), wait=wait_fixed(1), reraise=True
-    ):
+    for attempt in _patiently():
         with attempt:
             _remove_now(thing)
+
+
+def _patiently() -> Retrying:
+    """Again and again for three minutes, whatever the engine has against it."""
+    return Retrying(
+        retry=retry_if_exception_type(APIError), stop=stop_after_delay(180), wait=wait_fixed(1), reraise=True
+    )
 
 
 def _remove_now(thing: Thing) -> None:

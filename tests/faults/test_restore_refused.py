@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.bed.labels import Bed
+from tests.bed.labels import Bed, pause
 from tests.bed.postgres import PostgresServers
 from tests.bed.progress import ROOT
 from tests.faults.restore_scene import Scene, scene
@@ -145,7 +145,7 @@ def test_a_backup_without_roles_is_refused_and_no_role_is_offered_to_stay_behind
 
 
 def test_a_paused_container(bad_rows: Scene) -> None:
-    bad_rows.container().pause()
+    pause(bad_rows.container())
     try:
         refused(bad_rows, lambda: ask(bad_rows, "--backup", "latest", "--without-safety-backup"), "is paused")
     finally:

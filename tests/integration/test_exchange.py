@@ -22,7 +22,7 @@ from tasks.containers.exchange_moves import ASIDE, DATA
 from tasks.containers.volumes import Volume, find_volume
 from tasks.errors import EngineError
 from tests.bed import images
-from tests.bed.labels import Bed
+from tests.bed.labels import Bed, pause
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.progress import ROOT, run, wait_until
 from tests.bed.shell import shell
@@ -402,7 +402,7 @@ def test_a_volume_in_use_is_left_alone(
     by_path = str(folder_of(bed, volumes[which]) / DATA)
     user = at_work(by_path if how == "by its path" else volumes[which], "ro" if how == "ro" else "rw")
     if how == "paused":
-        bed.client.containers.get(user).pause()
+        pause(bed.client.containers.get(user))
     with pytest.raises(EngineError, match=rf"{volumes[which]} is in use by {user}; stop that first\."):
         exchange(bed.client, *volumes, IMAGE, owner)
     with pytest.raises(EngineError, match="is in use by"):

@@ -16,7 +16,7 @@ from tasks.containers import recreate
 from tasks.errors import ContainerMissing, EngineError
 from tests.bed import images
 from tests.bed.compose import answers_query, compose_project
-from tests.bed.labels import Bed
+from tests.bed.labels import Bed, pause
 from tests.bed.postgres import PostgresServers
 from tests.bed.rebuilding import SECONDS, data_mount, inspect_all, nothing_left, recreate_on
 
@@ -561,7 +561,7 @@ def test_a_container_that_cannot_be_re_created_is_seen(stage: Stage, arguments: 
 
 
 def test_a_paused_container_is_seen(plain: Stage) -> None:
-    plain.client.api.pause(plain.name)
+    pause(plain.client.containers.get(plain.name))
     assert recreate.blockers(plain.inspect(), inspect_all(plain.client)) == [
         f"The container {plain.name} is paused; docker unpause, stop or start it first."
     ]

@@ -20,7 +20,7 @@ from tasks.containers.volumes import (
 )
 from tasks.errors import EngineError
 from tests.bed import images
-from tests.bed.labels import Bed
+from tests.bed.labels import Bed, pause
 
 LABELS = {RUN_LABEL: "20260201T020000-abc", STORY_LABEL: "a test"}
 
@@ -77,7 +77,7 @@ def test_users_are_those_that_run_and_those_that_are_stopped(bed: Bed, name: str
             VolumeUser(container=running, id=ids[running], running=True, destination="/data", read_only=False),
             VolumeUser(container=stopped, id=ids[stopped], running=False, destination="/data", read_only=True),
         ]
-        bed.client.containers.get(running).pause()
+        pause(bed.client.containers.get(running))
         paused = find_volume(bed.client, name)
         assert paused is not None
         assert {user.container for user in paused.users if user.running} == {running}
