@@ -125,7 +125,7 @@ def _remove_labelled(client: docker.DockerClient, label: str) -> None:
 
 
 def pause(container: Container) -> None:
-    """Pause it. Tried for three minutes: on a busy machine runc gives up to freeze processes that do not come to rest."""
+    """Pause it. Tried for three minutes: on a busy machine runc gives up to freeze what does not come to rest."""
     for attempt in _patiently():
         with attempt:
             container.pause()
