@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -130,9 +131,11 @@ def test_a_damaged_copy_in_another_storage_is_told_and_not_called_proven(target:
 def test_how_far_a_backup_and_a_drill_are_is_told_by_the_bytes_that_are_there(
     target: Target, server: PostgresServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "BAR_SECONDS", 0.1)
+    monkeypatch.setattr(progress, "BAR_SECONDS", 0.01)
     monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
-    server.execute("INSERT INTO knowledge_nodes SELECT n, repeat(md5(n::text), 9) FROM generate_series(1, 200000) n")
+    caplog.set_level(logging.INFO, logger="rollcall")
+    noise = " || ".join(f"md5((n * {number})::text)" for number in range(1, 10))  # Of a few bytes no fetching is seen.
+    server.execute(f"INSERT INTO knowledge_nodes SELECT n, {noise} FROM generate_series(1, 200000) n")
     database = target.backup().database
     first = told(caplog)
     target.backup()
