@@ -76,13 +76,17 @@ def _tracked(
     os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")
     # A run that goes on untracked logs to no flow run, which is then as it should be.
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     flow = getattr(importlib.import_module(f"flows.{module}"), name).with_options()
     flow.fn = _noting(flow.fn, begun)
     flow.serialize_parameters = _as_json
     # Joining the heartbeat thread costs a second at the end of every run, and one-off runs need no heartbeat.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    settings: dict[Any, Any] = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    if os.environ.get("PREFECT_API_URL") == "":
+        # Prefect starts a temporary server then, but sends no event to it: to those, an empty address is one.
+        settings[PREFECT_API_URL] = None
+    with temporary_settings(settings):
         return flow(*given, **more)
 
 

@@ -76,7 +76,7 @@ class Outcome:
     def went_well(self, code: int = 0) -> Self:
         """Fails unless it ended with `code` and a document, and complained of nothing."""
         assert self.code == code, (self.code, self.stderr)
-        assert "Traceback" not in self.stderr
+        assert "Traceback" not in self.stderr, self.stderr
         assert self.sentences == [], self.stderr
         assert self.document
         return self
