@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,10 +67,21 @@ def answer(server: Prefect, run: dict[str, Any], **typed: str) -> Any:
 
 
 def form_text(server: Prefect, run: dict[str, Any]) -> str:
-    """The words above the form."""
+    """The words above the form. Prefect pauses the run first, and then stores them."""
     key = f"{run['state']['state_details']['run_input_keyset']['description']}"
-    with urllib.request.urlopen(f"{server.api}/flow_runs/{run['id']}/input/{key}", timeout=30) as given:
-        return str(json.load(given))
+    said: list[str] = []
+
+    def stored() -> bool:
+        try:
+            with urllib.request.urlopen(f"{server.api}/flow_runs/{run['id']}/input/{key}", timeout=60) as given:
+                said.append(str(json.load(given)))
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
+        return True
+
+    wait_until(stored, 60, "the words above the form")
+    return said[0]
 
 
 def test_a_person_reads_the_plan_refuses_and_then_approves(
