@@ -123,15 +123,35 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
 
 
 @pytest.fixture(autouse=True)
-def prefect(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one thing that is asked of Prefect itself, without its two seconds of import."""
+def prefect(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The one thing that is asked of Prefect itself, without its two seconds of import: the settings for a run."""
+    asked: dict[str, Any] = {}
+
+    def temporary_settings(given: dict[str, Any]) -> nullcontext[None]:
+        asked.update(given)
+        return nullcontext()
+
     settings = types.ModuleType("prefect.settings")
-    settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY = object()  # type: ignore[attr-defined]
-    settings.temporary_settings = lambda _settings: nullcontext()  # type: ignore[attr-defined]
+    settings.PREFECT_API_URL = "api"  # type: ignore[attr-defined]
+    settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY = "heartbeat"  # type: ignore[attr-defined]
+    settings.temporary_settings = temporary_settings  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "prefect", types.ModuleType("prefect"))
     monkeypatch.setitem(sys.modules, "prefect.settings", settings)
     monkeypatch.setattr(Flow, "before", None)
     monkeypatch.setattr(Flow, "after", None)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [("", {"heartbeat": None, "api": None}), ("http://prefect.example/api", {"heartbeat": None})],
+)
+def test_an_empty_address_is_none_to_all_of_prefect(
+    address: str, expected: dict[str, Any], calls: list[Any], prefect: dict[str, Any]
+) -> None:
+    os.environ["PREFECT_API_URL"] = address
+    assert tracking.run("nightly", "night", "shop", None, prefect=True) == "stored shop"
+    assert prefect == expected
 
 
 def test_a_run_that_prefect_cannot_start_goes_on_untracked_with_one_warning(
