@@ -139,48 +139,45 @@ def test_lock_that_is_given_back_in_time_is_waited_for(server: PostgresServer) -
         release.join()
 
 
+@contextmanager
+def committed_once_waited_for(server: PostgresServer, *statements: str) -> Iterator[None]:
+    """The statements in a transaction that is committed as soon as another session waits for one of its locks."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with server.connect() as other:
+        for statement in statements:
+            other.execute(statement.encode())
+
+        def commit() -> None:
+            wait_until(lambda: server.value(waiting) > 0, 60, "who waits for a lock")
+            other.commit()
+
+        thread = threading.Thread(target=commit)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+
+
 def test_table_created_between_listing_and_locking_is_locked_too(server: PostgresServer) -> None:
     """The first attempt waits behind the creator's lock, and has listed the tables by then."""
     server.execute("CREATE TABLE first (i int)")
-    with server.connect() as other:
-        other.execute("LOCK TABLE first")
-        other.execute("CREATE TABLE second AS SELECT 1 AS i")
-
-        def commit_once_waited_for() -> None:
-            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'first'::regclass"
-            wait_until(lambda: server.value(waiting) > 0, 60, "who waits for the first table")
-            other.commit()
-
-        creator = threading.Thread(target=commit_once_waited_for)
-        creator.start()
-        with frozen(login_to(server), lock_wait=120) as held:
-            creator.join()
-            own = f"FROM pg_locks WHERE pid = {held.backend_pid} AND relation = 'second'::regclass"
-            assert server.value(f"SELECT count(*) {own}") == 1
-            assert held.tally().counts == {"public.first": 0, "public.second": 1}
+    created = ("LOCK TABLE first", "CREATE TABLE second AS SELECT 1 AS i")
+    with committed_once_waited_for(server, *created), frozen(login_to(server), lock_wait=120) as held:
+        own = f"FROM pg_locks WHERE pid = {held.backend_pid} AND relation = 'second'::regclass"
+        assert server.value(f"SELECT count(*) {own}") == 1
+        assert held.tally().counts == {"public.first": 0, "public.second": 1}
 
 
 def test_table_that_is_created_anew_each_time_is_taken_as_it_is_once_its_lock_is_given(
     server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job that rebuilds a table in a loop must not make every backup fail."""
+    """A job that rebuilds a table in a loop must not make every backup fail: one attempt must do."""
     monkeypatch.setattr("tasks.databases.tally.ATTEMPTS", 1)
     server.execute("CREATE TABLE built AS SELECT 1 AS i")
-    with server.connect() as other:
-        other.execute("DROP TABLE built; CREATE TABLE built AS SELECT generate_series(1, 7) AS i")
-
-        def commit_once_waited_for() -> None:
-            waiting = (
-                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            )
-            wait_until(lambda: server.value(waiting) > 0, 60, "who waits for the table")
-            other.commit()
-
-        builder = threading.Thread(target=commit_once_waited_for)
-        builder.start()
-        with frozen(login_to(server), lock_wait=120) as held:
-            builder.join()
-            assert held.tally().counts == {"public.built": 7}
+    rebuilt = ("DROP TABLE built", "CREATE TABLE built AS SELECT generate_series(1, 7) AS i")
+    with committed_once_waited_for(server, *rebuilt), frozen(login_to(server), lock_wait=120) as held:
+        assert held.tally().counts == {"public.built": 7}
 
 
 def test_a_count_that_the_network_swallowed_ends_at_its_deadline(
