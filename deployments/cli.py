@@ -127,7 +127,14 @@ def main() -> None:
     """Run the command line. Every error on purpose becomes one sentence; so does a misused option."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("rollcall").setLevel(logging.INFO)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_no_run_of_prefect)
     sys.exit(_outcome(lambda: app(sys.argv[1:] or ["--help"], standalone_mode=False)))
+
+
+def _is_no_run_of_prefect(record: logging.LogRecord) -> bool:
+    """What Prefect says of a run, tracebacks too, is for its UI; here the command's own sentence says it."""
+    return not record.name.startswith(("prefect.flow_runs", "prefect.task_runs"))
 
 
 def _outcome(call: Callable[[], Any]) -> int:

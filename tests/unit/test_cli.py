@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments import app
+from deployments import app, cli
 from deployments.cli import main
 from tests.bed.ports import free_port
 
@@ -327,3 +327,12 @@ main()
 def test_ctrl_c_while_it_still_loads_is_one_sentence() -> None:
     ran = subprocess.run([sys.executable, "-c", STOPPED_AT_ONCE], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (1, "rollcall: Stopped by hand, before anything began.\n")
+
+
+@pytest.mark.parametrize(
+    ("logger", "shown"),
+    [("prefect.flow_runs", False), ("prefect.task_runs", False), ("prefect.runner", True), ("rollcall", True)],
+)
+def test_what_prefect_says_of_a_run_is_not_for_the_terminal(logger: str, shown: bool) -> None:
+    record = logging.LogRecord(logger, logging.ERROR, __file__, 1, "Encountered exception", None, None)
+    assert cli._is_no_run_of_prefect(record) is shown
