@@ -50,6 +50,33 @@ class SequencePosition(Model):
     is_called: bool
 
 
+DifferenceKind = Literal[
+    "database", "rows", "column", "sequence", "large_objects",  # what a backup is for
+    "materialized_view", "definition", "missing", "added", "extension_version", "setting",  # what can be made again
+]  # fmt: skip
+DATA: frozenset[DifferenceKind] = frozenset({"database", "rows", "column", "sequence", "large_objects"})
+
+
+class Difference(Model):
+    """One thing in which a rebuilt cluster is not what the manifest says: a named difference.
+
+    object: as a person names it (`rows in public.t`, `view public.v`, `extension pg_trgm`); expected, found: the two
+    texts or numbers, where they are known; why: a reason in one sentence, e.g. pg_restore's own words.
+    """
+
+    kind: DifferenceKind
+    database: str
+    object: str
+    expected: str | None = None
+    found: str | None = None
+    why: str | None = None
+
+    @property
+    def blocking(self) -> bool:
+        """Whether it is of the data itself, so that nothing is proven."""
+        return self.kind in DATA
+
+
 class Tally(Model):
     """What one database holds, read in one snapshot.
 

@@ -1,30 +1,55 @@
-"""Is what was rebuilt what was backed up? Exactly, or it is not."""
+"""Is what was rebuilt what was backed up? If not: every difference, by name. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.databases.schema import describe_difference
 from tasks.errors import NotEqual
-from tasks.models import Tally
+from tasks.models import Difference, DifferenceKind, Tally
 
 MOST_NAMED = 5
+MISSING, ADDED = "missing", "not in the backup"
 
 
-def differences(expected: Tally, found: Tally) -> list[str]:
-    """Everything in which two tallies differ, a phrase each; none if they are equal.
+def judge_proof(
+    expected: Mapping[str, Tally], found: Mapping[str, Tally], not_made: Sequence[Difference] = ()
+) -> list[Difference]:
+    """Everything in which the databases found differ from those expected; the data first, none if all is equal.
+
+    not_made: the objects that could not be made, with the reason; each stands for the difference that it explains.
+    """
+    told = [Difference(kind="database", database=name, object="database", found=MISSING)
+            for name in expected if name not in found]  # fmt: skip
+    told += [Difference(kind="database", database=name, object="database", found=ADDED)
+             for name in found if name not in expected]  # fmt: skip
+    for name in sorted(expected.keys() & found.keys()):
+        told += differences(expected[name], found[name], name)
+    told = list({(each.database, each.object): each for each in reversed(told)}.values())[::-1]  # one for each object
+    reasons = {(each.database, each.object): each for each in not_made}
+    explained = [_explained(each, reasons.pop((each.database, each.object), None)) for each in told]
+    return sorted([*explained, *reasons.values()], key=lambda each: not each.blocking)
+
+
+def _explained(difference: Difference, reason: Difference | None) -> Difference:
+    return difference.model_copy(update={"why": reason.why}) if reason else difference
+
+
+def differences(expected: Tally, found: Tally, database: str) -> list[Difference]:
+    """Everything in which two tallies differ; none if they are equal.
 
     The rows of a materialised view are no part of a backup: a restore fills the view from its definition, which is
     compared. Only whether it is filled must be the same; `refreshed` tells where the rows became others.
     """
-    told = _unequal("rows in {}", expected.counts, found.counts)
-    told += _unequal("the materialised view {}", _filled(expected), _filled(found))
-    told += _unequal("the position of {}", _positions(expected), _positions(found))
-    if expected.large_objects != found.large_objects:
-        told.append(f"large objects: {found.large_objects:,} instead of {expected.large_objects:,}")
+    told = _unequal(database, "rows", "rows in {}", expected.counts, found.counts)
+    told += _unequal(database, "materialized_view", "materialized view {}", _filled(expected), _filled(found))
+    told += _unequal(database, "sequence", "position of {}", _positions(expected), _positions(found))
+    large = [{"large objects": each.large_objects} for each in (expected, found)]
+    told += _unequal(database, "large_objects", "{}", *large)
     if expected.schema_fingerprint != found.schema_fingerprint:
-        told += _definitions(expected, found) or ["the schema's fingerprint differs"]
+        fingerprint = Difference(kind="definition", database=database, object="schema's fingerprint")
+        told += _definitions(expected, found, database) or [fingerprint]
     return told
 
 
@@ -50,42 +75,59 @@ def _positions(tally: Tally) -> dict[str, str]:
     }
 
 
-def _definitions(expected: Tally, found: Tally) -> list[str]:
+def _definitions(expected: Tally, found: Tally, database: str) -> list[Difference]:
     difference = describe_difference(expected.schema_objects, found.schema_objects)
-    told = [f"the {name}: missing" for name in difference.removed]
-    told += [f"the {name}: not in the backup" for name in difference.added]
-    return told + [f"the definition of the {name} differs" for name in difference.changed]
+
+    def named(kind: DifferenceKind, name: str, at: str | None = None) -> Difference:
+        return Difference(kind=kind, database=database, object=name, found=at)
+
+    told = [named("column" if name.startswith("column ") else "missing", name, MISSING) for name in difference.removed]
+    told += [named("added", name, ADDED) for name in difference.added]
+    return told + [named("definition", name) for name in difference.changed]
 
 
-def _unequal(what: str, expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    told = []
-    for name in sorted({*expected, *found}):
-        subject = what.format(name)
-        if name not in found:
-            told.append(f"{subject}: missing")
-        elif name not in expected:
-            told.append(f"{subject}: not in the backup")
-        elif expected[name] != found[name]:
-            told.append(f"{subject}: {_shown(found[name])} instead of {_shown(expected[name])}")
-    return told
+def _unequal(
+    database: str, kind: DifferenceKind, what: str, expected: Mapping[str, Any], found: Mapping[str, Any]
+) -> list[Difference]:
+    return [
+        Difference(
+            kind=kind, database=database, object=what.format(name),
+            expected=_shown(expected[name]) if name in expected else None,
+            found=(_shown(found[name]) if name in expected else ADDED) if name in found else MISSING,
+        )
+        for name in sorted({*expected, *found})
+        if name not in found or name not in expected or expected[name] != found[name]
+    ]  # fmt: skip
 
 
 def _shown(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def require_equal(expected: Mapping[str, Tally], found: Mapping[str, Tally], source: str) -> None:
-    """Raise NotEqual that names the first differences; also where there was nothing to compare."""
-    told = [f"the database {name}: missing" for name in expected if name not in found]
-    told += [f"the database {name}: not in the backup" for name in found if name not in expected]
-    for name in expected:
-        if name in found:
-            told += [f"{name}: {each}" for each in differences(expected[name], found[name])]
-    if told:
-        more = f" and {len(told) - MOST_NAMED} more" if len(told) > MOST_NAMED else ""
-        raise NotEqual(
-            f"What was rebuilt from {source} is not what it should be: {'; '.join(told[:MOST_NAMED])}{more}.", told
-        )
+def in_words(difference: Difference) -> str:
+    """A phrase that says what differs, and why where that is known: `app: rows in public.t: 1 instead of 2`."""
+    each = difference
+    if each.kind == "database":
+        said = f"the database {each.database}: {each.found}"
+    elif each.found in (MISSING, ADDED) or each.kind == "missing":
+        said = f"{each.database}: {each.object}: {each.found or MISSING}"
+    elif each.kind in ("definition", "extension_version"):
+        said = f"{each.database}: the definition of the {each.object} differs"
+    else:
+        said = f"{each.database}: {each.object}: {each.found} instead of {each.expected}"
+    return f"{said} ({each.why})" if each.why else said
+
+
+def require_compared(expected: Mapping[str, Tally], source: str) -> None:
+    """Raise NotEqual where there was nothing to compare: nothing is proven by that."""
     if not any(tally.counts for tally in expected.values()):
         nothing = f"{source} holds no table, so nothing could be compared, and nothing is proven."
         raise NotEqual(nothing[0].upper() + nothing[1:], [nothing])
+
+
+def not_equal(differences: Sequence[Difference], source: str) -> NotEqual:
+    """The error that names the first of these differences."""
+    told = [in_words(each) for each in differences]
+    more = f" and {len(told) - MOST_NAMED} more" if len(told) > MOST_NAMED else ""
+    named = "; ".join(told[:MOST_NAMED])
+    return NotEqual(f"What was rebuilt from {source} is not what it should be: {named}{more}.", told)

@@ -32,6 +32,7 @@ from tasks.history.backups import remember_proof
 from tasks.history.records import Run
 from tasks.history.store import open_history
 from tasks.models import Manifest, Model
+from tasks.restore.compare import not_equal
 from tasks.restore.proven import note_proof, whole_copies
 from tasks.restore.rebuild import Rebuilt, rebuild_from_backup
 from tasks.restore.source import backup_called, manifest_of
@@ -96,6 +97,8 @@ def drill_backup(config: Config, target: str, wanted: str) -> DrillResult:
                 volume=volume, image_id=image_id, place=place, owner=owner_of(config, target),
             )  # fmt: skip
             seconds = round(time.monotonic() - started, 3)
+            if built.differences:
+                raise not_equal(built.differences, f"backup {manifest.id}")
     except (NotEqual, ObjectDamaged, DoesNotRestore) as error:
         return DrillResult(
             target=target,

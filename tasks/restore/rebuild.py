@@ -23,8 +23,8 @@ from tasks.databases.connect import Login, connect
 from tasks.databases.identity import databases
 from tasks.databases.tally import frozen
 from tasks.errors import DoesNotRestore, LoginRefused, RestoreFailed
-from tasks.models import Manifest, Model, Tally
-from tasks.restore.compare import refreshed, require_equal
+from tasks.models import Difference, Manifest, Model, Tally
+from tasks.restore.compare import judge_proof, refreshed, require_compared
 from tasks.restore.fetch import Fetched, bytes_in, bytes_of, fetch, gave_all, of_role, unpack
 
 log = logging.getLogger("rollcall")
@@ -42,7 +42,8 @@ class Rebuilt(Model):
     """A cluster that stands in `volume`, shut down cleanly and on the disk.
 
     source: a backup's id or a volume's name; tallies: by database; timings: seconds by step; notes: what a person
-    should know of it, a sentence each; storages: the one that gave every object of the backup, if one did.
+    should know of it, a sentence each; storages: the one that gave every object of the backup, if one did; differences:
+    everything in which it is not what the manifest says.
     """
 
     volume: str
@@ -52,6 +53,7 @@ class Rebuilt(Model):
     source: str
     notes: list[str] = []
     storages: list[str] = []
+    differences: list[Difference] = []
 
 
 class _Clock:
@@ -75,6 +77,7 @@ class _Load:
         self.user = str(manifest.cluster["bootstrap_user"])
         self.major = load.major_of(manifest.server_version)
         self.tallies = {manifest.database: manifest.tally, **manifest.databases}
+        self.not_made: list[Difference] = []  # what PostgreSQL refused to make again, each with its reason
         self.files = {each.name: each.file.read_bytes() for each in of_role(fetched, "config")}
         # postgresql.auto.conf comes after postgresql.conf, and wins (PostgreSQL documentation, Setting Parameters).
         texts = [self.files[name].decode(errors="replace") for name in ("postgresql.conf", "postgresql.auto.conf")
@@ -102,11 +105,11 @@ def rebuild_from_backup(
     place: Place,
     owner: str | None = None,
 ) -> Rebuilt:
-    """Make the backup's cluster again in the empty `volume`; prove it exactly equal to the manifest.
+    """Make the backup's cluster again in the empty `volume`; compare it with the manifest.
 
     owner: labels the scratch containers, so that whoever holds its lock may sweep them; None: the target's own.
     Raise ObjectDamaged where no storage gives an object as it was stored, StorageUnreachable, DoesNotRestore where
-    PostgreSQL refuses the backup, NotEqual where what was rebuilt differs in anything, and RestoreFailed for all else.
+    PostgreSQL refuses the backup, NotEqual where nothing could be compared, and RestoreFailed for all else.
     Scratch containers and fetched objects are gone then; the volume is the caller's.
     """
     if reasons := load.cannot_be_rebuilt(manifest, place.destination):
@@ -148,7 +151,8 @@ def _bring_back(config: Config, backup: _Load, server: Scratch, archives: Path, 
     clock.lap("load")
     with meter().stage("counting, to prove it equal", PROVE):
         tallies = _tallies(config, backup.target, server, list(backup.tallies))
-        require_equal(backup.tallies, tallies, f"backup {backup.manifest.id}")
+        require_compared(backup.tallies, f"backup {backup.manifest.id}")
+        differences = judge_proof(backup.tallies, tallies, backup.not_made)
     clock.lap("prove")
     with meter().stage("gathering statistics", ANALYZE):
         notes = _analyze(backup, server)
@@ -167,6 +171,7 @@ def _bring_back(config: Config, backup: _Load, server: Scratch, archives: Path, 
         source=backup.manifest.id,
         notes=notes,
         storages=gave_all(backup.fetched),
+        differences=differences,
     )
 
 
