@@ -12,7 +12,8 @@ from tasks.containers.observe import Container, observe
 from tasks.databases.connect import Login, connect, translated, within
 from tasks.databases.identity import ClusterIdentity, beyond, closed, databases, read_cluster, read_identity
 from tasks.databases.reach import Way, way_in
-from tasks.databases.tally import Progress, frozen
+from tasks.databases.rows import Progress
+from tasks.databases.tally import frozen
 from tasks.errors import DatabaseUnreachable
 from tasks.models import Finding, Identity, Model, Tally
 from tasks.secrets import reveal

@@ -41,9 +41,8 @@ class Relation:
         return sql.Identifier(self.schema, self.table)
 
 
-# An extension's table holds user rows, and is dumped, where the extension says so (pg_extension.extconfig).
 # has_table_privilege() is null for a relation that was just dropped: that is found out by its own check.
-RELATIONS = r"""
+RELATION: LiteralString = """
     SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, c.relispopulated,
            quote_ident(n.nspname) || '.' || quote_ident(c.relname),
            coalesce(quote_ident(rn.nspname) || '.' || quote_ident(r.relname),
@@ -54,13 +53,19 @@ RELATIONS = r"""
     JOIN pg_namespace AS n ON n.oid = c.relnamespace
     LEFT JOIN pg_class AS r ON c.relispartition AND r.oid = pg_partition_root(c.oid)
     LEFT JOIN pg_namespace AS rn ON rn.oid = r.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'm', 'S') AND c.relpersistence <> 't'
-      AND n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema'
-      AND NOT EXISTS (
-          SELECT FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid
-          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
-            AND d.refclassid = 'pg_extension'::regclass
-            AND NOT c.oid = ANY (coalesce(e.extconfig, '{}')))
+    WHERE c.relpersistence <> 't'
+"""
+
+# An extension's table holds user rows, and is dumped, where the extension says so (pg_extension.extconfig).
+NOT_DUMPED: LiteralString = """EXISTS (
+    SELECT FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid
+    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+      AND d.refclassid = 'pg_extension'::regclass AND NOT c.oid = ANY (coalesce(e.extconfig, '{}')))
+"""
+
+RELATIONS: LiteralString = rf"""{RELATION}
+      AND c.relkind IN ('r', 'p', 'm', 'S') AND n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema'
+      AND NOT {NOT_DUMPED}
     ORDER BY n.nspname, c.relname
 """
 
@@ -71,28 +76,13 @@ def relations(connection: Connection) -> list[Relation]:
 
 
 # Whatever schema they are in. Which of their rows the extension's own script made, nobody can tell.
-OWN_TABLES = """
-    SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), n.nspname, c.relname,
-           coalesce(has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), true)
-           AND NOT row_security_active(c.oid)
-    FROM pg_class AS c
-    JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
-    JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
-    WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND NOT c.oid = ANY (coalesce(e.extconfig, '{}'))
-    ORDER BY 1
-"""
+OWN_TABLES: LiteralString = f"{RELATION} AND c.relkind = 'r' AND {NOT_DUMPED} ORDER BY 6"
 
 
-def not_dumped(connection: Connection) -> list[str]:
-    """The extensions' own tables that hold rows, or may where the role must not look, but for those that the extension
-    says to dump: pg_dump leaves these tables out. Names as in a tally. Raise psycopg.Error."""
-    found = []
-    for name, schema, table, readable in connection.execute(OWN_TABLES).fetchall():
-        query = sql.SQL("SELECT FROM ONLY {} LIMIT 1").format(sql.Identifier(schema, table))
-        if not readable or connection.execute(query).fetchone() is not None:
-            found.append(name)
-    return found
+def own_tables(connection: Connection) -> list[Relation]:
+    """The extensions' own tables but for those that the extension says to dump: pg_dump leaves these out. Raise
+    psycopg.Error."""
+    return [Relation(*row) for row in connection.execute(OWN_TABLES)]
 
 
 def definitions(connection: Connection) -> Iterator[tuple[str, str | None]]:

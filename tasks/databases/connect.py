@@ -2,7 +2,7 @@
 
 Every session gets the same settings, so that what it reads does not depend on the server's, the database's or
 the role's own ones: no time-outs, ISO dates in UTC, an empty search path (every name that PostgreSQL prints
-is qualified).
+is qualified). The search path is set after the start, so that RESET gives the one that any other session has.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ logging.getLogger("psycopg").setLevel(logging.ERROR)
 Connection = psycopg.Connection[TupleRow]
 
 SESSION_SETTINGS = {
-    "search_path": "",
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
@@ -43,9 +42,10 @@ SESSION_SETTINGS = {
     "default_transaction_isolation": r"read\ committed",
 }
 
-# Not known to every supported server, and a start-up option that the server does not know ends the
+# The time-outs are not known to every supported server, and a start-up option that the server does not know ends the
 # connection.
-NEWER_TIMEOUTS = """
+AFTER_THE_START = """
+    SELECT pg_catalog.set_config('search_path', '', false);
     SELECT set_config(name, '0', false) FROM pg_settings
     WHERE name IN ('transaction_timeout', 'idle_session_timeout')
 """
@@ -102,7 +102,7 @@ def connect(login: Login, *, application_name: str = "rollcall", timeout: float 
         )
         try:
             with within(connection, timeout, _no_answer(login, timeout)):
-                connection.execute(NEWER_TIMEOUTS)
+                connection.execute(AFTER_THE_START)
         except BaseException:
             connection.close()
             raise

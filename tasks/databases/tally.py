@@ -9,7 +9,7 @@ DDL is held up for longer than it would be by pg_dump, which takes the same lock
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -20,16 +20,15 @@ from psycopg import sql
 from tasks.databases import catalog, schema
 from tasks.databases.catalog import MATERIALIZED_VIEW, PARTITIONED, SEQUENCE, TABLE, Relation
 from tasks.databases.connect import Connection, Login, abandon, connect, translated, within
+from tasks.databases.rows import Progress, count_rows
 from tasks.errors import DatabaseError, RowsHidden, TablesLocked
 from tasks.models import SequencePosition, Tally
 
-Progress = Callable[[int, int, str], None]
 Item = TypeVar("Item")
 
 ATTEMPTS = 10
 DEADLINE = 6 * 3600.0
 LOCKED_AT_ONCE = 500
-COUNTED_AT_ONCE = 100
 READ_AT_ONCE = 200
 
 CHANGED_MEANWHILE = (
@@ -85,16 +84,7 @@ class Frozen:
         abandon(self.connection)
 
     def _counted(self, progress: Progress | None) -> dict[int, int]:
-        """Rows by oid. The locks that a count takes on indexes are given back after each batch."""
-        wanted = [relation for relation in self.relations if _is_counted(relation)]
-        rows: dict[int, int] = {}
-        for batch in _batches(wanted, COUNTED_AT_ONCE):
-            with self.connection.transaction(force_rollback=True):
-                for relation in batch:
-                    rows[relation.oid] = self._number(_count_query(relation))
-                    if progress is not None:
-                        progress(len(rows), len(wanted), relation.name)
-        return rows
+        return count_rows(self.connection, [each for each in self.relations if _is_counted(each)], progress)
 
     def _sequences(self) -> dict[str, SequencePosition]:
         found: dict[str, SequencePosition] = {}
@@ -106,11 +96,12 @@ class Frozen:
 
     def _not_dumped(self) -> list[str]:
         """These tables were not locked beforehand: one that somebody else has locked for long means to try again."""
+        own = catalog.own_tables(self.connection)
         try:
-            with self.connection.transaction(force_rollback=True):
-                return catalog.not_dumped(self.connection)
+            counted = count_rows(self.connection, [each for each in own if each.readable and not each.filtered])
         except pg.LockNotAvailable as error:
             raise TablesLocked(_still_changing(self.login, "an extension's table is locked")) from error
+        return [each.name for each in own if counted.get(each.oid) != 0]
 
     def _definitions(self) -> Iterator[tuple[str, str]]:
         for name, definition in catalog.definitions(self.connection):
@@ -212,12 +203,6 @@ def _lock_query(tables: Sequence[Relation]) -> sql.Composed:
 
 def _is_counted(relation: Relation) -> bool:
     return relation.kind == TABLE or (relation.kind == MATERIALIZED_VIEW and relation.populated)
-
-
-def _count_query(relation: Relation) -> sql.Composed:
-    """ONLY: the rows of children and partitions are counted with these themselves."""
-    only = sql.SQL("ONLY " if relation.kind == TABLE else "")
-    return sql.SQL("SELECT count(*) FROM {}{}").format(only, relation.identifier)
 
 
 def _positions_query(sequences: Sequence[Relation]) -> sql.Composed:
