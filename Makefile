@@ -18,7 +18,7 @@ bed: $(STAMP)  ## engine, compose, PostgreSQL images, S3 server: installed or ma
 	$(BIN)/python -m tests.bed up
 
 demo: bed  ## the incident, replayed on real parts and caught (KEEP=1 leaves it running)
-	KEEP=$(KEEP) $(BIN)/python -m deployments.demo
+	KEEP=$(KEEP) DOCKER_CONFIG=$(CURDIR)/.bed/docker-config $(BIN)/python -m deployments.demo
 
 test: bed  ## the tests, on real parts
 	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder

@@ -2,7 +2,11 @@
 
 from hypothesis import HealthCheck, settings
 
+from tests.bed import compose_programs
+
 pytest_plugins = ["tests.bed.fixtures"]
 
 settings.register_profile("rollcall", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rollcall")
+
+compose_programs.use()

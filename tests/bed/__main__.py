@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bed import engine, images, labels, s3
+from tests.bed import compose_programs, engine, images, labels, s3
 from tests.bed.progress import STATE, BedError
 
 
@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
 def _up(_: argparse.Namespace) -> None:
     with _alone():
         engine.up()
+        compose_programs.config_folder()
         images.up()
 
 

