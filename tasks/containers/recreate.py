@@ -8,10 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, cast
 
 import docker
-from docker.errors import APIError, NotFound
+from docker.errors import APIError, DockerException, NotFound
 
 from tasks.containers.difference import difference
 from tasks.containers.engine import inspect_container
@@ -25,6 +26,12 @@ LEAST_STOP_SECONDS = 60
 STOP_PATIENCE = 600.0  # seconds that the engine may take to answer, on top of the container's own time to stop
 ASK_EVERY = 0.2
 SETTLED = 1.0  # seconds that a container without a healthcheck must run: one that cannot work mostly ends at once
+CREATE_SECONDS = 120.0  # for a create of somebody else's, of the same name, that the engine is at work on
+EXIT_SECONDS = 60.0  # for a container to be seen ended, after the engine has said that it is
+REMOVE_SECONDS = 300.0  # for a removal of somebody else's: a container is only gone once all that it wrote is
+LOG_LINES, LOG_CHARACTERS = 12, 600
+CONFLICT = 409
+ALREADY = "already in progress"  # what the engine says of a removal
 NEVER = "0001-01-01T00:00:00Z"  # StartedAt of a container that never ran
 
 RestartPolicy = dict[str, Any]
@@ -33,19 +40,25 @@ RestartPolicy = dict[str, Any]
 def create(client: docker.DockerClient, payload: Payload, name: str) -> str:
     """Create, and do not start, the container `name`; return its id. It is connected to its first network only.
 
-    One that an interrupted call left is returned. Raise EngineError if a volume or network of the payload is not there
+    One that an interrupted call left is returned, also where the engine is still at work on it: it reserves the name
+    first (moby, daemon/create.go). Raise EngineError if a volume or network of the payload is not there
     any more (the engine would silently make an empty volume), if the name is taken, or if the engine refuses.
     """
     _check_volumes(client, payload)
     _check_networks(client, payload)
-    left = _left_over(client, payload, name)
-    if left is not None:
-        return left
-    with _refusing(f"The replacement of {payload.name} cannot be created"):
-        made: dict[str, Any] = client.api.create_container_from_config(  # type: ignore[no-untyped-call]
-            payload.body, name, platform=_platform(client, payload)
-        )
-    return str(made["Id"])
+    given_up = time.monotonic() + CREATE_SECONDS
+    while (left := _left_over(client, payload, name)) is None:
+        with _refusing(f"The replacement of {payload.name} cannot be created"):
+            try:
+                made: dict[str, Any] = client.api.create_container_from_config(  # type: ignore[no-untyped-call]
+                    payload.body, name, platform=_platform(client, payload)
+                )
+                return str(made["Id"])
+            except APIError as error:
+                if error.status_code != CONFLICT or time.monotonic() > given_up:
+                    raise
+        time.sleep(ASK_EVERY)
+    return left
 
 
 def _check_volumes(client: docker.DockerClient, payload: Payload) -> None:
@@ -114,19 +127,32 @@ def _endpoint(asked: Mapping[str, Any]) -> dict[str, Any]:
 def set_restart_policy(client: docker.DockerClient, container: str, policy: RestartPolicy) -> RestartPolicy:
     """Give the container another restart policy and return its previous one, both as in HostConfig.RestartPolicy."""
     found = inspect_container(client, container)
-    previous: RestartPolicy = _whole(found["HostConfig"].get("RestartPolicy") or {})
+    previous = policy_of(found)
     with _refusing(f"The restart policy of {_name(found)} cannot be set"):
         client.api.update_container(found["Id"], restart_policy=cast("Any", _whole(policy)))
     return previous
 
 
-def _whole(policy: RestartPolicy) -> RestartPolicy:
+def policy_of(found: Mapping[str, Any]) -> RestartPolicy:
+    """The container's restart policy, from its inspect JSON."""
+    return _whole(found["HostConfig"].get("RestartPolicy") or {})
+
+
+def is_well(found: Mapping[str, Any]) -> bool:
+    """Whether it runs, and its healthcheck, where it has one, is green."""
+    return found["State"]["Status"] == "running" and _health(found) in ("healthy", "none")
+
+
+def _whole(policy: Mapping[str, Any]) -> RestartPolicy:
     """An empty name means `no` at create, but `leave it as it is` at update."""
     return {"Name": policy.get("Name") or "no", "MaximumRetryCount": policy.get("MaximumRetryCount") or 0}
 
 
 def stop(client: docker.DockerClient, container: str, timeout: int | None = None) -> None:
-    """Stop the container with its own signal; one that does not run is left so.
+    """Stop the container with its own signal, and return once it does not run; one that does not run is left so.
+
+    Also where a stop that somebody else asked for is still at work, whose client may be dead: both end with the same
+    exit, and neither does anything to a process that is started after it. See `at_rest`.
 
     timeout: seconds until the engine kills it; None for the container's own, but at least 60: a server writes its last
     checkpoint then.
@@ -134,6 +160,11 @@ def stop(client: docker.DockerClient, container: str, timeout: int | None = None
     found = inspect_container(client, container)
     with _refusing(f"The container {_name(found)} cannot be stopped"):
         client.api.stop(found["Id"], timeout=_stop_seconds(found) if timeout is None else timeout)
+    given_up = time.monotonic() + EXIT_SECONDS
+    while inspect_container(client, found["Id"])["State"]["Running"]:
+        if time.monotonic() > given_up:
+            raise EngineError(f"The container {_name(found)} still runs {EXIT_SECONDS:g} s after it was stopped.")
+        time.sleep(ASK_EVERY)
 
 
 def _stop_seconds(found: dict[str, Any]) -> int:
@@ -143,10 +174,58 @@ def _stop_seconds(found: dict[str, Any]) -> int:
 
 
 def start(client: docker.DockerClient, container: str) -> None:
-    """Start the container; one that runs already is left so."""
+    """Start the container; one that runs already is left so. Raise EngineError, with the end of its log."""
     found = inspect_container(client, container)
-    with _refusing(f"The container {_name(found)} cannot be started"):
+    try:
         client.api.start(found["Id"])
+    except APIError as error:
+        why = str(error.explanation or error).rstrip(".")
+        raise EngineError(
+            f"The container {_name(found)} cannot be started: {why}. {said_last(client, found)}".rstrip()
+        ) from None
+
+
+def said_last(client: docker.DockerClient, found: Mapping[str, Any]) -> str:
+    """The end of the container's own log, as a sentence; where it has none, or one that cannot be read, where to look.
+
+    What it said before its last start is left out. Empty for one that never ran.
+    """
+    if found["State"]["StartedAt"] == NEVER:
+        return ""
+    name = str(found["Name"]).lstrip("/")
+    try:
+        log: bytes = client.api.logs(found["Id"], tail=LOG_LINES, since=_second(found["State"]["StartedAt"]))
+    except (APIError, DockerException):
+        log = b""
+    words = " ".join(log.decode(errors="replace").split())[-LOG_CHARACTERS:]
+    return f"The end of its log: {words}" if words else f"Its log says nothing; see docker logs {name}."
+
+
+def _second(moment: str) -> int:
+    """The second that a time of the engine's lies in (RFC 3339, in UTC, with nanoseconds)."""
+    return int(datetime.fromisoformat(f"{moment[:19]}+00:00").timestamp())
+
+
+def remove(client: docker.DockerClient, container: str, *, force: bool = False) -> None:
+    """Remove the container, none of its volumes, and return once it is gone; one that is gone is fine.
+
+    Also where a removal that somebody else asked for is still at work. force: one that runs is ended.
+
+    Raise EngineError.
+    """
+    given_up = time.monotonic() + REMOVE_SECONDS
+    while True:
+        with _refusing(f"The container {container} cannot be removed"):
+            try:
+                client.api.remove_container(container, v=False, force=force)
+            except NotFound:
+                return
+            except APIError as error:
+                if error.status_code != CONFLICT or ALREADY not in str(error.explanation):
+                    raise
+                if time.monotonic() > given_up:
+                    raise
+        time.sleep(ASK_EVERY)
 
 
 def rename(client: docker.DockerClient, container_id: str, name: str) -> None:
@@ -192,15 +271,17 @@ def wait_healthy(client: docker.DockerClient, container: str, deadline: float) -
         if state["Status"] == "running" and (_health(found) == "healthy" or (_health(found) == "none" and settled)):
             return
         if state["Status"] in ("exited", "dead"):
-            name = _name(found)
-            raise EngineError(f"The container {name} ended with exit code {state['ExitCode']}; see docker logs {name}.")
+            raise EngineError(
+                f"The container {_name(found)} ended with exit code {state['ExitCode']}. {said_last(client, found)}"
+            )
         if time.monotonic() > given_up:
             now = " and ".join(each for each in (state["Status"], _health(found)) if each != "none")
-            raise EngineError(f"The container {_name(found)} is still {now} {deadline:g} s after its start.")
+            still = f"The container {_name(found)} is still {now} {deadline:g} s after its start."
+            raise EngineError(f"{still} {said_last(client, found)}")
         time.sleep(ASK_EVERY)
 
 
-def _health(found: dict[str, Any]) -> str:
+def _health(found: Mapping[str, Any]) -> str:
     """What its healthcheck says; `none` where it has none."""
     return (found["State"].get("Health") or {}).get("Status") or "none"
 
@@ -225,13 +306,17 @@ __all__ = [
     "connect_networks",
     "create",
     "difference",
+    "is_well",
     "lost_files",
     "names_of",
     "place",
+    "policy_of",
+    "remove",
     "remove_created",
     "rename",
     "replacement",
     "reports",
+    "said_last",
     "set_restart_policy",
     "start",
     "stop",

@@ -44,7 +44,7 @@ def verify(hands: Hands) -> Facts:
     Raise RestoreError that names the first thing which is not as it must be.
     """
     rules = hands.config.target(hands.plan.target)
-    seen = _first_answer(hands.config, hands.plan.target, rules)
+    seen = first_answer(hands.config, hands.plan.target, rules)
     answered_at = datetime.now(UTC).isoformat()
     with engine(hands.docker) as client:
         wait_healthy(client, hands.live, rules.start_wait)
@@ -63,7 +63,7 @@ def verify(hands: Hands) -> Facts:
     }
 
 
-def _first_answer(config: Config, target: str, rules: Target) -> Seen:
+def first_answer(config: Config, target: str, rules: Target) -> Seen:
     """The cluster as it answers first; asked again until `start_wait` is over."""
     given_up = time.monotonic() + rules.start_wait
     while True:

@@ -6,8 +6,8 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-from tasks.containers import recreate
-from tasks.containers.engine import engine
+from tasks.containers import at_rest, recreate
+from tasks.containers.engine import engine, inspect_container
 from tasks.errors import ContainerMissing, EngineError, EngineUnreachable
 from tasks.restore.hands import Facts, Hands
 
@@ -16,18 +16,43 @@ log = logging.getLogger("rollcall")
 UNWELL = "dependants_unwell"  # the fact, in the journal
 
 
+STOPPING = "stopping"  # the fact: which one was being stopped last
+
+
 def stop_dependants(hands: Hands) -> None:
-    """The last one first."""
+    """The last one first; which one it is, is in the journal before: the engine may go on with it when we are dead."""
     for name in reversed(hands.plan.dependants):
+        hands.journal.write("starting", "stop dependants", {STOPPING: name})
         with engine(hands.docker, recreate.STOP_PATIENCE) as client, _if_there(name):
             recreate.stop(client, name)
 
 
 def start_dependants_again(hands: Hands) -> None:
     """As they were: what was removed meanwhile cannot be started, and is no reason to leave the rest undone."""
+    stopping = None if hands.journal.is_done("stop dependants") else hands.journal.facts.get(STOPPING)
     for name in hands.plan.dependants:
-        with engine(hands.docker) as client, _if_there(name):
+        with engine(hands.docker, recreate.STOP_PATIENCE) as client, _if_there(name):
+            if name == stopping:
+                recreate.stop(client, name)
             recreate.start(client, name)
+
+
+def down_still(hands: Hands) -> list[str]:
+    """A sentence for every dependant of an undone restore that does not run again, seconds after it was started; one
+    that a late stop has ended is started once more."""
+    found = []
+    if "stop dependants" not in {line.step for line in hands.journal.lines}:
+        return []
+    for name in hands.plan.dependants:
+        try:
+            with engine(hands.docker) as client, _if_there(name):
+                if not inspect_container(client, name)["State"]["Running"]:
+                    at_rest.start_for_good(client, name, None)
+        except EngineUnreachable:
+            raise
+        except EngineError as error:
+            found.append(f"A dependant does not run as it should: {error}")
+    return found
 
 
 @contextlib.contextmanager

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from tasks.alerts import progress
 from tasks.errors import NeedsRecover, RollcallError, RolledBack
+from tasks.restore.end_state import prove_live, prove_undone, settle_policy
 from tasks.restore.hands import Hands
 from tasks.restore.plan import Plan
 from tasks.restore.records import STARTS
@@ -28,9 +30,9 @@ def carry_out(hands: Hands) -> None:
     except BaseException as error:
         if hands.journal.committed:
             raise NeedsRecover(_unfinished(hands, error)) from error
-        _undo_for(hands, error)
+        down = _undo_for(hands, error)
         raise RolledBack(
-            f"{_sentence(error)} Every step was undone: all is as it was before.{written_meanwhile(hands)}"
+            f"{_sentence(error)} Every step was undone{as_it_was(down)}{written_meanwhile(hands)}"
         ) from error
     hands.journal.end()
 
@@ -50,14 +52,25 @@ def perform(hands: Hands, name: str) -> None:
     hands.journal.write("done", name, facts)
 
 
-def roll_back(hands: Hands) -> None:
-    """Undo every step that was begun, the last one first. Raise what the undo meets: the journal stays."""
+def roll_back(hands: Hands, *, killed: bool = False) -> list[str]:
+    """Undo every step that was begun, the last one first, and prove that all is as it was before.
+
+    killed: whoever began them is dead, and a call of theirs may still be at work in the engine. Return sentences about
+    dependants that do not run again. Raise what the undo meets: the journal stays.
+    """
     for name in reversed(hands.journal.started()):
         log.info("%s: undoing: %s", hands.plan.target, name)
         hands.journal.write("undoing", name)
         STEPS[name].undo(hands)
         hands.journal.write("undone", name)
+    down = prove_undone(hands) if killed or hands.journal.touched else []
     hands.journal.end()
+    return down
+
+
+def as_it_was(down: Sequence[str]) -> str:
+    """What an undone restore may say of the end: all is as before, or which dependants do not run."""
+    return f". {' '.join(down)}" if down else ": all is as it was before it."
 
 
 def written_meanwhile(hands: Hands) -> str:
@@ -74,17 +87,19 @@ def written_meanwhile(hands: Hands) -> str:
 
 
 def finish(hands: Hands) -> None:
-    """Do what is left of a committed restore."""
+    """Do what is left of a committed restore, its container running. Raise NeedsRecover where that does not."""
+    prove_live(hands)
     for step in hands.plan.steps:
         if not hands.journal.is_done(step.name):
             perform(hands, step.name)
+    settle_policy(hands)
     hands.journal.end()
 
 
-def _undo_for(hands: Hands, error: BaseException) -> None:
+def _undo_for(hands: Hands, error: BaseException) -> list[str]:
     log.warning("%s: %s Undoing.", hands.plan.target, _sentence(error))
     try:
-        roll_back(hands)
+        return roll_back(hands)
     except BaseException as worse:
         raise NeedsRecover(_unfinished(hands, worse)) from worse
 

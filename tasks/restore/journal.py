@@ -23,9 +23,17 @@ from tasks.restore.plan import Plan
 Event = Literal["planned", "starting", "done", "undoing", "undone", "committed", "ended"]
 
 
+class Before(Model):
+    """The target's container as the restore found it."""
+
+    running: bool
+    healthy: bool  # It runs, and its healthcheck, where it has one, is green.
+    restart_policy: dict[str, Any]
+
+
 class Header(Model):
-    """What the journal begins with: the run, the approved plan, who approved it, how helpers are labelled, and on which
-    engine all of it is (None in a journal of a Rollcall that did not put it down)."""
+    """What the journal begins with: the run, the approved plan, who approved it, how helpers are labelled, how the
+    container was, and on which engine all of it is."""
 
     run: str
     plan: Plan
@@ -33,6 +41,7 @@ class Header(Model):
     owner: str
     staging: str
     begun_at: datetime
+    before: Before
     engine: EngineIdentity | None = None
 
 
@@ -134,6 +143,11 @@ class Journal:
     def committed(self) -> bool:
         """Whether the restore counts: from then on it is finished, before it is undone."""
         return any(line.event == "committed" for line in self.lines)
+
+    @property
+    def touched(self) -> bool:
+        """Whether anything but a staging volume was touched."""
+        return any(line.event == "starting" and line.step != "rebuild" for line in self.lines)
 
     @property
     def undoing(self) -> bool:

@@ -6,11 +6,12 @@ import secrets
 from datetime import UTC, datetime
 
 from tasks.config import Config
-from tasks.containers.engine import engine, identity_of
+from tasks.containers import recreate
+from tasks.containers.engine import engine, identity_of, inspect_container
 from tasks.errors import Refused
 from tasks.restore.facts import Request
 from tasks.restore.hands import Hands
-from tasks.restore.journal import Header, Journal
+from tasks.restore.journal import Before, Header, Journal
 from tasks.restore.plan import Plan, make_plan
 from tasks.restore.source import choose_source
 from tasks.restore.world import expected_rows, observe_world
@@ -47,6 +48,7 @@ def begin(config: Config, plan: Plan, approved_by: str) -> Hands:
     """Write the journal: from here on the restore ends done, undone, or by `recover`."""
     with engine(config.target(plan.target).docker) as client:
         here = identity_of(client)
+        found = inspect_container(client, plan.container_id)
     now = datetime.now(UTC)
     run = new_id(now, secrets.token_hex(3))
     header = Header(
@@ -57,5 +59,10 @@ def begin(config: Config, plan: Plan, approved_by: str) -> Hands:
         staging=f"{plan.pinned}.rollcall-{run}",
         begun_at=now,
         engine=here,
+        before=Before(
+            running=found["State"]["Status"] == "running",
+            healthy=recreate.is_well(found),
+            restart_policy=recreate.policy_of(found),
+        ),
     )
     return Hands(config, Journal.begin(config.state, header))

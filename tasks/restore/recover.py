@@ -12,7 +12,7 @@ from tasks.errors import NeedsRecover, Refused
 from tasks.models import Finding, Model
 from tasks.restore.cutover import sweep
 from tasks.restore.dependants import unwell
-from tasks.restore.execute import finish, roll_back, written_meanwhile
+from tasks.restore.execute import as_it_was, finish, roll_back, written_meanwhile
 from tasks.restore.hands import Hands
 from tasks.restore.journal import Journal, active_path, beside, interrupted
 
@@ -45,8 +45,8 @@ def recover(config: Config, target: str) -> Recovery:
         finish(hands)
         words = " ".join([f"The restore {hands.run} of {target} was committed, and is finished now.", *unwell(hands)])
         return Recovery(target=target, outcome="finished", run=hands.run, words=words)
-    roll_back(hands)
-    words = f"The restore {hands.run} of {target} is undone: all is as it was before it.{written_meanwhile(hands)}"
+    down = roll_back(hands, killed=True)
+    words = f"The restore {hands.run} of {target} is undone{as_it_was(down)}{written_meanwhile(hands)}"
     return Recovery(target=target, outcome="undone", run=hands.run, words=words)
 
 

@@ -12,9 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from docker.errors import NotFound
-
-from tasks.containers import exchange, recreate
+from tasks.containers import at_rest, exchange, recreate
 from tasks.containers.engine import engine, everybody, host_of, inspect_container
 from tasks.containers.volumes import (
     KEEP_UNTIL_LABEL,
@@ -180,17 +178,11 @@ def _create_replacement(hands: Hands) -> Facts:
 def _remove_replacement(hands: Hands) -> None:
     """By its name, which holds the run's id: nobody else's container is called so."""
     new, _ = hands.names
-    with engine(hands.docker) as client:
-        try:
-            client.api.remove_container(new, v=False, force=True)
-        except NotFound:
-            return
-
-
-def _policy(hands: Hands) -> Facts:
-    with engine(hands.docker) as client:
-        found = inspect_container(client, hands.plan.container_id)
-    return {"restart_policy": found["HostConfig"].get("RestartPolicy") or {"Name": "no"}}
+    with engine(hands.docker, recreate.STOP_PATIENCE) as client:
+        if hands.journal.is_done("create replacement"):
+            recreate.remove(client, new, force=True)
+        else:
+            at_rest.remove_for_good(client, new, hands.plan.image_id)
 
 
 def _hold(hands: Hands) -> None:
@@ -199,16 +191,8 @@ def _hold(hands: Hands) -> None:
 
 
 def _give_back(hands: Hands, container: str) -> None:
-    policy = hands.journal.facts.get("restart_policy")
-    if policy is not None:
-        with engine(hands.docker) as client:
-            recreate.set_restart_policy(client, container, policy)
-
-
-def _was_running(hands: Hands) -> Facts:
     with engine(hands.docker) as client:
-        state = inspect_container(client, hands.plan.container_id)["State"]
-    return {"was_running": state["Status"] == "running"}
+        recreate.set_restart_policy(client, container, hands.journal.header.before.restart_policy)
 
 
 def _stop(hands: Hands) -> Facts:
@@ -219,8 +203,13 @@ def _stop(hands: Hands) -> Facts:
 
 
 def _start_again(hands: Hands) -> None:
-    if hands.journal.facts.get("was_running", True):
-        _start(hands)
+    """A killed run's stop may still be at work: then the container still runs, a start does nothing, and it ends."""
+    if not hands.journal.header.before.running:
+        return
+    with engine(hands.docker, recreate.STOP_PATIENCE) as client:
+        if not hands.journal.is_done("stop container"):
+            recreate.stop(client, hands.plan.container_id)
+        recreate.start(client, hands.plan.container_id)
 
 
 def _start(hands: Hands) -> None:
@@ -229,8 +218,10 @@ def _start(hands: Hands) -> None:
 
 
 def _stop_old(hands: Hands) -> None:
+    """A killed run's start may still come."""
+    stop = recreate.stop if hands.journal.is_done("start container") else at_rest.stop_for_good
     with engine(hands.docker, recreate.STOP_PATIENCE) as client:
-        recreate.stop(client, hands.plan.container_id)
+        stop(client, hands.plan.container_id)
 
 
 def _rename(hands: Hands, container: str, name: str) -> None:
@@ -264,11 +255,9 @@ def _start_replacement(hands: Hands) -> None:
 
 
 def _stop_replacement(hands: Hands) -> None:
-    with engine(hands.docker, recreate.STOP_PATIENCE) as client:
-        try:
-            recreate.stop(client, _replacement(hands))
-        except ContainerMissing:
-            return
+    stop = recreate.stop if hands.journal.is_done("start replacement") else at_rest.stop_for_good
+    with engine(hands.docker, recreate.STOP_PATIENCE) as client, contextlib.suppress(ContainerMissing):
+        stop(client, _replacement(hands))
 
 
 # The compose file
@@ -293,9 +282,9 @@ STEPS: dict[str, Act] = {
         lambda hands: _settle(hands, exchanged=True), lambda hands: _settle(hands, exchanged=False), _folders
     ),
     "create replacement": Act(_create_replacement, _remove_replacement),
-    "hold restart policy": Act(_hold, lambda hands: _give_back(hands, hands.plan.container_id), _policy),
+    "hold restart policy": Act(_hold, lambda hands: _give_back(hands, hands.plan.container_id)),
     "stop dependants": Act(stop_dependants, start_dependants_again),
-    "stop container": Act(_stop, _start_again, _was_running),
+    "stop container": Act(_stop, _start_again),
     "start container": Act(_start, _stop_old),
     "put old aside": Act(lambda hands: _rename(hands, hands.plan.container_id, hands.names[1]), _rename_old_back),
     "name replacement": Act(

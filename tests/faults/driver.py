@@ -13,11 +13,13 @@ from __future__ import annotations
 import dataclasses
 import faulthandler
 import importlib
+import itertools
 import json
 import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -27,6 +29,7 @@ from typing import Any
 
 import botocore.endpoint
 import tenacity
+from docker import APIClient
 
 from deployments import cli
 from tasks import menu, orchestration
@@ -79,6 +82,25 @@ def _wrap(owner: Any, name: str, call: int, when: Callable[..., bool], strike: S
         return result
 
     setattr(owner, name, wrapped)
+
+
+def inside(name: str, call: int = 1, seconds: float = 0.3) -> Install:
+    """Strike while the engine is at work: in the `call`-th call of that name that takes longer than so many seconds."""
+
+    def install(strike: Strike) -> None:
+        whole, calls = getattr(APIClient, name), itertools.count(1)
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            timer = threading.Timer(seconds, lambda: next(calls) == call and strike())
+            timer.start()
+            try:
+                return whole(*args, **kwargs)
+            finally:
+                timer.cancel()
+
+        setattr(APIClient, name, wrapped)
+
+    return install
 
 
 def mid_dump(strike: Strike) -> None:
@@ -153,6 +175,7 @@ POINTS: dict[str, Install] = {
     "two volumes removed": after(act, "remove_unused", call=2),
     "nowhere": lambda _strike: None,
 }
+POINTS |= {f"inside {name}": inside(name) for name in ("stop", "start")}
 POINTS |= {f"before {name}": around(name, "do", first=True) for name in steps.STEPS}
 POINTS |= {f"after {name}": around(name, "do", first=False) for name in steps.STEPS}
 POINTS |= {f"before undoing {name}": around(name, "undo", first=True) for name in steps.STEPS}

@@ -29,6 +29,7 @@ from tasks.restore.kept import Kept, kept_volumes, remove_kept
 from tasks.restore.plan import Plan
 from tasks.restore.steps import BACKUP_LABEL
 from tests.bed import images
+from tests.bed.journals import AS_FOUND
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.progress import ROOT
@@ -96,7 +97,13 @@ class Shelf:
             counts_after={},
         )
         header = Header(
-            run=run, plan=plan, approved_by="a test", owner="", staging=self.kept, begun_at=datetime.now(UTC)
+            run=run,
+            plan=plan,
+            approved_by="a test",
+            owner="",
+            staging=self.kept,
+            begun_at=datetime.now(UTC),
+            before=AS_FOUND,
         )
         journal = Journal.begin(self.target.config.state, header)
         for line in lines:

@@ -22,6 +22,7 @@ from tasks.restore.journal import Event, Header, Journal
 from tasks.restore.kept import Kept, describe, not_yet, with_its_record
 from tasks.restore.plan import Plan
 from tasks.restore.records import read_records
+from tests.bed.journals import AS_FOUND
 
 TARGET, OWNER, RUN = "knowledge_os", "knowledge_os-0123456789ab", "20260201T120000Z-aaaaaa"
 BEGUN = datetime(2026, 2, 1, 12, tzinfo=UTC)
@@ -124,7 +125,9 @@ def journal(state: Path, run: str, source: Source | None, lines: list[tuple[Even
         counts_now=None,
         counts_after={},
     )
-    header = Header(run=run, plan=plan, approved_by="a test", owner=OWNER, staging=NAME, begun_at=BEGUN)
+    header = Header(
+        run=run, plan=plan, approved_by="a test", owner=OWNER, staging=NAME, begun_at=BEGUN, before=AS_FOUND
+    )
     begun = Journal.begin(state, header)
     for line in lines:
         begun.write(*line)

@@ -20,6 +20,7 @@ from tasks.restore.journal import Header, Journal
 from tasks.restore.plan import Plan
 from tasks.restore.records import records_of_all
 from tasks.restore.recover import interruption_findings, recover, recover_first, refuse_interrupted
+from tests.bed.journals import AS_FOUND
 
 Refusal = Callable[..., tuple[int, str]]
 TARGETS = """\
@@ -54,7 +55,13 @@ def interrupt(config: Config, target: str, run: str = "20260301T120000Z-aaaaaa")
         pgdata="/d", mounted="data", pinned="data", pinned_exists=True, source=None, counts_now=None, counts_after={},
     )  # fmt: skip
     header = Header(
-        run=run, plan=plan, approved_by="a test", owner="o", staging="s", begun_at=datetime(2026, 3, 1, tzinfo=UTC)
+        run=run,
+        plan=plan,
+        approved_by="a test",
+        owner="o",
+        staging="s",
+        begun_at=datetime(2026, 3, 1, tzinfo=UTC),
+        before=AS_FOUND,
     )
     return Journal.begin(config.state, header)
 

@@ -16,6 +16,7 @@ from tasks.restore.journal import Header, Journal
 from tasks.restore.plan import make_plan
 from tasks.restore.report import RestoreReport, report_of
 from tasks.restore.words import restore_markdown
+from tests.bed.journals import AS_FOUND
 from tests.unit.test_restore_plan import BACKUP, PINNED, RIGHT, astray, world
 
 SICK = "A dependant does not run as it should: The container agent ended with exit code 3; see docker logs agent."
@@ -33,7 +34,13 @@ def config(tmp_path: Path) -> Config:
 def begun(config: Config, source: Source = BACKUP) -> Hands:
     plan = make_plan(astray() if source is PINNED else world(), source, Request())
     header = Header(
-        run="r", plan=plan, approved_by="ann", owner="o", staging="staging", begun_at=datetime(2026, 2, 1, tzinfo=UTC)
+        run="r",
+        plan=plan,
+        approved_by="ann",
+        owner="o",
+        staging="staging",
+        begun_at=datetime(2026, 2, 1, tzinfo=UTC),
+        before=AS_FOUND,
     )
     return Hands(config, Journal.begin(config.state, header))
 

@@ -1,0 +1,117 @@
+"""Certainty about a container on which a call of a dead client may still be at work.
+
+The engine goes on with what it was asked for when whoever asked is gone. moby's daemon/stop.go waits on a context of
+its own (20.10), or `context.WithoutCancel` (from 24.0.3; 23.0 kills the container at once instead). Tried on 20.10.24,
+with a client killed in `docker stop` of a container that takes four seconds to end, or ends by no signal:
+
+- `start` meanwhile finds it running and does nothing; then it ends, and stays so.
+- A `stop` of our own returns with the very exit that the old one waits for. After it, a start stays: the old stop has
+  nothing left, for it waits for the exit of the process it has sent its signal to, and kills only what has not ended.
+- An old stop whose time is over later than that kills no process that was started meanwhile.
+- `start`, `rename`, `update` and the kill in a `stop` hold the container's lock: ours come after theirs.
+- `create` reserves the name before it makes anything, and shows the container only when it is made.
+
+So an own call of the same kind comes after the old one. What remains is a request that the engine has not taken up yet:
+hence the end is watched for `LATE` seconds, and made so again if it changes.
+"""
+
+from __future__ import annotations
+
+import time
+
+import docker
+from docker.errors import APIError, ImageNotFound, NotFound
+
+from tasks.containers import recreate
+from tasks.containers.engine import inspect_container
+from tasks.errors import ContainerMissing, EngineError
+
+LATE = 3.0  # seconds in which a request that was sent before its client died may still be taken up
+TRIES = 3
+ASK_EVERY = 0.2
+
+
+def start_for_good(client: docker.DockerClient, container: str, deadline: float | None) -> None:
+    """Start the container and return once it is healthy and has gone on running for `LATE` seconds.
+
+    deadline: seconds; None where its healthcheck is not to be waited for.
+
+    One that is ended within that is started again, twice. Raise EngineError, with the end of its log, if it does not
+    come up within `deadline` seconds or does not stay up.
+    """
+    for attempt in range(1, TRIES + 1):
+        try:
+            recreate.start(client, container)
+            if deadline is not None:
+                recreate.wait_healthy(client, container, deadline)
+        except EngineError:
+            # An end right after the start may be that of an old stop; one that takes its time is the container's own.
+            if attempt == TRIES or inspect_container(client, container)["State"]["Running"]:
+                raise
+        else:
+            if _goes_on(client, container):
+                return
+    found = inspect_container(client, container)
+    raise EngineError(
+        f"The container {found['Name'].lstrip('/')} does not stay up: it was started {TRIES} times and ended with exit "
+        f"code {found['State']['ExitCode']}. {recreate.said_last(client, found)}"
+    )
+
+
+def _goes_on(client: docker.DockerClient, container: str) -> bool:
+    """Whether it runs for `LATE` seconds without a new start."""
+    started, over = inspect_container(client, container)["State"]["StartedAt"], time.monotonic() + LATE
+    while time.monotonic() < over:
+        state = inspect_container(client, container)["State"]
+        if not state["Running"] or state["StartedAt"] != started:
+            return False
+        time.sleep(ASK_EVERY)
+    return True
+
+
+def stop_for_good(client: docker.DockerClient, container: str) -> None:
+    """Stop the container and return once it has stayed so for `LATE` seconds: a start may be on its way."""
+    recreate.stop(client, container)
+    over = time.monotonic() + LATE
+    while time.monotonic() < over:
+        if inspect_container(client, container)["State"]["Running"]:
+            recreate.stop(client, container)
+        time.sleep(ASK_EVERY)
+
+
+def remove_for_good(client: docker.DockerClient, name: str, image_id: str) -> None:
+    """Remove the container called `name`, which nobody else's is, also one that the engine is only about to make.
+
+    That one shows by its name being taken: a container of ours that never starts is created by it, and removed.
+    """
+    given_up = time.monotonic() + recreate.CREATE_SECONDS
+    while True:
+        recreate.remove(client, name, force=True)
+        try:
+            client.api.create_container(image_id, ["true"], name=name, host_config=_without_volumes(client, image_id))
+        except (ImageNotFound, NotFound):
+            return  # Without its image the engine is not at work on one either.
+        except APIError as error:
+            if error.status_code != recreate.CONFLICT or time.monotonic() > given_up:
+                raise EngineError(f"The container {name} cannot be removed: {error.explanation or error}.") from error
+        else:
+            recreate.remove(client, name, force=True)
+            return
+        time.sleep(ASK_EVERY)
+
+
+def _without_volumes(client: docker.DockerClient, image_id: str) -> dict[str, object]:
+    """No anonymous volume for those that the image declares."""
+    image = client.api.inspect_image(image_id)  # type: ignore[no-untyped-call]
+    declared = image["Config"].get("Volumes") or {}
+    config: dict[str, object] = client.api.create_host_config(tmpfs=dict.fromkeys(declared, "size=1m"))
+    return config
+
+
+def is_there(client: docker.DockerClient, name: str) -> bool:
+    """Whether the engine has a container of that name."""
+    try:
+        inspect_container(client, name)
+    except ContainerMissing:
+        return False
+    return True

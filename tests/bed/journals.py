@@ -1,0 +1,5 @@
+"""What a journal of a restore begins with, where a test writes one by itself."""
+
+from tasks.restore.journal import Before
+
+AS_FOUND = Before(running=True, healthy=True, restart_policy={"Name": "always", "MaximumRetryCount": 0})
