@@ -100,11 +100,16 @@ class Scene:
 
     def is_consistent(self) -> Literal["old", "new"]:
         """What must hold after every end of a restore; the state it is in."""
+        state = self.serves_as_it_must()
+        assert self.victim.helpers() == []
+        return state
+
+    def serves_as_it_must(self) -> Literal["old", "new"]:
+        """What must hold after it for those who use the database; the state it is in."""
         state = self.state()
         assert self.mounted() == (self.pinned if state == "new" else self.mounted_before)
         box = self.container()
         assert box.attrs["HostConfig"]["RestartPolicy"]["Name"] == "always"
-        assert self.victim.helpers() == []
         new = {"name": f"{self.server.container}.new-"}
         assert self.victim.engine.api.containers(all=True, filters=new) == []
         for name in self.dependants:

@@ -123,7 +123,7 @@ class Process:
         given_up = time.monotonic() + RUN_SECONDS
         while not (self.folder / REACHED).exists():
             code = self.poll()
-            assert code is None, self._outcome(code or 0)
+            assert code is None, self.ended_with(code or 0)
             assert time.monotonic() < given_up, "the point was not reached"
             time.sleep(0.01)
         return self
@@ -141,13 +141,14 @@ class Process:
                 os.kill(self.pid, signal.SIGUSR1)  # The driver makes it say where it hangs.
                 time.sleep(1)
                 os.kill(self.pid, signal.SIGKILL)
-                raise AssertionError(f"No end after {RUN_SECONDS:g} s: {self._outcome(-9)}")
+                raise AssertionError(f"No end after {RUN_SECONDS:g} s: {self.ended_with(-9)}")
             time.sleep(0.01)
         for mark in (REACHED, GO_ON):
             (self.folder / mark).unlink(missing_ok=True)
-        return self._outcome(code)
+        return self.ended_with(code)
 
-    def _outcome(self, code: int) -> Outcome:
+    def ended_with(self, code: int) -> Outcome:
+        """How it ended, of one that has."""
         seconds = time.monotonic() - self.started
         stdout, stderr = ((self.output / name).read_text() for name in ("stdout", "stderr"))
         return Outcome(code, stdout, stderr, seconds)
