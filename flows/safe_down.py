@@ -50,6 +50,8 @@ def safe_down(
             for target in known.targets:
                 menu.refuse_interrupted(settings, target.name)
             world = menu.look_at_compose(settings, project_dir, files or [], project_name)
+            if not dry_run and menu.start_after_a_killed_one(settings, world):
+                world = menu.look_at_compose(settings, project_dir, files or [], project_name)
             plan = make_plan(world, volumes, without_backup)
             if dry_run:
                 return DownReport(project=plan.project, outcome="planned", plan=plan)
@@ -105,8 +107,9 @@ def _stop_until_nothing_is_lost(
         menu.start_again(settings, world)
         raise
     if lost:
-        menu.start_again(settings, world)
-        raise Refused(f"Nothing is removed, and what ran before is started again. {' '.join(lost)}")
+        down = menu.start_again(settings, world)
+        ran = f"not all that ran before runs again: {' '.join(down)}" if down else "what ran before is started again."
+        raise Refused(f"Nothing is removed, and {ran} {' '.join(lost)}")
     return backups
 
 

@@ -75,6 +75,7 @@ check_reliable = task(leaving.check_reliable, name="check that the backups may b
 stop_all = task(leaving.stop_all, name="stop the project", retry=NEVER)
 later_writes = task(leaving.later_writes, name="look for later writes", retry=QUICK)
 start_databases = task(leaving.start_databases, name="start the databases alone", retry=NEVER)
+start_after_a_killed_one = task(leaving.start_after_a_killed_one, name="start what a killed down stopped", retry=NEVER)
 start_again = task(leaving.start_again, name="start again", retry=NEVER)
 bring_down = task(leaving.bring_down, name="compose down", retry=NEVER)
 remove_volumes = task(leaving.remove_volumes, name="remove volumes", retry=NEVER)

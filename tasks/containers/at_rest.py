@@ -18,13 +18,14 @@ hence the end is watched for `LATE` seconds, and made so again if it changes.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import docker
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from tasks.containers import recreate
 from tasks.containers.engine import inspect_container
-from tasks.errors import ContainerMissing, EngineError
+from tasks.errors import ContainerMissing, EngineError, EngineUnreachable
 
 LATE = 3.0  # seconds in which a request that was sent before its client died may still be taken up
 TRIES = 3
@@ -67,6 +68,27 @@ def _goes_on(client: docker.DockerClient, container: str) -> bool:
             return False
         time.sleep(ASK_EVERY)
     return True
+
+
+def not_running(client: docker.DockerClient, containers: Sequence[str]) -> list[str]:
+    """A sentence for each of these, which were started, that does not run `LATE` seconds later.
+
+    One that a late stop has ended is started again first; one that was removed is left out. Raise EngineUnreachable.
+    """
+    if containers:
+        time.sleep(LATE)
+    found = []
+    for each in containers:
+        try:
+            if not inspect_container(client, each)["State"]["Running"]:
+                start_for_good(client, each, None)
+        except ContainerMissing:
+            continue
+        except EngineUnreachable:
+            raise
+        except EngineError as error:
+            found.append(str(error))
+    return found
 
 
 def stop_for_good(client: docker.DockerClient, container: str) -> None:

@@ -9,7 +9,8 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ruamel.yaml.nodes import Node
@@ -108,7 +109,8 @@ def down(project: Project, environ: Mapping[str, str] = os.environ) -> None:
     environ: says where the engine is. Raise ComposeFileError.
     """
     line = project.line("down")
-    done = compose(line, project.folder, DOWN_SECONDS, environ)
+    with leash() as held:
+        done = compose(line, project.folder, DOWN_SECONDS, environ, held)
     if done.returncode != 0:
         # Its own words may quote a value.
         raise ComposeFileError(
@@ -117,14 +119,42 @@ def down(project: Project, environ: Mapping[str, str] = os.environ) -> None:
         )
 
 
+# Compose is a program of its own, and would go on with its work if this process were killed: against whatever is typed
+# next. It ends with us: the shell's standard input does, and the shell ends all of its process group.
+LEASHED = (
+    "sh", "-c", 'exec 3<&0; "$@" </dev/null 3<&- & program=$!; { read -r end <&3; kill -KILL 0; } & leash=$!; '
+    'wait "$program"; status=$?; kill "$leash"; exit "$status"', "sh",
+)  # fmt: skip
+
+
+@contextmanager
+def leash() -> Iterator[int]:
+    """Standard input for a LEASHED program: it ends when the block does, or this process."""
+    read, write = os.pipe()
+    try:
+        yield read
+    finally:
+        os.close(read)
+        os.close(write)
+
+
 def compose(
-    line: Sequence[str], folder: Path, seconds: float, environ: Mapping[str, str] = os.environ
+    line: Sequence[str],
+    folder: Path,
+    seconds: float,
+    environ: Mapping[str, str] = os.environ,
+    leashed: int | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run it in the folder. Raise ComposeFileError if it cannot be run, or has not ended after so many seconds."""
+    """Run it in the folder. Raise ComposeFileError if it cannot be run, or has not ended after so many seconds.
+
+    leashed: what `leash` gives, for one that is to end with this process.
+    """
+    command = line if leashed is None else [*LEASHED, *line]
     try:
         return subprocess.run(
-            line, cwd=folder, env={**environ, "PWD": str(folder)}, stdin=subprocess.DEVNULL, capture_output=True,
-            text=True, errors="replace", check=False, timeout=seconds,
+            command, cwd=folder, env={**environ, "PWD": str(folder)}, stdin=leashed or subprocess.DEVNULL,
+            capture_output=True, start_new_session=leashed is not None, text=True, errors="replace", check=False,
+            timeout=seconds,
         )  # fmt: skip
     except OSError as error:
         raise ComposeFileError(f"{line[0]} cannot be run: {error.strerror}.") from error

@@ -15,11 +15,13 @@ from tasks.containers.compose_project import down
 from tasks.containers.engine import compose_environment, engine
 from tasks.containers.images import LocalImages
 from tasks.containers.volumes import find_volume, remove_unused
-from tasks.errors import ContainerMissing, EngineError, Refused, RollcallError
+from tasks.errors import EngineError, Refused, RollcallError
+from tasks.leaving import record
 from tasks.leaving.coverage import counts, covering, uncovered
 from tasks.leaving.facts import Box, Holding, Stored, World
 from tasks.leaving.look import OWNER, stored_of
 from tasks.leaving.plan import DownPlan
+from tasks.leaving.record import Stopped, start_recorded
 
 log = logging.getLogger("rollcall")
 
@@ -37,11 +39,18 @@ def others(world: World) -> list[Box]:
 
 
 def stop_all(config: Config, world: World) -> None:
-    """Stop what runs, databases last, each with the time that its last checkpoint needs. Raise EngineError."""
-    with engine(config.docker, timeout=600) as client:
-        for each in [*others(world), *databases(world)]:
+    """Stop what runs, databases last, each with the time that its last checkpoint needs. Raise EngineError.
+
+    What ran is on the disk before, and which one is being stopped: the engine goes on with that when we are dead.
+    """
+    name, boxes = world.project.name, [*others(world), *databases(world)]
+    ran = [each.id for each in [*databases(world), *others(world)]]
+    with engine(config.docker, recreate.STOP_PATIENCE) as client:
+        for each in boxes:
             log.info("Stopping %s", each.name)
+            record.write(config, name, Stopped(containers=ran, stopping=each.id))
             recreate.stop(client, each.id)
+        record.write(config, name, Stopped(containers=ran))
 
 
 def start_databases(config: Config, world: World) -> None:
@@ -53,14 +62,29 @@ def start_databases(config: Config, world: World) -> None:
             recreate.wait_healthy(client, each.id, max(waits, default=300.0))
 
 
-def start_again(config: Config, world: World) -> None:
-    """Start everything that ran before, databases first; what cannot be started is named in the log."""
-    with engine(config.docker) as client:
-        for each in [*databases(world), *others(world)]:
-            try:
-                recreate.start(client, each.id)
-            except (EngineError, ContainerMissing) as error:
-                log.warning("%s", error)
+def start_again(config: Config, world: World) -> list[str]:
+    """Start everything that ran before, databases first. Return a sentence for each container that does not run."""
+    wrong = start_recorded(config, world.project.name)
+    for each in wrong:
+        log.warning("%s", each)
+    return wrong
+
+
+def start_after_a_killed_one(config: Config, world: World) -> bool:
+    """Start what an earlier `down` of the project stopped before it was killed; whether there was such a one.
+
+    Raise EngineError where one of its containers does not run.
+    """
+    project = world.project.name
+    if record.read(config, project) is None:
+        return False
+    log.warning("An earlier down of %s was killed: what it stopped is started again first.", project)
+    if wrong := start_recorded(config, project):
+        raise EngineError(
+            f"An earlier down of {project} was killed, and not all that it stopped runs again: {' '.join(wrong)} Fix "
+            f"that, or remove {record.path_of(config, project)} if those containers are not to run."
+        )
+    return True
 
 
 def check_reliable(config: Config, world: World, plan: DownPlan, backups: Mapping[str, str]) -> None:
@@ -95,6 +119,7 @@ def bring_down(config: Config, world: World) -> None:
     except BaseException:
         start_again(config, world)
         raise
+    record.forget(config, world.project.name)
 
 
 def remove_volumes(config: Config, world: World, plan: DownPlan, backups: Mapping[str, str]) -> list[str]:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 
 from tasks.containers import at_rest, recreate
-from tasks.containers.engine import engine, inspect_container
+from tasks.containers.engine import engine
 from tasks.errors import ContainerMissing, EngineError, EngineUnreachable
 from tasks.restore.hands import Facts, Hands
 
@@ -40,19 +40,11 @@ def start_dependants_again(hands: Hands) -> None:
 def down_still(hands: Hands) -> list[str]:
     """A sentence for every dependant of an undone restore that does not run again, seconds after it was started; one
     that a late stop has ended is started once more."""
-    found = []
     if "stop dependants" not in {line.step for line in hands.journal.lines}:
         return []
-    for name in hands.plan.dependants:
-        try:
-            with engine(hands.docker) as client, _if_there(name):
-                if not inspect_container(client, name)["State"]["Running"]:
-                    at_rest.start_for_good(client, name, None)
-        except EngineUnreachable:
-            raise
-        except EngineError as error:
-            found.append(f"A dependant does not run as it should: {error}")
-    return found
+    with engine(hands.docker) as client:
+        down = at_rest.not_running(client, hands.plan.dependants)
+    return [f"A dependant does not run as it should: {each}" for each in down]
 
 
 @contextlib.contextmanager

@@ -72,11 +72,11 @@ class Journal:
             journal = cls(path, header, [])
             text = f"{header.model_dump_json()}\n"
             partial = path.with_suffix(".new")
-            _write_durably(partial, text)
+            write_durably(partial, text)
             if path.exists():
                 raise NeedsRecover(interrupted(header.plan.target))
             partial.rename(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except OSError as error:
             raise ConfigError(
                 f"The journal {path} cannot be written: {error.strerror}; nothing was touched."
@@ -128,8 +128,8 @@ class Journal:
         try:
             record.parent.mkdir(exist_ok=True, mode=0o700)
             self.path.rename(record)
-            _sync_folder(record.parent)
-            _sync_folder(self.path.parent)
+            sync_folder(record.parent)
+            sync_folder(self.path.parent)
         except OSError as error:
             raise NeedsRecover(f"The journal cannot be moved to {record}: {error.strerror}.") from error
         return record
@@ -203,7 +203,8 @@ def _whole(lines: list[str]) -> list[Line]:
     return found
 
 
-def _write_durably(path: Path, text: str) -> None:
+def write_durably(path: Path, text: str) -> None:
+    """Write a file of ours alone; it is on the disk when this returns. Raise OSError."""
     with path.open("w", encoding="utf-8") as file:
         path.chmod(0o600)
         file.write(text)
@@ -211,7 +212,8 @@ def _write_durably(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's entries onto the disk. Raise OSError."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

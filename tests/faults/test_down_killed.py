@@ -6,11 +6,13 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.bed.labels import Bed
 from tests.bed.progress import wait_until
+from tests.faults.slow_stop import slow_image
 from tests.faults.victim import RUN_SECONDS, Runs
 from tests.integration.down_scene import CONTENT, DELETE, DownScene, down_scene
 
@@ -26,18 +28,23 @@ def scene(bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield made
 
 
-def killed(runs: Runs, scene: DownScene, point: str) -> None:
-    """Run it, and have it killed there."""
+def asked(scene: DownScene, point: str, *options: str) -> dict[str, Any]:
+    """The driver's request for a `down` that is killed there."""
     output = scene.config.parent
     (output / "stdin").write_text(DELETE)
-    request = {
-        "command": ["down", str(scene.project.folder), "--volumes", "--config", str(scene.config)],
+    return {
+        "command": ["down", str(scene.project.folder), *options, "--config", str(scene.config)],
         "environment": {**os.environ, "PREFECT_API_URL": "", "FAULTS_FOLDER": str(output)},
         "at": point,
         "action": "kill",
         **{name: str(output / name) for name in ("stdin", "stdout", "stderr")},
     }
-    pid, ended = runs.ask(request), []
+
+
+def killed(runs: Runs, scene: DownScene, point: str) -> None:
+    """Run it, and have it killed there."""
+    output = scene.config.parent
+    pid, ended = runs.ask(asked(scene, point, "--volumes")), []
     given_up = time.monotonic() + RUN_SECONDS
 
     def has_ended() -> bool:
@@ -61,3 +68,37 @@ def test_a_down_killed_at_any_point_loses_no_row(runs: Runs, scene: DownScene) -
     scene.ask("SELECT 1")  # Until it answers, there is no backup of what is there now, and so no restore.
     scene.restore()
     assert scene.ask(CONTENT) == before
+
+
+def test_a_down_killed_while_a_database_stops_is_made_good_by_the_next_one(
+    runs: Runs, bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one finds it running, and about to end."""
+    with (
+        slow_image(bed, 17, "entry point", 4.0) as image,
+        down_scene(bed, tmp_path, monkeypatch, image) as made,
+    ):
+        before = made.ask(CONTENT)
+        killed(runs, made, "inside stop")
+        report = made.down(DELETE, volumes=True)
+        assert made.volume() in report.removed
+        made.project.up()
+        made.ask("SELECT 1")
+        made.restore()
+        assert made.ask(CONTENT) == before
+
+
+def test_what_brings_a_killed_downs_database_back_does_so_while_it_stops(
+    runs: Runs, bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/safe-down.md says: a stop of Compose's own ends with the one that is at work."""
+    with (
+        slow_image(bed, 17, "entry point", 4.0) as image,
+        down_scene(bed, tmp_path, monkeypatch, image) as made,
+    ):
+        before = made.ask(CONTENT)
+        killed(runs, made, "inside stop")
+        made.project.compose("stop", "--timeout", "60")
+        made.project.up()
+        time.sleep(6)  # longer than the stop that was at work
+        assert made.ask(CONTENT) == before

@@ -140,10 +140,18 @@ def text(container: str, declared: str = "{labels: BED_LABELS}") -> str:
 
 
 @contextmanager
-def down_scene(bed: Bed, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DownScene]:
-    """The project, up, with rows in its database; removed at the end with everything that it brought."""
+def down_scene(
+    bed: Bed, folder: Path, monkeypatch: pytest.MonkeyPatch, image: str | None = None
+) -> Iterator[DownScene]:
+    """The project, up, with rows in its database; removed at the end with everything that it brought.
+
+    image: of the database, another than the version's own.
+    """
     container, target = bed.name("knowledge-postgres"), bed.name("leaving")
-    with nothing_left(bed), compose_project(bed, folder, text(container)) as project:
+    with (
+        nothing_left(bed),
+        compose_project(bed, folder, text(container).replace(images.tag(17), image or images.tag(17), 1)) as project,
+    ):
         config = folder / "targets.yaml"
         (folder / "password").touch(mode=0o600)
         (folder / "password").write_text(PASSWORD)
