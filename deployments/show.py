@@ -206,9 +206,9 @@ def diagnoses(found: Sequence[Diagnosis]) -> None:
     """A line for each part that was tried."""
     console = terminal.console()
     for each in found:
-        mark = "[green] well[/]" if each.well else "[bold red]WRONG[/]"
+        mark = ("[yellow] note[/]" if each.note else "[green] well[/]") if each.well else "[bold red]WRONG[/]"
         terminal.hanging(console, f"{each.subject}: {each.words}", head=f"{mark}  ", head_width=7, indent=7)
-        for line in each.lines if not each.well else ():
+        for line in each.lines if each.note or not each.well else ():
             console.print(f"           [dim]{escape(line)}[/]")
 
 

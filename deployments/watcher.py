@@ -17,21 +17,27 @@ from deployments.watcher_words import Word
 from tasks.checks.lock import only_run
 from tasks.config import Config
 from tasks.containers.engine import engine
+from tasks.containers.neighbours import Around, look_around
 from tasks.errors import Busy, EngineError, HistoryError, RollcallError
 from tasks.history.store import open_history
 from tasks.models import Identity
 from tasks.watching.decide import Need, compare, first_look
 from tasks.watching.engine_events import EngineEvent, EngineEvents
 from tasks.watching.new_volumes import LookAlike, NewVolumes
-from tasks.watching.sighting import Sighting, sight
+from tasks.watching.sighting import Sighting, crowd, sight
 from tasks.watching.telling import engine_lost, engine_regained, look_alike, look_alike_message
 
 log = logging.getLogger("rollcall")
 
 LOOK_AGAIN = 15.0
+ENTERING = 30.0
+"""For so long a container that came to a pinned volume is asked every second whether it runs a server on it: an entry
+point may do much before that."""
+ENTERING_POLL = 1.0
 RECONNECT_AFTER = 0.5
 TELL_LOST_AFTER = 60.0
 """A restart of the engine takes less; whoever runs the watcher alone has no schedule that would miss the engine."""
+COMES_OR_GOES = frozenset({"start", "die", "destroy"})
 PATIENCE = 0.25
 STANDBY = 5.0
 ENDS_WITHIN = 5.0
@@ -112,6 +118,9 @@ class _Watcher:
         self._cases = {name: Case(name, shared) for name in settings.targets}
         self._seen: dict[str, Sighting] = {}
         self._volumes = NewVolumes(settings)
+        self._entering: dict[str, float] = {}
+        """Until when (seconds, monotonic), by target."""
+        self._asked = 0.0
         self._since: int | None = None
         self._look_alikes: list[tuple[LookAlike, Word]] = []
         """Those that were told, or are being told, and are still there."""
@@ -178,6 +187,7 @@ class _Watcher:
                 if time.monotonic() - looked >= LOOK_AGAIN:
                     self._look(self._cases)
                     looked = time.monotonic()
+                self._look_at_those_entering()
                 self._tell_look_alikes()
 
     def _take(self, events: Sequence[EngineEvent]) -> None:
@@ -185,26 +195,47 @@ class _Watcher:
         self._since = max(event.at for event in events)
         targets = {name: None for event in events for name in concerned(event, self._settings)}
         volumes = any(event.kind == "volume" and event.action == "create" for event in events)
-        if targets or volumes:
-            self._look(targets, volumes=volumes)
+        strangers = any(
+            event.kind == "container" and event.action in COMES_OR_GOES and not event.ours for event in events
+        )
+        if targets or volumes or strangers:
+            self._look(targets, volumes=volumes, strangers=strangers)
 
-    def _look(self, targets: Iterable[str], *, volumes: bool = True) -> None:
-        """Look at these targets, and at which volumes there are, and ask for the checks that the changes call for."""
+    def _look(self, targets: Iterable[str], *, volumes: bool = True, strangers: bool = False) -> None:
+        """Look at these targets, and at which volumes there are, and ask for the checks that the changes call for.
+
+        strangers: also at the targets whose pinned volume another container has mounted, or has no more.
+        """
         with engine(self._settings.docker, ENGINE_SECONDS) as client:
-            for name in targets:
-                self._compare(name, sight(client, self._settings.target(name)))
+            around = look_around(client)
+            for name in dict.fromkeys([*targets, *(self._disturbed(around) if strangers else ())]):
+                self._compare(name, sight(client, self._settings.target(name), around))
             found = self._volumes.look(client) if volumes else []
             for name in {each.target for each in found}:  # As it is now that the volume is there.
-                self._compare(name, sight(client, self._settings.target(name)))
+                self._compare(name, sight(client, self._settings.target(name), around))
         for each in found:
             self._say(f"{each.target}: the volume {each.volume} was made, and looks like the pinned one")
             seen = self._seen.get(each.target)
             if seen and seen.running and seen.volume != each.volume:
                 self._cases[each.target].need(Need("at once", f"whether {each.volume} has taken its place"), seen)
 
+    def _disturbed(self, around: Around) -> list[str]:
+        return [
+            name for name, seen in self._seen.items() if crowd(around, self._settings.target(name), seen) != seen.crowd
+        ]
+
+    def _look_at_those_entering(self) -> None:
+        now = time.monotonic()
+        self._entering = {name: until for name, until in self._entering.items() if now < until}
+        if self._entering and now - self._asked >= ENTERING_POLL:
+            self._asked = now
+            self._look(list(self._entering), volumes=False)
+
     def _compare(self, name: str, seen: Sighting) -> None:
         before, pin = self._seen.get(name), self._settings.target(name).volume
         self._seen[name] = seen
+        if before and seen.crowd - before.crowd:
+            self._entering[name] = time.monotonic() + ENTERING
         need = compare(before, seen, pin) if before else self._first_look(name, seen, pin)
         if need:
             self._cases[name].need(need, seen)

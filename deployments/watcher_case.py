@@ -22,7 +22,7 @@ from tasks.restore.journal import active_path
 from tasks.watching.accepting import accepts
 from tasks.watching.decide import Checked, Need, Pending, is_due, joined, seconds_to_wait
 from tasks.watching.sighting import Sighting
-from tasks.watching.telling import check_hangs, first_word
+from tasks.watching.telling import Certain, certain, check_hangs
 
 log = logging.getLogger("rollcall")
 
@@ -63,8 +63,8 @@ def verify_directly(target: str, config: str | None) -> CheckResult:
 class Case:
     """One target. All methods may be called from any thread.
 
-    owed: the wrong volume that nobody has been told of yet; told: the one of which somebody was, until the right one
-    is back.
+    owed: what is certain to be wrong and nobody has been told of yet, a wrong volume or a second server; told: what
+    somebody was told of, until all is right again.
     """
 
     def __init__(self, target: str, shared: Shared) -> None:
@@ -75,8 +75,8 @@ class Case:
         self._seen = Sighting()
         self._checks: list[Checked] = []
         self._checking = False
-        self._owed: str | None = None
-        self._told: str | None = None
+        self._owed: Certain | None = None
+        self._told: Certain | None = None
         self._thread: threading.Thread | None = None
 
     def need(self, need: Need, seen: Sighting) -> None:
@@ -85,10 +85,11 @@ class Case:
         with self._changed:
             self._pending = joined(self._pending, need, time.monotonic())
             self._seen = seen
-            if seen.volume == self._rules.volume:
+            wrong = certain(self.target, self._rules, seen)
+            if wrong is None and seen.volume == self._rules.volume:
                 self._owed = self._told = None
-            elif seen.volume not in {None, self._told}:
-                self._owed = seen.volume
+            elif wrong not in {None, self._told}:
+                self._owed = wrong
             if self._checking:
                 self._word_if_it_takes_long()  # It looks at what was there before.
             self._changed.notify()
@@ -167,8 +168,8 @@ class Case:
             self._give_first_word(owed)  # On a full disk, say, no check comes to its end; this needs none.
         with self._changed:
             self._checking = False
-            if well and self._owed == seen.volume:
-                self._owed, self._told = None, seen.volume
+            if well and self._owed == (wrong := certain(self.target, self._rules, seen)):
+                self._owed, self._told = None, wrong
             if self._pending is not pending:
                 return
             if pending.need.when == "when it accepts connections" and not accepting:
@@ -179,7 +180,7 @@ class Case:
                 self._changed.wait(AGAIN_AFTER)
 
     def _word_if_it_takes_long(self, begun: datetime | None = None) -> None:
-        """A wrong volume that no check has told of in a while, for it takes long or another one does, is told.
+        """What is certain and no check has told of in a while, for it takes long or another one does, is told.
 
         begun: when a check began that looks at this very volume, and may have told of it before it ends.
         """
@@ -188,19 +189,18 @@ class Case:
             timer.daemon = True
             timer.start()
 
-    def _give_first_word(self, volume: str, begun: datetime | None = None) -> None:
+    def _give_first_word(self, wrong: Certain, begun: datetime | None = None) -> None:
         has_told = begun is not None and self._has_told(begun)
         with self._changed:
-            if self._owed != volume or self._shared.stop.is_set() or self._is_restored():
+            if self._owed != wrong or self._shared.stop.is_set() or self._is_restored():
                 return
             if not self._checking:
                 return  # The other check has ended; the one that is to come has its own time.
-            self._owed, self._told = None, volume
+            self._owed, self._told = None, wrong
         if has_told:
             return
-        self._say(f"wrong volume {volume}: told before a check has ended")
-        word = first_word(self.target, self._rules.container, volume, self._rules.volume)
-        for sentence in send(self._shared.settings, word):
+        self._say(f"{wrong.words}: told before a check has ended")
+        for sentence in send(self._shared.settings, wrong.message):
             log.warning("%s", sentence)
 
     def _has_told(self, begun: datetime) -> bool:

@@ -60,15 +60,18 @@ def _backup(settings: Config, target: str, now: datetime, ledger: Ledger, occasi
     container = menu.look_at_container(rules)
     seen = menu.look_at_cluster(rules, container)
     identity = menu.judge_cluster(settings, target, seen.identity)
+    place = menu.look_for_volume(rules, seen.identity)
     ledger.lap("look")
 
     _take(settings, target, seen, ledger)
     _prove(settings, target, seen, ledger)
 
+    # Who came while it was taken may have written; who has gone since, too.
+    place += [each for each in menu.look_for_volume(rules, seen.identity) if each not in place]
     tally, others = ledger.tally_of(rules.database), ledger.others(rules.database)
     judgement = menu.judge_tally(settings, target, tally, now)
     judgement = judgement.with_findings(
-        [*lost, *identity, *menu.judge_others(settings, target, seen.databases, others, now)]
+        [*lost, *identity, *place, *menu.judge_others(settings, target, seen.databases, others, now)]
     )
     known = judgement.with_findings(storage_findings(ledger.failed))
     manifest = compose_manifest(settings, target, now, seen, ledger, known, occasion)

@@ -31,7 +31,7 @@ def verify(target: str, config: str | None = None) -> CheckResult:
     try:
         lost = menu.restore_history(settings, target)
         judgement, tally, identity = _look_and_judge(settings, target, now)
-        volume = menu.look_for_volume(settings.target(target))
+        volume = menu.look_for_volume(settings.target(target), identity)
         interrupted = menu.look_for_interruption(settings, target)
         judgement = judgement.with_findings([*lost, *volume, *interrupted])
         undelivered = menu.tell_first(settings, target, judgement, identity, tally.counts)

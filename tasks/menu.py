@@ -9,7 +9,7 @@ from tasks import reports
 from tasks.alerts import ping
 from tasks.alerts import tell as telling
 from tasks.backups import file, proof, take
-from tasks.checks import judgement, look, shelves
+from tasks.checks import judgement, look, shared, shelves
 from tasks.history import pruning
 from tasks.leaving import act as leaving
 from tasks.leaving import look as leaving_look
@@ -27,7 +27,7 @@ LONG = Retry(times=2, first_wait=5.0)
 restore_history = task(shelves.restore_history, name="restore history if it is lost", retry=QUICK)
 look_at_container = task(look.look_at_container, name="look at container", retry=QUICK)
 look_at_cluster = task(look.look_at_cluster, name="look at cluster", retry=QUICK)
-look_for_volume = task(look.volume_findings, name="look for pinned volume", retry=QUICK)
+look_for_volume = task(shared.place_findings, name="look at the pinned volume", retry=QUICK)
 look_at_backups = task(shelves.shelves, name="look at backups", retry=QUICK)
 remember_backups = task(shelves.remember_backups, name="remember backups", retry=NEVER)
 take_tally = task(look.take_tally, name="take tally", retry=QUICK)

@@ -26,6 +26,9 @@ CODES: dict[str, Code] = {
         "wrong volume", "put the pinned volume back (never down -v), then rollcall verify {target}"
     ),
     "volume.missing": Code("pinned volume missing", "do not start it on an empty one; rollcall backups {target}"),
+    "volume.shared": Code(
+        "two servers on one volume", "docker stop the other container, then rollcall verify {target}"
+    ),
     "cluster.changed": Code("another database cluster", _RIGHT_ONE),
     "cluster.rewound": Code("cluster is an older copy", _RIGHT_ONE),
     "container.missing": Code(

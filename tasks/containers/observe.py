@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -105,14 +106,14 @@ def _heir(client: docker.DockerClient, volume: str, missing: ContainerMissing) -
 
 def read(found: dict[str, Any], port: int | None = None, engine_host: str | None = None) -> Container:
     """A Container from the engine's inspect JSON (Docker Engine API, ContainerInspect)."""
-    environment = _environment(found)
-    port = port or _port(environment.get("PGPORT", ""))
+    variables = environment(found)
+    port = port or _port(variables.get("PGPORT", ""))
     networks = found["NetworkSettings"]["Networks"] or {}
     return Container(
         id=found["Id"],
         name=found["Name"].lstrip("/"),
         image_id=found["Image"],
-        pgdata=environment.get("PGDATA", DEFAULT_PGDATA),
+        pgdata=variables.get("PGDATA", DEFAULT_PGDATA),
         port=port,
         mounts=[_mount(each) for each in found["Mounts"]],
         addresses=[each["IPAddress"] for each in networks.values() if each.get("IPAddress")],
@@ -123,7 +124,8 @@ def read(found: dict[str, Any], port: int | None = None, engine_host: str | None
     )
 
 
-def _environment(found: dict[str, Any]) -> dict[str, str]:
+def environment(found: Mapping[str, Any]) -> dict[str, str]:
+    """A container's environment, from its inspect JSON."""
     pairs = (each.partition("=") for each in found["Config"].get("Env") or [])
     return {name: value for name, _, value in pairs}
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 import docker
@@ -61,14 +62,14 @@ def find_volume(client: docker.DockerClient, name: str) -> Volume | None:
         found: dict[str, Any] = client.api.inspect_volume(name)
     except NotFound:
         return None
-    return read_volume(found, _containers(client))
+    return read_volume(found, _containers(client), roots_of(client.api.volumes().get("Volumes") or []))
 
 
 def list_volumes(client: docker.DockerClient) -> list[Volume]:
     """Every volume of the engine by name, anonymous and dangling ones too. Raise EngineError."""
     found = client.api.volumes().get("Volumes") or []
-    containers = _containers(client)
-    return sorted((read_volume(each, containers) for each in found), key=lambda volume: volume.name)
+    containers, roots = _containers(client), roots_of(found)
+    return sorted((read_volume(each, containers, roots) for each in found), key=lambda volume: volume.name)
 
 
 def create_volume(client: docker.DockerClient, name: str, labels: Mapping[str, str]) -> Volume:
@@ -138,9 +139,15 @@ def _containers(client: docker.DockerClient) -> list[dict[str, Any]]:
     return found
 
 
-def read_volume(found: Mapping[str, Any], containers: Sequence[Mapping[str, Any]]) -> Volume:
-    """A Volume from the engine's JSON of it and of all containers (Docker Engine API, VolumeInspect, ContainerList)."""
+def read_volume(
+    found: Mapping[str, Any], containers: Sequence[Mapping[str, Any]], roots: Mapping[str, str] = MappingProxyType({})
+) -> Volume:
+    """A Volume from the engine's JSON of it and of all containers (Docker Engine API, VolumeInspect, ContainerList).
+
+    roots: the folder that each volume shows, see `roots_of`: another volume may show the same.
+    """
     mountpoint = found.get("Mountpoint") or ""
+    folders = {mountpoint, roots.get(found["Name"], mountpoint)} - {""}
     return Volume(
         name=found["Name"],
         driver=found["Driver"],
@@ -152,17 +159,40 @@ def read_volume(found: Mapping[str, Any], containers: Sequence[Mapping[str, Any]
             _user(container, mount)
             for container in containers
             for mount in container.get("Mounts") or []
-            if _is_of(mount, found["Name"], mountpoint) and not _is_passing(container, mount)
+            if _is_of(mount, found["Name"], folders, roots) and not _is_passing(container, mount)
         ],
     )
 
 
-def _is_of(mount: Mapping[str, Any], name: str, mountpoint: str) -> bool:
-    """Whether the mount shows the volume: by its name, or by a bind of the folder that it is on the engine's host."""
-    if mount["Type"] == "volume":
-        return bool(mount.get("Name") == name)
+def roots_of(volumes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """By volume, the folder on the engine's host that it shows, from the engine's JSON of all volumes. Pure.
+
+    A volume of the driver `local` with the options `o=bind,device=PATH` shows that folder; one of a share in a network
+    shows what every other volume of that share does. Without a folder, its name stands for it.
+    """
+    return {each["Name"]: _root(each) for each in volumes}
+
+
+def _root(volume: Mapping[str, Any]) -> str:
+    options = volume.get("Options") or {}
+    device, flags = options.get("device") or "", str(options.get("o") or "").split(",")
+    if device.startswith("/") and ("bind" in flags or "rbind" in flags):
+        return str(device)
+    if ":" in device or device.startswith("//"):
+        address = next((each for each in flags if each.startswith("addr=")), "")
+        return f"{options.get('type')}:{address}:{device}"
+    return volume.get("Mountpoint") or f"volume:{volume['Name']}"
+
+
+def _is_of(mount: Mapping[str, Any], name: str, folders: Collection[str], roots: Mapping[str, str]) -> bool:
+    """Whether the mount shows the volume: by its name, by a bind of the folder that it is on the engine's host, or by
+    another volume that shows that folder."""
     source = mount.get("Source") or ""
-    return bool(mountpoint and source) and PurePosixPath(source).is_relative_to(mountpoint)
+    if mount["Type"] == "volume":
+        if mount.get("Name") == name:
+            return True
+        source = roots.get(mount.get("Name") or "", "")
+    return bool(source) and any(PurePosixPath(source).is_relative_to(each) for each in folders)
 
 
 def _is_passing(container: Mapping[str, Any], mount: Mapping[str, Any]) -> bool:

@@ -57,6 +57,8 @@ def compose_diagnoses(
         where = ", ".join(map(str, service.files)) if service else "it was not made by Compose"
         yield Diagnosis(subject=f"{target}: compose file", well=True, words=f"The volume is pinned ({where}).")
     yield from diagnoses
+    if named and service and lacks_name(container.name, service):
+        yield _unnamed(target, container, service)
 
 
 def _data_place(
@@ -155,6 +157,25 @@ def _init_scripts(target: str, rules: Target, container: Container) -> Iterator[
         f"{scripts.volume or scripts.source} would build the schema anew in an empty volume: the database then looks "
         f"alive and holds no rows. Pin the volume {rules.volume} (external: true), and no empty one comes about.",
         [f"# mounted at {INIT_SCRIPTS}: {scripts.source or scripts.volume}"],
+    )
+
+
+def lacks_name(name: str, service: Service) -> bool:
+    """Whether the name is one that Compose makes for a service that has no container_name. Pure."""
+    made = rf"{re.escape(service.project)}[-_]{re.escape(service.service)}[-_](run[-_])?\w+"
+    return re.fullmatch(made, name) is not None
+
+
+def _unnamed(target: str, container: Container, service: Service) -> Diagnosis:
+    """A fixed name is all that keeps the engine from starting the service twice: the pin leads both to one volume."""
+    return Diagnosis(
+        subject=f"{target}: second server",
+        well=True,
+        note=True,
+        words=f"The service {service.service} has no container_name, so another project or --scale can start a second "
+        f"server on {container.volume}, and two servers on one volume damage the data. A name keeps the second from "
+        "starting:",
+        lines=["services:", f"  {service.service}:", f"    container_name: {container.name}"],
     )
 
 

@@ -20,7 +20,8 @@ class Pin(Model):
 class Diagnosis(Model):
     """One part that was tried: `well`, or what is wrong and what to do.
 
-    lines: what to write, and where, line by line; pin: the same for a program, where it is safe to write.
+    lines: what to write, and where, line by line; pin: the same for a program, where it is safe to write. note: it is
+    well, and there is something to know.
     """
 
     subject: str
@@ -28,6 +29,7 @@ class Diagnosis(Model):
     words: str
     lines: list[str] = []
     pin: Pin | None = None
+    note: bool = False
 
 
 def tried(subject: str, check: Callable[[], str]) -> Diagnosis:

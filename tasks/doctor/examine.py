@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tasks.alerts.message import Message
 from tasks.alerts.tell import send
-from tasks.checks.look import Seen, look_at_cluster, look_at_container, volume_findings
+from tasks.checks.look import Seen, look_at_cluster, look_at_container
+from tasks.checks.shared import place_findings
 from tasks.config import Config, NotifyUrl, Target
 from tasks.containers.engine import engine, everybody, host_of, inspect_container
 from tasks.containers.observe import read
@@ -142,9 +143,12 @@ def _compose(target: str, rules: Target, pgdata: str | None, *, serves: bool) ->
 
 def _volume(config: Config, target: str) -> str:
     rules = config.target(target)
-    if found := volume_findings(rules):
-        raise EngineError(" ".join(each.message for each in found) + _slip(config, target))
-    return f"The pinned volume {rules.volume} is there."
+    found = place_findings(rules, None)
+    if missing := [each for each in found if each.code == "volume.missing"]:
+        raise EngineError(missing[0].message + _slip(config, target))
+    if wrong := [each.message for each in found if each.severity == "critical"]:
+        raise EngineError(" ".join(wrong))
+    return " ".join([f"The pinned volume {rules.volume} is there.", *(each.message for each in found)])
 
 
 def _slip(config: Config, target: str) -> str:

@@ -1,7 +1,7 @@
 """Whether what is seen of a target calls for a check, and when. Pure: from two sightings, or from a series of needs.
 
 A check is wanted when a container has started (as soon as its server accepts connections), when it has stopped and
-does not come back, and at once when the pinned volume is gone.
+does not come back, and at once when the pinned volume is gone, or when a second server comes to it or leaves it.
 """
 
 from __future__ import annotations
@@ -61,10 +61,14 @@ class Checked(NamedTuple):
 
 def compare(before: Sighting, seen: Sighting, pin: str) -> Need | None:
     """What a change from one sighting to the next calls for; `pin` is the pinned volume's name."""
-    if seen.running and seen != before and not _only_pin_differs(before, seen):
+    if seen.running and _start(seen) != _start(before):
         return Need("when it accepts connections", f"its container started{_on(seen, pin)}")
     if before.pinned and not seen.pinned:
         return Need("at once", f"the pinned volume {pin} was removed")
+    if come := [each for each in seen.servers if each not in before.servers]:
+        return Need("at once", _second(come, pin))
+    if gone := [each for each in before.servers if each not in seen.servers]:
+        return Need("at once", f"{', '.join(gone)} runs no second server on the pinned volume {pin} any more")
     if before.running and not seen.running:
         return Need("if it stays down", "its container stopped" if seen.container else "its container was removed")
     return None
@@ -78,6 +82,8 @@ def first_look(seen: Sighting, checked_at: datetime | None, container: str | Non
     """
     if not seen.running:
         return Need("at once", "its container does not run")
+    if seen.servers:
+        return Need("at once", _second(seen.servers, pin))
     begun = _moment(seen.started_at)
     if checked_at and begun and begun < checked_at and container == seen.container and seen.volume == pin:
         return None
@@ -92,8 +98,13 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
-def _only_pin_differs(before: Sighting, seen: Sighting) -> bool:
-    return before.model_copy(update={"pinned": seen.pinned}) == seen
+def _start(seen: Sighting) -> tuple[object, ...]:
+    """What tells one start of a container from another."""
+    return seen.container, seen.started_at, seen.running, seen.volume
+
+
+def _second(servers: Sequence[str], pin: str) -> str:
+    return f"a second server runs on the pinned volume {pin}, in {', '.join(servers)}"
 
 
 def _on(seen: Sighting, pin: str) -> str:
@@ -135,13 +146,13 @@ def seconds_to_wait(checks: Sequence[Checked], seen: Sighting, now: float) -> fl
     """For how long the next check is put off: one that loops through good starts must not be counted all the time.
 
     The first three in an hour are free, then the gaps double from one minute to a quarter of an hour. Another volume
-    than at the last check, or a pinned one that is gone, is news, and hardly waits at all.
+    than at the last check, a pinned one that is gone, or another server on it, is news, and hardly waits at all.
     """
     recent = [each for each in checks if now - each.at < CHECKS_WINDOW]
     if not recent:
         return 0.0
     last = recent[-1].seen
-    news = (last.volume, last.pinned) != (seen.volume, seen.pinned)
+    news = (last.volume, last.pinned, last.servers) != (seen.volume, seen.pinned, seen.servers)
     over = len(recent) - (FREE_CHECKS_OF_NEWS if news else FREE_CHECKS)
     if over < 0:
         return 0.0

@@ -11,7 +11,7 @@ from typing import Any
 from docker.errors import DockerException
 from docker.types import CancellableStream
 
-from tasks.containers.engine import engine
+from tasks.containers.engine import OUR_LABEL, engine
 from tasks.errors import EngineUnreachable, RollcallError
 from tasks.models import Model
 from tasks.sections import Docker
@@ -25,12 +25,14 @@ MOST_AT_ONCE = 1000
 
 
 class EngineEvent(Model):
-    """names: the container's name (and its former one) or the volume's. at: seconds of the engine's own clock."""
+    """names: the container's name (and its former one) or the volume's. at: seconds of the engine's own clock. ours:
+    it is of a helper container of Rollcall's."""
 
     kind: str
     action: str
     names: list[str]
     at: int
+    ours: bool = False
 
 
 def read_event(event: Mapping[str, Any]) -> EngineEvent:
@@ -45,6 +47,7 @@ def read_event(event: Mapping[str, Any]) -> EngineEvent:
         action=event.get("Action", ""),
         names=[name for name in names if name],
         at=int(event.get("time") or 0),
+        ours=OUR_LABEL in facts,
     )
 
 

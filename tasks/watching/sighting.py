@@ -1,4 +1,5 @@
-"""What the engine shows of a target at one moment: which container, since when, on which volume; is the pin there?
+"""What the engine shows of a target at one moment: which container, since when, on which volume; is the pin there, and
+does anybody else run a server on it?
 
 Events only say where to look. What is compared is what was seen, so an event that is lost, late or told twice changes
 nothing.
@@ -12,7 +13,9 @@ from typing import Any
 import docker
 from docker.errors import NotFound
 
+from tasks.checks.shared import look_beside
 from tasks.config import Target
+from tasks.containers.neighbours import Around, candidates, place_of
 from tasks.containers.observe import find_container, read
 from tasks.errors import ContainerMissing
 from tasks.models import Model
@@ -21,7 +24,8 @@ from tasks.models import Model
 class Sighting(Model):
     """container: the engine's id, empty where there is none. started_at: the engine's own text (RFC 3339).
 
-    volume: what is behind PGDATA, None where that is no volume. pinned: whether the pinned volume exists.
+    volume: what is behind PGDATA, None where that is no volume. pinned: whether the pinned volume exists. servers: the
+    other containers that run a PostgreSQL server on it. crowd: the ids of all others that have it mounted for writing.
     """
 
     container: str = ""
@@ -29,15 +33,30 @@ class Sighting(Model):
     running: bool = False
     volume: str | None = None
     pinned: bool = True
+    servers: tuple[str, ...] = ()
+    crowd: frozenset[str] = frozenset()
 
 
-def sight(client: docker.DockerClient, target: Target) -> Sighting:
-    """Look at a target's container and its pinned volume now. Raise EngineError where the engine fails."""
+def sight(client: docker.DockerClient, target: Target, around: Around) -> Sighting:
+    """Look at a target's container and its pinned volume now. Raise EngineError where the engine fails.
+
+    around: what the engine showed a moment ago.
+    """
     try:
         found = find_container(client, target.container, target.volume)
     except ContainerMissing:
         found = None
-    return read_sighting(found, volume_exists(client, target.volume))
+    seen = read_sighting(found, volume_exists(client, target.volume))
+    beside = look_beside(client, around, target, found)
+    others = {"servers": tuple(each.container for each in beside.servers), "crowd": crowd(around, target, seen)}
+    return seen.model_copy(update=others)
+
+
+def crowd(around: Around, target: Target, seen: Sighting) -> frozenset[str]:
+    """The ids of the containers, other than the one that is seen, that have the pinned volume mounted for writing.
+    Pure."""
+    place = place_of(around, target.volume, None)
+    return frozenset(each["Id"] for each in candidates(around, place, seen.container)) if place else frozenset()
 
 
 def read_sighting(found: Mapping[str, Any] | None, pinned: bool) -> Sighting:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from tasks.alerts import codes
 from tasks.alerts.message import Message, in_words
+from tasks.config import Target
 from tasks.models import Finding
+from tasks.watching.sighting import Sighting
 
 
 def look_alike(volume: str, pinned: str, project: str | None, *, mounted: bool) -> Finding:
@@ -18,6 +21,33 @@ def look_alike(volume: str, pinned: str, project: str | None, *, mounted: bool) 
     still = f"the container is on {pinned} as before" if mounted else f"no container is on {pinned} now"
     message = f"The volume {volume} was made{by}; it looks like the pinned {pinned}; {still}."
     return Finding(code="volume.look_alike", severity="warning", message=message)
+
+
+class Certain(NamedTuple):
+    """What is certain of a target before anything is counted: in short, and as the message about it."""
+
+    words: str
+    message: Message
+
+
+def certain(target: str, rules: Target, seen: Sighting) -> Certain | None:
+    """What is wrong with what is seen of it, if that is certain; None where nothing is."""
+    if seen.volume not in {None, rules.volume}:
+        word = first_word(target, rules.container, str(seen.volume), rules.volume)
+        return Certain(f"wrong volume {seen.volume}", word)
+    if seen.servers:
+        return Certain(f"second server {', '.join(seen.servers)}", second_word(target, seen.servers, rules.volume))
+    return None
+
+
+def second_word(target: str, servers: Sequence[str], pinned: str) -> Message:
+    """The alert that another container runs a server on the pinned volume, where the check itself takes long."""
+    after = [
+        f"Two servers on one volume damage the data: docker stop {' '.join(servers)}",
+        "It is being checked now; what it lacks is told when that is known.",
+    ]
+    said = f"Container {', '.join(servers)} runs a PostgreSQL server on the pinned volume {pinned}."
+    return in_words(f"CRITICAL {target}: {codes.words('volume.shared')}", said, after, "failure")
 
 
 def first_word(target: str, container: str, volume: str, pinned: str) -> Message:

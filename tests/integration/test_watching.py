@@ -101,6 +101,32 @@ def test_a_wrong_volume_under_the_containers_name_is_told_at_once(
     assert len(told(http_recorder, "CRITICAL", "another database cluster")) == 1
 
 
+def test_a_second_server_on_the_pinned_volume_is_told_at_once_until_it_stops(
+    incident: Incident, http_recorder: HttpRecorder, watching: Watch, bed: Bed, tmp_path: Path
+) -> None:
+    box = incident.up(incident.pinned, RIGHT)
+    incident.accepting()
+    lines = watching(configure(tmp_path, http_recorder, [incident]))
+    seen = checked(lines)
+    name = bed.name("stranger")
+    sleeping = {"entrypoint": "sh", "command": ["-c", "sleep 2; exec docker-entrypoint.sh postgres"]}
+    other = bed.client.containers.run(
+        box.image, name=name, labels=bed.labels, volumes_from=[incident.container], detach=True, **sleeping
+    )
+    try:
+        began = time.monotonic()
+        wait_until(lambda: bool(told(http_recorder, "two servers")), 60, "the alert", lambda: " | ".join(lines))
+        print(
+            f"\ntold {time.monotonic() - began:.1f} s after the stranger's start, which waits for 2", *lines, sep="\n"
+        )
+        assert "CRITICAL" in told(http_recorder, "two servers")[0]
+        assert wait_for_line(lines, "a second server", incident.pinned, name, since=seen)
+        checked(lines, seen)
+    finally:
+        other.remove(force=True)
+    wait_until(lambda: bool(told(http_recorder, "BETTER")), 60, "what is left", lambda: " | ".join(lines))
+
+
 def with_silent_storage(config: Path, port: int, timeout: float) -> Path:
     """The configuration, with a second storage behind a port at which nobody answers."""
     document = json.loads(config.read_text())

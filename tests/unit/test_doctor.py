@@ -11,10 +11,10 @@ import pytest
 
 from deployments.doctor_prefect import block_diagnoses, prefect_diagnoses
 from tasks.config import Config, LocalStorage, Target
-from tasks.containers.compose_service import Service
+from tasks.containers.compose_service import Service, service_of
 from tasks.containers.observe import Container, Mount
 from tasks.doctor.clocks import off_by
-from tasks.doctor.compose import claimants, compose_diagnoses, misplaced, wanted_place
+from tasks.doctor.compose import claimants, compose_diagnoses, lacks_name, misplaced, wanted_place
 from tasks.doctor.diagnosis import Diagnosis, all_of, tried
 from tasks.doctor.server import enough
 from tasks.doctor.shelf import shelf_diagnoses
@@ -163,6 +163,24 @@ def made_by_compose(folder: Path, volume: str) -> dict[str, Any]:
             "Labels": {f"com.docker.compose.{name}": value for name, value in labels.items()},
         },
     }  # fmt: skip
+
+
+def test_a_service_that_can_be_started_twice_is_noted(tmp_path: Path) -> None:
+    found = made_by_compose(tmp_path, "{external: true}") | {"Name": "/p-db-1"}
+    pinned, note = compose_diagnoses("t", ON_V, found, f"{HOME}/data", [], serves=True)
+    assert pinned.well
+    assert (note.well, note.note) == (True, True)
+    assert note.lines == ["services:", "  db:", "    container_name: p-db-1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "lacks"),
+    [("p-db-1", True), ("p_db_12", True), ("p-db-run-0a1b", True), ("p-db", False), ("p-db-1-x", False), ("pg", False)],
+)
+def test_the_names_that_compose_makes_are_known(tmp_path: Path, name: str, lacks: bool) -> None:
+    service = service_of(made_by_compose(tmp_path, ""))
+    assert service
+    assert lacks_name(name, service) is lacks
 
 
 ON_V = Target(container="pg", volume="v", database="d", storages=["s"])
