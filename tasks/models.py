@@ -83,7 +83,8 @@ class Tally(Model):
     counts: exact rows by `quote_ident`-qualified table name; a partitioned table once, under its root.
     materialized_views: rows, or None where it was never populated; kept apart, for a restore refreshes them.
     schema_objects: a short hash of the definition by object (`table public.experts`, `column public.experts.name` …);
-    schema_fingerprint: SHA-256 over all of them. not_dumped: tables of extensions that hold rows and are in no dump.
+    schema_fingerprint: SHA-256 over all of them; definitions: the texts of those that hold an expression or a version.
+    not_dumped: tables of extensions that hold rows and are in no dump.
     """
 
     counts: dict[str, int]
@@ -92,6 +93,7 @@ class Tally(Model):
     large_objects: int = 0
     schema_fingerprint: str = ""
     schema_objects: dict[str, str] = Field(default_factory=dict)
+    definitions: dict[str, str] = Field(default_factory=dict)
     not_dumped: list[str] = Field(default_factory=list)
 
 

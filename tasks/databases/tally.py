@@ -17,7 +17,7 @@ from typing import TypeVar
 from psycopg import errors as pg
 from psycopg import sql
 
-from tasks.databases import catalog, schema
+from tasks.databases import catalog, reprint, schema
 from tasks.databases.catalog import MATERIALIZED_VIEW, PARTITIONED, SEQUENCE, TABLE, Relation
 from tasks.databases.connect import Connection, Login, abandon, connect, translated, within
 from tasks.databases.rows import Progress, count_rows
@@ -67,7 +67,8 @@ class Frozen:
             counted = self._counted(progress)
             sequences = self._sequences()
             large_objects = self._number("SELECT count(*) FROM pg_catalog.pg_largeobject_metadata")
-            objects = schema.hashed(self._definitions())
+            definitions = [(name, schema.settled(text)) for name, text in self._definitions()]
+            objects = schema.hashed(definitions)
             not_dumped = self._not_dumped()
         return Tally(
             counts=_counts(self.relations, counted),
@@ -76,6 +77,7 @@ class Frozen:
             large_objects=large_objects,
             schema_fingerprint=schema.fingerprint(objects),
             schema_objects=objects,
+            definitions=reprint.texts(definitions),
             not_dumped=not_dumped,
         )
 

@@ -111,7 +111,7 @@ def in_words(difference: Difference) -> str:
         said = f"the database {each.database}: {each.found}"
     elif each.found in (MISSING, ADDED) or each.kind == "missing":
         said = f"{each.database}: {each.object}: {each.found or MISSING}"
-    elif each.kind in ("definition", "extension_version"):
+    elif each.kind == "definition":
         said = f"{each.database}: the definition of the {each.object} differs"
     else:
         said = f"{each.database}: {each.object}: {each.found} instead of {each.expected}"

@@ -24,7 +24,8 @@ from tasks.databases.identity import databases
 from tasks.databases.tally import frozen
 from tasks.errors import DoesNotRestore, LoginRefused, RestoreFailed
 from tasks.models import Difference, Manifest, Model, Tally
-from tasks.restore.compare import judge_proof, refreshed, require_compared
+from tasks.restore.compare import refreshed, require_compared
+from tasks.restore.definitions import prove
 from tasks.restore.fetch import Fetched, bytes_in, bytes_of, fetch, gave_all, of_role, unpack
 
 log = logging.getLogger("rollcall")
@@ -152,7 +153,7 @@ def _bring_back(config: Config, backup: _Load, server: Scratch, archives: Path, 
     with meter().stage("counting, to prove it equal", PROVE):
         tallies = _tallies(config, backup.target, server, list(backup.tallies))
         require_compared(backup.tallies, f"backup {backup.manifest.id}")
-        differences = judge_proof(backup.tallies, tallies, backup.not_made)
+        differences = prove(backup.tallies, tallies, backup.not_made, lambda name: _login(server, name))
     clock.lap("prove")
     with meter().stage("gathering statistics", ANALYZE):
         notes = _analyze(backup, server)

@@ -1,6 +1,8 @@
 """The schema's hashes: equal after a dump and a restore, different after any change, which they name."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import docker
 import pytest
@@ -9,6 +11,8 @@ from tasks.databases.connect import Login
 from tasks.databases.schema import describe_difference
 from tasks.databases.tally import frozen
 from tasks.models import Tally
+from tasks.restore.definitions import prove
+from tests.bed import images
 from tests.bed.postgres import PostgresServer
 
 Databases = Callable[[PostgresServer], PostgresServer]
@@ -185,6 +189,36 @@ def test_restored_database_has_the_same_tally_to_the_last_hash(
     expected += " trigger rule policy sequence type domain collation operator statistics event publication"
     expected += " foreign"
     assert kinds == set(expected.split())
+
+
+def test_a_definition_that_prints_in_another_way_once_it_is_restored_is_the_same_and_another_one_is_not(
+    engine: docker.DockerClient, server: PostgresServer, fresh_database: Databases
+) -> None:
+    source, copy = fresh_database(server), fresh_database(server)
+    source.execute((Path(images.__file__).parent / "printed_schema.sql").read_text())
+    before = tally_of(source)
+    copied(engine, source, copy)
+    after = tally_of(copy)
+    printed = describe_difference(before.schema_objects, after.schema_objects)
+    assert (printed.added, printed.removed) == ([], [])
+    assert len(printed.changed) > 50, "so many print in another way"
+
+    login = Login(copy.host, copy.port, copy.user, copy.password, copy.database)
+    assert prove({"d": before}, {"d": after}, [], lambda _: login) == []
+    assert tally_of(copy) == after, "nothing was changed for that"
+
+    wrong = dict(before.definitions)
+    for name in printed.changed:
+        wrong[name] = re.sub(r"\b[0-8]\b|'[a-y]+'", _next, wrong[name], count=1)
+    assert [name for name in printed.changed if wrong[name] == before.definitions[name]] == []
+    told = prove({"d": before.model_copy(update={"definitions": wrong})}, {"d": after}, [], lambda _: login)
+    assert sorted(each.object for each in told) == printed.changed
+    assert not any(each.blocking for each in told)
+
+
+def _next(found: re.Match[str]) -> str:
+    """Another number, another letter."""
+    return "".join(chr(ord(each) + 1) if each.isalnum() else each for each in found[0])
 
 
 def test_each_kind_of_change_is_named(postgres17: PostgresServer, fresh_database: Databases) -> None:
