@@ -1,14 +1,11 @@
 """`python -m tests.bed up | down | s3`: called by the Makefile and by the demo, which imports no tests."""
 
 import argparse
-import fcntl
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bed import compose_programs, engine, images, labels, s3
-from tests.bed.progress import STATE, BedError
+from tests.bed.progress import BedError, alone
 
 
 def main() -> int:
@@ -35,26 +32,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(_: argparse.Namespace) -> None:
-    with _alone():
+    with alone():
         engine.up()
         compose_programs.config_folder()
         images.up()
 
 
 def _down(_: argparse.Namespace) -> None:
-    with _alone():
+    with alone():
         if engine.answers():
             labels.remove_all()
         engine.down()
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Let a second `up` wait for the first: both would start an engine and make the same images."""
-    STATE.mkdir(exist_ok=True)
-    with (STATE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 if __name__ == "__main__":

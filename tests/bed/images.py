@@ -1,4 +1,7 @@
-"""PostgreSQL images 15, 17 and 18: reused, pulled where a registry answers, else made from packages."""
+"""PostgreSQL images 15, 17 and 18: reused, pulled where a registry answers, else made from packages.
+
+Those with extensions (`extended`) are made when a test first asks for one.
+"""
 
 import importlib.util
 import io
@@ -6,19 +9,20 @@ import os
 import shutil
 import subprocess
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import docker
 from docker.errors import DockerException, ImageNotFound
 
 from tests.bed import engine
-from tests.bed.progress import STATE, BedError, run, step
+from tests.bed.progress import STATE, BedError, alone, run, step
 
 VERSIONS = (15, 17, 18)
 REPOSITORY = "rollcall-bed/postgres"
-BASE = "rollcall-bed/base:bookworm"
 SUITE = "bookworm"
+NEXT_SUITE = "trixie"
+BASE = f"rollcall-bed/base:{SUITE}"
 POSTGRES_UID = 999  # As in the official image; files in volumes carry it.
 REGISTRY_SECONDS = 10
 ENTRYPOINT = Path(__file__).parent / "image/docker-entrypoint.sh"
@@ -34,6 +38,7 @@ class Recipe:
     share: str
     pgdata: str
     volume: str
+    base: str = BASE
 
 
 RECIPES = {
@@ -63,6 +68,12 @@ RECIPES = {
     ),
 }
 
+EXTENSIONS = {
+    15: (SUITE, ["postgresql-15-cron", "postgresql-15-pgaudit", "postgresql-15-postgis-3", "postgresql-15-partman"]),
+    17: (NEXT_SUITE, ["postgresql-17-cron", "postgresql-17-pgvector"]),
+}
+"""The Debian release that has these packages. pg_cron and pgaudit want `shared_preload_libraries`."""
+
 
 def tag(version: int) -> str:
     """Return the name of the image with that major version, however it came to be."""
@@ -80,6 +91,35 @@ def up() -> None:
                 (_pull if pull else _make)(client, version)
     finally:
         client.close()
+
+
+def extended(version: int) -> str:
+    """Return the name of an image of 15 with pg_cron, pgaudit, PostGIS and pg_partman, or of 17 with pg_cron and
+    pgvector: Debian's own server and packages, entry point and folders as in the other images. Made once, in a minute
+    or two. Raise BedError if it cannot be made.
+    """
+    name = f"rollcall-bed/extended:{version}"
+    client = engine.connect(timeout=600)
+    try:
+        with alone():
+            if not _exists(client, name):
+                _make_extended(client, name, version)
+    finally:
+        client.close()
+    return name
+
+
+def _make_extended(client: docker.DockerClient, name: str, version: int) -> None:
+    suite, packages = EXTENSIONS[version]
+    base = f"rollcall-bed/extended-base:{version}"
+    recipe = replace(
+        RECIPES[version], package=None, base=base,
+        bin=f"/usr/lib/postgresql/{version}/bin", share=f"/usr/share/postgresql/{version}",
+    )  # fmt: skip
+    if not _exists(client, base):
+        with step(f"base system with PostgreSQL {version} and extensions"):
+            _make_base(base, suite, [f"postgresql-{version}", *packages])
+    _build(client, recipe, name)
 
 
 def _exists(client: docker.DockerClient, name: str) -> bool:
@@ -109,25 +149,28 @@ def _pull(client: docker.DockerClient, version: int) -> None:
 def _make(client: docker.DockerClient, version: int) -> None:
     if not _exists(client, BASE):
         with step("base system with PostgreSQL 15"):
-            _make_base()
-    recipe = RECIPES[version]
-    client.images.build(fileobj=_context(recipe), custom_context=True, tag=tag(version), rm=True, forcerm=True)
+            _make_base(BASE, SUITE, ["postgresql-15"])
+    _build(client, RECIPES[version], tag(version))
 
 
-def _make_base() -> None:
-    """Debian with its own PostgreSQL, without a version's settings: all three images start from it."""
+def _build(client: docker.DockerClient, recipe: Recipe, name: str) -> None:
+    client.images.build(fileobj=_context(recipe), custom_context=True, tag=name, rm=True, forcerm=True)
+
+
+def _make_base(name: str, suite: str, packages: list[str]) -> None:
+    """Debian with its own PostgreSQL, without a version's settings: the images start from one."""
     if os.geteuid() != 0:
         raise BedError("No registry answers, and only root can make images with debootstrap; run this as root.")
     engine.require_tool("debootstrap")
-    rootfs = STATE / "rootfs"
+    rootfs = STATE / f"rootfs-{suite}"
     shutil.rmtree(rootfs, ignore_errors=True)
     STATE.mkdir(exist_ok=True)
     try:
-        packages = "--include=postgresql-15,postgresql-client-15,zstd"
-        run(["debootstrap", "--variant=minbase", packages, SUITE, str(rootfs), *_mirror()])
+        included = f"--include={','.join([*packages, 'zstd'])}"
+        run(["debootstrap", "--variant=minbase", included, suite, str(rootfs), *_mirror()])
         _trim(rootfs)
         _set_up_user(rootfs)
-        _import(rootfs)
+        _import(rootfs, name)
     finally:
         shutil.rmtree(rootfs, ignore_errors=True)
 
@@ -161,7 +204,7 @@ def _set_up_user(rootfs: Path) -> None:
         run(["chroot", str(rootfs), *command])
 
 
-def _import(rootfs: Path, name: str = BASE) -> None:
+def _import(rootfs: Path, name: str) -> None:
     excluded = [f"--exclude=./{folder}/*" for folder in ("proc", "sys", "dev")]
     packing = subprocess.Popen(
         ["tar", "--numeric-owner", *excluded, "-C", str(rootfs), "-c", "."], stdout=subprocess.PIPE
@@ -208,7 +251,7 @@ def _package_folders(recipe: Recipe) -> list[Path]:
 
 def _dockerfile(recipe: Recipe) -> str:
     """Both socket folders are served: Debian's programs look in one, those of the wheels in the other."""
-    lines = [f"FROM {BASE}"]
+    lines = [f"FROM {recipe.base}"]
     if recipe.package is not None:
         lines += ["COPY wheel/ /opt/", "RUN rm -rf /usr/lib/postgresql/15 /usr/share/postgresql/15"]
         usual = f"/usr/lib/postgresql/{recipe.version}"

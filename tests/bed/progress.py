@@ -1,5 +1,6 @@
 """What every part of the bed needs: where it may write, how it says what it does, how it waits."""
 
+import fcntl
 import subprocess
 import sys
 import time
@@ -25,6 +26,15 @@ def step(what: str) -> Iterator[None]:
     print(f"bed: {what} …", file=sys.stderr, flush=True)
     yield
     print(f"bed: {what}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let a second process wait for the first: both would start an engine and make the same images."""
+    STATE.mkdir(exist_ok=True)
+    with (STATE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def wait_until(done: Callable[[], bool], seconds: float, what: str, detail: Callable[[], str] = str) -> None:
