@@ -59,9 +59,9 @@ def safe_down(
             backups = _back_up_and_prove(settings, world, plan, plan.backups)
             approval.ask_for_volumes(plan, backups)
             backups |= _stop_until_nothing_is_lost(settings, world, plan, backups)
-            menu.bring_down(settings, world)
+            others = menu.bring_down(settings, world)
             removed = menu.remove_volumes(settings, world, plan, backups)
-            return _report(world, plan, backups, removed, approved_by)
+            return _report(world, plan, backups, removed, approved_by).model_copy(update={"others": others})
     except Busy as error:
         raise Refused(f"{error} Nothing was touched.") from error
 

@@ -36,6 +36,16 @@ def compose_commands(version: str = "") -> list[list[str]]:
     return found[::-1] if version.startswith("1.") else found
 
 
+def of_the_first_generation(command: Sequence[str]) -> bool:
+    """Whether the program is Compose 1: a `docker-compose` may be one of today, too."""
+    if list(command) != STANDALONE:
+        return False
+    done = subprocess.run(
+        [*command, "version", "--short"], capture_output=True, text=True, check=False, timeout=SECONDS
+    )
+    return done.stdout.startswith("1.")
+
+
 def check(service: Service, mend: Mend, pinned: str) -> None:
     """Let Compose read the mended text in its place.
 

@@ -15,12 +15,16 @@ from pathlib import Path
 
 from ruamel.yaml.nodes import Node
 
-from tasks.containers.compose_program import NOT_SET, SECONDS, STANDALONE, compose_commands
+from tasks.containers.compose_program import NOT_SET, SECONDS, compose_commands, of_the_first_generation
 from tasks.containers.compose_yaml import child, keys, read, scalar, volume_name
 from tasks.errors import ComposeFileError
 from tasks.models import Model
 
 USUAL_FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+OVERRIDES = (
+    "compose.override.yml", "compose.override.yaml", "docker-compose.override.yml", "docker-compose.override.yaml",
+)  # fmt: skip
+NO_NAME = {"COMPOSE_PROJECT_NAME": ""}
 SETTING = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
 DOWN_SECONDS = 3600
 
@@ -34,8 +38,10 @@ class DeclaredVolume(Model):
 
 
 class Project(Model):
-    """A Compose project. options: the --file options that it was asked for with; command: the Compose program.
+    """A Compose project. command: the Compose program; first: it is Compose 1; options: --file with each of its files.
 
+    Compose 1 always reads the files, and has only those options that were given. Compose of today reads none where it
+    is given a name and no file, and takes every container of that name for the project's: those of other folders too.
     services: without those of profiles that are not active. unset: variables that its files use and that are not set
     here.
     """
@@ -43,6 +49,7 @@ class Project(Model):
     name: str
     folder: Path
     command: list[str]
+    first: bool = False
     options: list[str]
     services: list[str]
     volumes: list[DeclaredVolume]
@@ -64,34 +71,46 @@ def read_project(
 
     Raise ComposeFileError: no folder, no compose file, no Compose program, or Compose does not accept it.
     """
-    first, settings = first_file(folder, files, environ)
+    found, settings = project_files(folder, files, environ)
     folder = _folder(folder)
     commands = compose_commands(version)
     if not commands:
         raise ComposeFileError("No Compose program is here: install the plugin `docker compose`, or `docker-compose`.")
-    options = [word for file in files for word in ("--file", str(Path(file).absolute()))]
-    line = [*commands[0], *options, *(["--project-name", name] if name else []), "config"]
+    first = of_the_first_generation(commands[0])
+    named = [str(Path(file).absolute()) for file in (files if first else found)]
+    options = [word for file in named for word in ("--file", file)]
+    root, said = _config([*commands[0], *options, *(["--project-name", name] if name else [])], folder)
+    known = (
+        name or scalar(child(root, "name")) or _name(found[0].parent if files else found[0].parent.resolve(), settings)
+    )
+    volumes = [_declared(root, key, known) for key in keys(child(root, "volumes"))]
+    return Project(
+        name=known,
+        folder=folder,
+        command=commands[0],
+        first=first,
+        options=options,
+        services=keys(child(root, "services")),
+        volumes=volumes,
+        unset=sorted(set(NOT_SET.findall(said))),
+    )
+
+
+def services_now(project: Project) -> list[str]:
+    """The services that the project's files name now. Raise ComposeFileError."""
+    return keys(child(_config(project.line(), project.folder)[0], "services"))
+
+
+def _config(line: Sequence[str], folder: Path) -> tuple[Node, str]:
+    """What Compose makes of the files, and what it says beside it. Raise ComposeFileError."""
+    line = [*line, "config"]
     done = compose(line, folder, SECONDS)
     if done.returncode != 0:
         # Its own words may quote a value.
         raise ComposeFileError(
             f"Compose does not accept the project in {folder}; see why by: cd {folder} && {shlex.join(line)}"
         )
-    root = read(done.stdout)
-    known = name or scalar(child(root, "name"))
-    if known is None or commands[0] == STANDALONE:
-        known = name or _name(first.parent, settings)
-    volumes = [_declared(root, key, known) for key in keys(child(root, "volumes"))]
-    unset = sorted(set(NOT_SET.findall(done.stderr)))
-    return Project(
-        name=known,
-        folder=folder,
-        command=commands[0],
-        options=options,
-        services=keys(child(root, "services")),
-        volumes=volumes,
-        unset=unset,
-    )
+    return read(done.stdout), done.stderr
 
 
 def _declared(root: Node, key: str, project: str) -> DeclaredVolume:
@@ -104,18 +123,21 @@ def _declared(root: Node, key: str, project: str) -> DeclaredVolume:
 
 
 def down(project: Project, environ: Mapping[str, str] = os.environ) -> None:
-    """`down` without `--volumes`: containers and networks go, every volume stays.
+    """`down` without `--volumes`, and without --remove-orphans, whatever the environment says: containers and networks
+    go, every volume stays.
 
+    Compose of today does without files that it cannot read where its environment has a name: so it is given none there.
     environ: says where the engine is. Raise ComposeFileError.
     """
-    line = project.line("down")
+    line = project.line("down", *([] if project.first else ["--remove-orphans=false"]))
+    environ = {**environ, **({} if project.first else NO_NAME)}
     with leash() as held:
         done = compose(line, project.folder, DOWN_SECONDS, environ, held)
     if done.returncode != 0:
         # Its own words may quote a value.
         raise ComposeFileError(
             f"Compose could not bring {project.name} down, and no volume was removed; see why by: "
-            f"cd {project.folder} && {shlex.join(line)}"
+            f"cd {project.folder} && {'' if project.first else 'COMPOSE_PROJECT_NAME= '}{shlex.join(line)}"
         )
 
 
@@ -173,10 +195,10 @@ def _folder(folder: Path) -> Path:
     return folder
 
 
-def first_file(
+def project_files(
     folder: Path, files: Sequence[str] = (), environ: Mapping[str, str] = os.environ
-) -> tuple[Path, Mapping[str, str]]:
-    """The first of the project's files, and the environment with what the folder's .env adds.
+) -> tuple[list[Path], Mapping[str, str]]:
+    """The project's files as Compose finds them, and the environment with what the folder's .env adds.
 
     Compose itself would go on looking in the folders above, for another project. Raise ComposeFileError.
     """
@@ -188,13 +210,17 @@ def first_file(
         separator = settings.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
         named = [folder / each for each in settings["COMPOSE_FILE"].split(separator)]
     else:
-        named = [folder / each for each in USUAL_FILES if _is_file(folder / each)]
-        if not named:
+        named = [found[0] for names in (USUAL_FILES, OVERRIDES) if (found := _there(folder, names))]
+        if not _there(folder, USUAL_FILES):
             raise ComposeFileError(f"{folder} holds no compose file ({', '.join(USUAL_FILES)}); name it with --file.")
     missing = next((each for each in named if not _is_file(each)), None)
     if missing is not None:
         raise ComposeFileError(f"There is no compose file {missing}.")
-    return (named[0] if files else named[0].parent.resolve() / named[0].name), settings
+    return named, settings
+
+
+def _there(folder: Path, names: Sequence[str]) -> list[Path]:
+    return [folder / each for each in names if _is_file(folder / each)]
 
 
 def _is_file(path: Path) -> bool:

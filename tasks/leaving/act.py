@@ -20,6 +20,7 @@ from tasks.leaving import record
 from tasks.leaving.coverage import counts, covering, uncovered
 from tasks.leaving.facts import Box, Holding, Stored, World
 from tasks.leaving.look import OWNER, stored_of
+from tasks.leaving.others import end_of, refuse_changed
 from tasks.leaving.plan import DownPlan
 from tasks.leaving.record import Stopped, start_recorded
 
@@ -112,14 +113,19 @@ def later_writes(config: Config, world: World, plan: DownPlan, backups: Mapping[
         ]
 
 
-def bring_down(config: Config, world: World) -> None:
-    """Compose's own `down`, which never hears of --volumes. Raise ComposeFileError, with all started again that can."""
+def bring_down(config: Config, world: World) -> list[str]:
+    """Compose's own `down`, which never hears of --volumes. Return what became of the containers that had to stay.
+
+    Raise ComposeFileError, Refused where more would go than was planned, with all started again that can.
+    """
     try:
+        refuse_changed(config, world)
         down(world.project, compose_environment(config.docker))
     except BaseException:
         start_again(config, world)
         raise
     record.forget(config, world.project.name)
+    return end_of(config, world)
 
 
 def remove_volumes(config: Config, world: World, plan: DownPlan, backups: Mapping[str, str]) -> list[str]:

@@ -13,6 +13,7 @@ class Box(Model):
     """A container of the project. running: its processes may write; data_volume: the volume behind its PGDATA.
 
     layer_cluster: a cluster lies in the container itself, in no volume: it goes with the container.
+    folder: the other one whose files it was made from; None where that is the project's own.
     """
 
     name: str
@@ -20,6 +21,21 @@ class Box(Model):
     running: bool
     data_volume: str | None = None
     layer_cluster: bool = False
+    folder: str | None = None
+
+
+class Staying(Model):
+    """A container that a `down` leaves. running: now; of_the_project: by its label, and so Compose may take it along.
+
+    folder: as of a Box; fleeting: the engine removes it when it ends.
+    """
+
+    name: str
+    id: str
+    running: bool
+    of_the_project: bool
+    folder: str | None = None
+    fleeting: bool = False
 
 
 class Holding(Model):
@@ -91,11 +107,11 @@ class Concerned(Model):
 
 
 class World(Model):
-    """The project as it was found. orphans: its containers of no service in its files, which a down leaves."""
+    """The project as it was found. staying: the containers that a `down` leaves, and is checked to have left."""
 
     project: Project
     boxes: list[Box]
-    orphans: list[str] = []
+    staying: list[Staying] = []
     holdings: list[Holding]
     targets: list[Concerned]
 

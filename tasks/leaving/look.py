@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import logging
-import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import APIError, NotFound
 
 from tasks.backups.omitted import is_whole
 from tasks.checks.look import look_at_cluster, look_at_container
 from tasks.checks.shelves import shelves
 from tasks.config import Config
 from tasks.containers.clusters import ClusterVolume, look_into
-from tasks.containers.compose_project import Project, first_file, read_project
-from tasks.containers.compose_service import FOLDER, PROJECT, SERVICE, VERSION
+from tasks.containers.compose_project import Project, project_files, read_project
+from tasks.containers.compose_service import FOLDER, PROJECT, VERSION
 from tasks.containers.contents import is_empty
 from tasks.containers.engine import EngineIdentity, engine, identity_of, inspect_container
 from tasks.containers.images import LocalImages
 from tasks.containers.mounts import anonymous
 from tasks.containers.observe import read
-from tasks.containers.volumes import ALIVE, Volume, list_volumes
+from tasks.containers.volumes import Volume, list_volumes
 from tasks.errors import ContainerMissing, EngineError, RollcallError
 from tasks.leaving.facts import Box, Concerned, Holding, Stored, World
+from tasks.leaving.others import box_of, found_of, left_of, of_a_service
 from tasks.sections import Docker
 from tasks.storage.catalogue import Entry
 
@@ -63,14 +62,14 @@ def look_at_project(config: Config, folder: str, files: Sequence[str] = (), name
 
     Raise ComposeFileError, EngineError, EngineUnreachable.
     """
-    first_file(Path(folder), files)  # Bad input is told before the engine is asked anything.
+    project_files(Path(folder), files)  # Bad input is told before the engine is asked anything.
     with engine(config.docker) as client:
         project = read_project(Path(folder), files, name, _version(client, Path(folder)))
-        everyone = _inspected(client, project)
-        found = [each for each in everyone if _is_of_a_service(each, project)]
+        everyone = found_of(client, project)
+        found = [each for each in everyone if of_a_service(each, project.services)]
         volumes = {each.name: each for each in list_volumes(client)}
         clusters = _clusters(client, config, _names(project, found, volumes), volumes)
-        boxes = [_box(client, each) for each in found]
+        boxes = [box_of(client, each, project) for each in found]
         kept_on = _kept_on(client, config)
         holdings = [
             _holding(name, project, found, volumes.get(name), clusters, kept_on)
@@ -78,17 +77,14 @@ def look_at_project(config: Config, folder: str, files: Sequence[str] = (), name
         ]
         holdings = [_unless_empty(client, each, config) for each in holdings]
         concerned = _concerned(config, boxes, holdings)
+        staying = left_of(client, config, project, everyone)
     return World(
         project=project,
         boxes=boxes,
-        orphans=[str(each["Name"]).lstrip("/") for each in everyone if each not in found],
+        staying=staying,
         holdings=holdings,
         targets=[_target(config, *each) for each in concerned],
     )
-
-
-def _is_of_a_service(found: dict[str, Any], project: Project) -> bool:
-    return found["Config"]["Labels"].get(SERVICE) in project.services
 
 
 def _version(client: docker.DockerClient, folder: Path) -> str:
@@ -96,16 +92,6 @@ def _version(client: docker.DockerClient, folder: Path) -> str:
     label = f"{FOLDER}={folder.expanduser().absolute()}"
     found = client.api.containers(all=True, filters={"label": label})
     return str(found[0]["Labels"].get(VERSION) or "") if found else ""
-
-
-def _inspected(client: docker.DockerClient, project: Project) -> list[dict[str, Any]]:
-    found = []
-    for each in client.api.containers(all=True, filters={"label": f"{PROJECT}={project.name}"}):
-        try:
-            found.append(inspect_container(client, each["Id"]))
-        except ContainerMissing:
-            continue
-    return sorted(found, key=lambda each: str(each["Name"]))
 
 
 def _names(project: Project, found: Sequence[dict[str, Any]], volumes: dict[str, Volume]) -> list[str]:
@@ -135,28 +121,6 @@ def _clusters(
     # Where a driver or a mount of its own may have failed, finding nothing says nothing.
     odd = [name for name in there if volumes[name].driver != "local" or volumes[name].options or name in looked.unclear]
     return known | {name: None for name in odd if not known[name]}
-
-
-def _box(client: docker.DockerClient, found: dict[str, Any]) -> Box:
-    container = read(found)
-    return Box(
-        name=container.name,
-        id=container.id,
-        running=found["State"]["Status"] in ALIVE,
-        data_volume=container.volume,
-        layer_cluster=container.data_mount is None and _holds_a_cluster(client, container.id, container.pgdata),
-    )
-
-
-def _holds_a_cluster(client: docker.DockerClient, container: str, pgdata: str) -> bool:
-    """Whether PG_VERSION lies at that place in the container, which need not run."""
-    try:
-        stream, _ = client.api.get_archive(container, posixpath.join(pgdata, "PG_VERSION"))
-    except (NotFound, APIError):
-        return False
-    for _ in stream:  # Read to its end, or the connection stays open.
-        continue
-    return True
 
 
 def _holding(

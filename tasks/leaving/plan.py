@@ -221,8 +221,16 @@ def _how_to_serve(target: Concerned) -> str:
 def _notes(world: World) -> Iterator[str]:
     if world.project.unset:
         yield f"Variables that the compose files use are not set here: {', '.join(world.project.unset)}."
-    for orphan in world.orphans:
-        yield f"The container {orphan} is of the project and of no service in its files: it goes on as it is."
+    for box in world.boxes:
+        if box.folder:
+            yield (
+                f"The container {box.name} was made from the files in {box.folder}, and goes all the same: Compose "
+                "knows it by the names of the project and of the service."
+            )
+    for other in world.staying:
+        if other.of_the_project:
+            where = f"the folder {other.folder}" if other.folder else "no active service in its files"
+            yield f"The container {other.name} is of the project's name and of {where}: it goes on as it is."
     for each in world.targets:
         if each.box is None:
             yield f"The container of {each.name} is not of this project: it goes on as it is."

@@ -11,7 +11,8 @@ from tasks.models import Model
 class DownReport(Model):
     """What came of it; `down --json` prints exactly this.
 
-    backups: the proven backup by target; removed: volumes; removed_of: the same by target.
+    backups: the proven backup by target; removed: volumes; removed_of: the same by target. others: what
+    became of the containers that were to stay, in sentences.
     """
 
     project: str
@@ -21,3 +22,4 @@ class DownReport(Model):
     backups: dict[str, str] = {}
     removed: list[str] = []
     removed_of: dict[str, list[str]] = {}
+    others: list[str] = []

@@ -71,6 +71,7 @@ def _steps(plan: DownPlan) -> Iterator[str]:
 def down_lines(report: DownReport) -> list[str]:
     """What a person wants to know when it is over, a line each."""
     lines = [f"The containers of {report.plan.project} are gone; approved by {report.approved_by}."]
+    lines += report.others
     lines += [f"{target} is in backup {backup}, proven." for target, backup in report.backups.items()]
     lines += [f"Removed the volume {short(name)}." for name in report.removed]
     stays = [each for each in report.plan.volumes if each.name not in report.removed]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.containers.compose_project import Project, first_file, read_project
+from tasks.containers.compose_project import Project, project_files, read_project
 from tasks.errors import ComposeFileError
 
 BASE = "version: '3.8'\nservices:\n  db:\n    image: x\n    volumes: ['data:/d']\nvolumes:\n  data:\n"
@@ -56,13 +56,13 @@ def test_a_folder_above_is_another_project(folder: Path) -> None:
     (folder / "docker-compose.yml").write_text(BASE)
     (folder / "below").mkdir()
     with pytest.raises(ComposeFileError, match="holds no compose file"):
-        first_file(folder / "below", environ={})
+        project_files(folder / "below", environ={})
 
 
 def test_a_file_that_cannot_even_be_looked_for_is_told(folder: Path) -> None:
     """Python raises for such a name what it raises below a folder that may not be entered."""
     with pytest.raises(ComposeFileError, match=r"(looked for: File name too long|no compose file .*a)\.$"):
-        first_file(folder, ["a" * 300], environ={})
+        project_files(folder, ["a" * 300], environ={})
 
 
 def test_what_compose_does_not_accept_is_told_without_a_value_of_it(folder: Path) -> None:
