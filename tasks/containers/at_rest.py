@@ -24,7 +24,9 @@ import docker
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from tasks.containers import recreate
-from tasks.containers.engine import inspect_container
+from tasks.containers.by_helper import sweep_helpers
+from tasks.containers.engine import OUR_LABEL, inspect_container
+from tasks.containers.volumes import remove_ours
 from tasks.errors import ContainerMissing, EngineError, EngineUnreachable
 
 LATE = 3.0  # seconds in which a request that was sent before its client died may still be taken up
@@ -128,6 +130,25 @@ def _without_volumes(client: docker.DockerClient, image_id: str) -> dict[str, ob
     declared = image["Config"].get("Volumes") or {}
     config: dict[str, object] = client.api.create_host_config(tmpfs=dict.fromkeys(declared, "size=1m"))
     return config
+
+
+def remove_volume_for_good(client: docker.DockerClient, volume: str, owner: str) -> None:
+    """Remove a volume that a run of ours made, and that nobody but helpers of `owner` uses, who are removed first.
+
+    Also one that the engine is only about to make for a killed run. Raise EngineError as `remove_ours` does.
+    """
+    given_up = time.monotonic() + recreate.CREATE_SECONDS
+    while True:
+        sweep_helpers(client, owner)
+        try:
+            remove_ours(client, volume)
+        except EngineError:
+            ours = {"label": f"{OUR_LABEL}={owner}", "volume": volume}
+            if time.monotonic() > given_up or not client.api.containers(all=True, filters=ours):
+                raise
+            time.sleep(ASK_EVERY)
+        else:
+            return
 
 
 def is_there(client: docker.DockerClient, name: str) -> bool:

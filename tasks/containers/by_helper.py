@@ -15,10 +15,12 @@ from typing import Any
 import docker
 from docker.errors import APIError, NotFound
 
+from tasks.containers import recreate
 from tasks.containers.engine import OUR_LABEL
 from tasks.containers.leash import Leash, Program, failure_of, too_late
 from tasks.containers.observe import Container
 from tasks.containers.shared_folders import path_on_engine
+from tasks.errors import EngineError
 
 CHUNK = 1 << 20
 
@@ -165,6 +167,6 @@ def sweep_helpers(client: docker.DockerClient, owner: str) -> list[str]:
     """Remove the helpers that a killed run of `owner` left; the caller holds the target's lock. Return their ids."""
     left = client.api.containers(all=True, filters={"label": f"{OUR_LABEL}={owner}"})
     for each in left:
-        with contextlib.suppress(NotFound, APIError):
-            client.api.remove_container(each["Id"], force=True)
+        with contextlib.suppress(EngineError):
+            recreate.remove(client, each["Id"], force=True)
     return [str(each["Id"]) for each in left]

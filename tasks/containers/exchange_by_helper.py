@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import requests.exceptions
 from docker.errors import APIError, DockerException, NotFound
 from docker.types import LogConfig, Mount
 
+from tasks.containers import recreate
 from tasks.containers.engine import OUR_LABEL
 from tasks.containers.exchange_moves import ASIDE, DATA, Move, Place, places
 from tasks.errors import EngineError
@@ -91,19 +93,31 @@ class FoldersByHelper:
         return said["stdout"]
 
     def _create(self, arguments: Sequence[str]) -> str:
-        try:
-            made = self._client.api.create_container(
-                self._image_id,
-                ["-c", SCRIPT, "rollcall", *arguments],
-                entrypoint=["sh"],
-                name=self.name,
-                user="0:0",
-                labels={OUR_LABEL: self._owner},
-                host_config=self._confined(),
-            )
-        except DockerException as error:
-            reason = error.explanation if isinstance(error, APIError) and error.explanation else error
-            raise self._failed(f"a helper container that could is refused ({reason})") from error
+        """A helper that is not started. One of a killed run, which the engine is only about to make, has the name
+        first: it is waited for, and removed."""
+        given_up = time.monotonic() + recreate.CREATE_SECONDS
+        while True:
+            try:
+                return self._create_once(arguments)
+            except APIError as error:
+                if error.status_code != recreate.CONFLICT or time.monotonic() > given_up:
+                    reason = error.explanation or error
+                    raise self._failed(f"a helper container that could is refused ({reason})") from error
+                _remove(self._client, self.name)
+                time.sleep(recreate.ASK_EVERY)
+            except DockerException as error:
+                raise self._failed(f"a helper container that could is refused ({error})") from error
+
+    def _create_once(self, arguments: Sequence[str]) -> str:
+        made = self._client.api.create_container(
+            self._image_id,
+            ["-c", SCRIPT, "rollcall", *arguments],
+            entrypoint=["sh"],
+            name=self.name,
+            user="0:0",
+            labels={OUR_LABEL: self._owner},
+            host_config=self._confined(),
+        )
         return str(made["Id"])
 
     def _confined(self) -> dict[str, Any]:
@@ -133,5 +147,5 @@ class FoldersByHelper:
 
 def _remove(client: docker.DockerClient, container: str) -> None:
     """End and remove a helper; one that is gone is fine. It ends between two renames, never within one."""
-    with contextlib.suppress(NotFound, APIError):
-        client.api.remove_container(container, force=True)
+    with contextlib.suppress(EngineError):
+        recreate.remove(client, container, force=True)

@@ -221,10 +221,11 @@ def remove(client: docker.DockerClient, container: str, *, force: bool = False) 
             except NotFound:
                 return
             except APIError as error:
-                if error.status_code != CONFLICT or ALREADY not in str(error.explanation):
+                passing = error.status_code == CONFLICT and ALREADY in str(error.explanation)
+                if not passing or time.monotonic() > given_up:
                     raise
-                if time.monotonic() > given_up:
-                    raise
+            else:
+                return
         time.sleep(ASK_EVERY)
 
 

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from tasks.alerts import progress
 from tasks.config import Config
+from tasks.containers import at_rest
 from tasks.containers.engine import engine, inspect_container
 from tasks.containers.images import LocalImages, PostgresImage, read_image
 from tasks.containers.observe import Container, read
@@ -77,7 +78,7 @@ def sweep_drill(config: Config, target: str) -> None:
         for each in list_volumes(client):
             if each.labels.get(OWNER_LABEL) == owner:
                 log.warning("The volume %s that an earlier drill left is removed.", each.name)
-                remove_ours(client, each.name)
+                at_rest.remove_volume_for_good(client, each.name, owner)
 
 
 def drill_backup(config: Config, target: str, wanted: str) -> DrillResult:

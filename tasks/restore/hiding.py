@@ -35,7 +35,7 @@ def hide_old(hands: Hands) -> None:
         if found is not None:
             made = recreate.create(client, _without_compose(client, found, hands), passing)
             log.info("The container %s takes the place of the old one.", made[:12])
-            client.api.remove_container(found["Id"], v=False)
+            recreate.remove(client, found["Id"])
         with contextlib.suppress(ContainerMissing):
             recreate.rename(client, passing, kept)
 

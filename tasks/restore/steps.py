@@ -110,9 +110,8 @@ def _drop_staging(hands: Hands) -> None:
     if hands.journal.is_done("rebuild"):
         log.info("The proven staging volume %s is kept.", hands.journal.header.staging)
         return
-    cutover.sweep(hands.config, hands.plan.target)
     with engine(hands.docker) as client:
-        remove_ours(client, hands.journal.header.staging)
+        at_rest.remove_volume_for_good(client, hands.journal.header.staging, hands.journal.header.owner)
 
 
 # Volumes
