@@ -22,19 +22,20 @@ from docker.utils.socket import STDOUT, frames_iter
 
 from tasks.containers.engine import OUR_LABEL
 from tasks.containers.exec_status import exit_status
-from tasks.containers.leash import LAST_WORDS, last_words
+from tasks.containers.leash import last_words
 from tasks.containers.line import Line
 from tasks.errors import EngineError, RestoreFailed
 
 WAITING = "IFS= read -r end"
+MOST_SAID = 16 << 20  # bytes of a program's standard error that are kept: its last ones
 
 
 class ProgramFailed(RestoreFailed):
-    """A program in the container did not exit with 0. words: its last ones, in one line."""
+    """A program in the container did not exit with 0. words: its last ones, in one line; said: all that it said."""
 
-    def __init__(self, message: str, words: str) -> None:
+    def __init__(self, message: str, words: str, said: str = "") -> None:
         super().__init__(message)
-        self.words = words
+        self.words, self.said = words, said
 
 
 class Leashed:
@@ -72,7 +73,7 @@ class Leashed:
             raise RestoreFailed(f"{program} was ended from outside: somebody, or the engine, ended its container.")
         if status != 0:
             words = last_words(errors or output).rstrip(".")
-            raise ProgramFailed(f"{program} failed (exit {status}): {words}.", words)
+            raise ProgramFailed(f"{program} failed (exit {status}): {words}.", words, errors)
         return output
 
     def through(self, client: docker.DockerClient) -> Leashed:
@@ -96,7 +97,7 @@ class _Conversation:
         self._watch.daemon = True
 
     def carry_on(self, stdin: Iterable[bytes] | None) -> tuple[str, str]:
-        """Its standard output, and the end of its standard error. Raise what `stdin` raises."""
+        """Its standard output and its standard error. Raise what `stdin` raises."""
         self._watch.start()
         if stdin is not None:
             self._line.feed(stdin)
@@ -109,14 +110,15 @@ class _Conversation:
                 raise self._line.failure
 
     def _listen(self) -> tuple[str, str]:
-        output, errors = bytearray(), ""
+        output, errors = bytearray(), bytearray()
         with contextlib.suppress(OSError):
             for kind, chunk in frames_iter(self._stream, tty=False):  # type: ignore[no-untyped-call]
                 if kind == STDOUT:
                     output += chunk
                 else:
-                    errors = (errors + chunk.decode(errors="replace"))[-LAST_WORDS:]
-        return output.decode(errors="replace"), errors
+                    errors += chunk
+                    del errors[:-MOST_SAID]
+        return output.decode(errors="replace"), errors.decode(errors="replace")
 
     def _give_up(self) -> None:
         self.late = True

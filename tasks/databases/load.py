@@ -18,9 +18,18 @@ SESSION = {
     "default_transaction_read_only": "off",
     "session_replication_role": "origin",
     "session_preload_libraries": "",
+    "local_preload_libraries": "",
     "role": "none",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
+    "transaction_timeout": "0",
+    "lc_messages": "C",
 }
+SINCE = {"idle_session_timeout": 14, "transaction_timeout": 17}
 
 # What the content of a materialised view, which a restore fills anew, or the outcome of a check may depend on.
 SESSION_SETTINGS = frozenset(
@@ -137,19 +146,6 @@ def psql_command(user: str) -> list[str]:
     ]  # fmt: skip
 
 
-def restore_command(database: str, archive: str, user: str, jobs: int) -> list[str]:
-    """pg_restore of one database with all its properties, any error fatal.
-
-    initdb has made `postgres` and `template1`: they are dropped and made again like any other, from a connection to
-    another one (PostgreSQL documentation, pg_restore, --create with --clean).
-    """
-    through = "template1" if database == "postgres" else "postgres"
-    return [
-        "pg_restore", "--create", "--clean", "--if-exists", "--exit-on-error", f"--jobs={jobs}", "--no-password",
-        f"--username={user}", f"--dbname={through}", archive,
-    ]  # fmt: skip
-
-
 def analyze_command(user: str, jobs: int) -> list[str]:
     """Statistics for all databases: a dump holds none, and without them the first hour is slow."""
     return [
@@ -158,10 +154,14 @@ def analyze_command(user: str, jobs: int) -> list[str]:
     ]  # fmt: skip
 
 
-def session_environment(major: int) -> dict[str, str]:
-    """The environment of a program that connects: what a session of it has whatever its database or role says."""
-    known = {name: value for name, value in SESSION.items() if major >= 14 or name != "idle_session_timeout"}
-    return {"PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in known.items())}
+def session_environment(major: int, search_path: str = "") -> dict[str, str]:
+    """The environment of a program that connects: what a session of it has whatever its database or role says.
+    search_path: empty for that of the database."""
+    known = {name: value for name, value in SESSION.items() if major >= SINCE.get(name, 0)}
+    known |= {"search_path": search_path} if search_path else {}
+    # libpq takes a backslash before what would end an option (PostgreSQL documentation, libpq, options).
+    options = {name: re.sub(r"([\\\s])", r"\\\1", value) for name, value in known.items()}
+    return {"PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in options.items())}
 
 
 SETTING = re.compile(r"^\s*([A-Za-z_][\w.$]*)\s*(?:=\s*|\s+)('(?:[^'\\]|''|\\.)*'|[^\s#']+)", re.MULTILINE)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -26,15 +24,14 @@ from tasks.errors import DoesNotRestore, LoginRefused, RestoreFailed
 from tasks.models import Difference, Manifest, Model, Tally
 from tasks.restore.compare import refreshed, require_compared
 from tasks.restore.definitions import prove
-from tasks.restore.fetch import Fetched, bytes_in, bytes_of, fetch, gave_all, of_role, unpack
+from tasks.restore.fetch import bytes_in, bytes_of, fetch, gave_all
+from tasks.restore.loading import Backup, jobs, load_databases
 
 log = logging.getLogger("rollcall")
 
 ENGINE_SECONDS = 900.0  # for one call: a container is only gone once all that it wrote is
-MOST_JOBS = 4
 # What part of the way each stage is, roughly, so that the bar people see moves evenly enough.
 FETCH, LOAD, PROVE, ANALYZE, SYNC = 0.1, 0.65, 0.1, 0.05, 0.1
-UNPACK = 0.1  # of a database's own part
 # A cluster that is loaded from scratch needs no WAL that anybody replays.
 FRESH = {"wal_level": "minimal"}
 
@@ -69,32 +66,6 @@ class _Clock:
         self.laps[step], self._since = round(now - self._since, 3), now
 
 
-class _Load:
-    """A backup on its way into a scratch server."""
-
-    def __init__(self, config: Config, target: str, manifest: Manifest, fetched: Sequence[Fetched]) -> None:
-        self.target, self.manifest, self.fetched = target, manifest, fetched
-        self.deadline = config.target(target).deadline
-        self.user = str(manifest.cluster["bootstrap_user"])
-        self.major = load.major_of(manifest.server_version)
-        self.tallies = {manifest.database: manifest.tally, **manifest.databases}
-        self.not_made: list[Difference] = []  # what PostgreSQL refused to make again, each with its reason
-        self.files = {each.name: each.file.read_bytes() for each in of_role(fetched, "config")}
-        # postgresql.auto.conf comes after postgresql.conf, and wins (PostgreSQL documentation, Setting Parameters).
-        texts = [self.files[name].decode(errors="replace") for name in ("postgresql.conf", "postgresql.auto.conf")
-                 if name in self.files]  # fmt: skip
-        self.settings = load.settings_in(texts)
-        self.globals = [
-            load.loadable_globals(each.file.read_bytes(), self.user) for each in of_role(fetched, "globals")
-        ]
-
-    @property
-    def scratch_settings(self) -> dict[str, str]:
-        """What the scratch server takes over of the old one's configuration."""
-        preloading = load.preloading(self.settings, self.tallies.values())
-        return {**load.session_settings(self.settings), **preloading, **FRESH}
-
-
 def rebuild_from_backup(
     config: Config,
     target: str,
@@ -121,7 +92,7 @@ def rebuild_from_backup(
         with meter().stage(
             f"fetching backup {manifest.id}", FETCH, done=lambda: bytes_in(folder), total=lambda: bytes_of(manifest)
         ):
-            backup = _Load(config, target, manifest, fetch(config, manifest, storages, folder))
+            backup = Backup(config, target, manifest, fetch(config, manifest, storages, folder))
         clock.lap("fetch")
         archives = folder / "archives"
         archives.mkdir()
@@ -135,7 +106,7 @@ def rebuild_from_backup(
             major=backup.major,
             initdb=load.initdb_arguments(manifest.cluster, manifest.server_version),
             superuser=backup.user,
-            settings=backup.scratch_settings,
+            settings=_scratch_settings(backup),
             archives=archives,
             deadline=backup.deadline,
         ) as server:
@@ -143,20 +114,26 @@ def rebuild_from_backup(
             return _bring_back(config, backup, server, archives, clock)
 
 
-def _bring_back(config: Config, backup: _Load, server: Scratch, archives: Path, clock: _Clock) -> Rebuilt:
-    """Everything of the backup into a server that is new; proven, shut down, on the disk."""
+def _scratch_settings(backup: Backup) -> dict[str, str]:
+    """What the scratch server takes over of the old one's configuration."""
+    preloading = load.preloading(backup.settings, backup.tallies.values())
+    return {**load.session_settings(backup.settings), **preloading, **FRESH}
+
+
+def _bring_back(config: Config, backup: Backup, server: Scratch, archives: Path, clock: _Clock) -> Rebuilt:
+    """Everything of the backup into a server that is new; compared, shut down, on the disk."""
     _load_roles(backup, server)
     clock.lap("roles")
     with meter().stage(share=LOAD):
-        _load_databases(backup, server, archives)
+        not_made, notes = load_databases(backup, server, archives)
     clock.lap("load")
     with meter().stage("counting, to prove it equal", PROVE):
         tallies = _tallies(config, backup.target, server, list(backup.tallies))
         require_compared(backup.tallies, f"backup {backup.manifest.id}")
-        differences = prove(backup.tallies, tallies, backup.not_made, lambda name: _login(server, name))
+        differences = prove(backup.tallies, tallies, not_made, lambda name: _login(server, name))
     clock.lap("prove")
     with meter().stage("gathering statistics", ANALYZE):
-        notes = _analyze(backup, server)
+        notes += _analyze(backup, server)
     clock.lap("analyze")
     with meter().stage("shutting down, bringing all of it onto the disk", SYNC):
         control = _finish(backup, server)
@@ -176,7 +153,7 @@ def _bring_back(config: Config, backup: _Load, server: Scratch, archives: Path, 
     )
 
 
-def _load_roles(backup: _Load, server: Scratch) -> None:
+def _load_roles(backup: Backup, server: Scratch) -> None:
     """Roles first, with their password verifiers: owners and grants need them."""
     for script in backup.globals:
         for folder in script.tablespaces:
@@ -184,7 +161,7 @@ def _load_roles(backup: _Load, server: Scratch) -> None:
         _psql(backup, server, script.script)
 
 
-def _psql(backup: _Load, server: Scratch, script: bytes) -> None:
+def _psql(backup: Backup, server: Scratch, script: bytes) -> None:
     if not script:
         return
     try:
@@ -193,51 +170,17 @@ def _psql(backup: _Load, server: Scratch, script: bytes) -> None:
         raise DoesNotRestore(f"The roles of backup {backup.manifest.id} cannot be restored: {error.words}.") from error
 
 
-def _load_databases(backup: _Load, server: Scratch, archives: Path) -> None:
-    """Every database, one after the other: only one unpacked archive needs room at a time."""
-    dumps = of_role(backup.fetched, "dump")
-    raw = [each.object.raw_bytes or each.object.bytes for each in dumps]
-    for number, each in enumerate(dumps, 1):
-        archive = archives / "archive"
-        place = f"{each.object.database}, {number} of {len(dumps)}" if len(dumps) > 1 else str(each.object.database)
-        with meter().stage(share=raw[number - 1] / max(1, sum(raw))):
-            log.info("%s: unpacking %s", backup.target, place)
-            with _unpacking(place, archives, raw[number - 1]):
-                unpack(each, archive)
-            archive.chmod(0o644)  # The server's user reads it; nobody else passes through the folder above.
-            each.file.unlink()
-            log.info("%s: loading %s (%.0f MB)", backup.target, place, archive.stat().st_size / 1e6)
-            _load_database(backup, server, str(each.object.database), place, archive.stat().st_size)
-            archive.unlink()
-
-
-def _unpacking(place: str, archives: Path, raw_bytes: int) -> contextlib.AbstractContextManager[None]:
-    return meter().stage(f"unpacking {place}", UNPACK, done=lambda: bytes_in(archives), total=lambda: raw_bytes)
-
-
-def _load_database(backup: _Load, server: Scratch, name: str, place: str, raw_bytes: int) -> None:
-    command = load.restore_command(name, "/archives/archive", backup.user, _jobs())
-    # On the disk, indexes make up for the text that numbers are in an archive, more or less.
-    with meter().stage(f"loading {place}", 1 - UNPACK, done=server.newest_bytes, total=lambda: raw_bytes):
-        try:
-            server.run(command, None, backup.deadline, load.session_environment(backup.major))
-        except ProgramFailed as error:
-            raise DoesNotRestore(
-                f"The database {name} of backup {backup.manifest.id} cannot be restored: {error.words}."
-            ) from error
-
-
-def _analyze(backup: _Load, server: Scratch) -> list[str]:
+def _analyze(backup: Backup, server: Scratch) -> list[str]:
     """Statistics for the planner. Without them queries are slow and right, so a failure is only told."""
     environment = load.session_environment(backup.major)
     try:
-        server.run(load.analyze_command(backup.user, _jobs()), None, backup.deadline, environment)
+        server.run(load.analyze_command(backup.user, jobs()), None, backup.deadline, environment)
     except ProgramFailed as error:
         return [f"Statistics could not be gathered, so queries may be slow until ANALYZE has run: {error.words}."]
     return []
 
 
-def _finish(backup: _Load, server: Scratch) -> dict[str, str]:
+def _finish(backup: Backup, server: Scratch) -> dict[str, str]:
     """Last words, a clean end, the configuration, and all of it onto the disk."""
     for script in backup.globals:
         _psql(backup, server, script.afterwards)
@@ -248,7 +191,7 @@ def _finish(backup: _Load, server: Scratch) -> dict[str, str]:
     return control
 
 
-def _notes(backup: _Load, tallies: dict[str, Tally]) -> list[str]:
+def _notes(backup: Backup, tallies: dict[str, Tally]) -> list[str]:
     notes = load.settings_notes(backup.settings, backup.manifest.identity.pgdata)
     for name, expected in backup.tallies.items():
         notes += [f"In {name} the materialised view {each}." for each in refreshed(expected, tallies[name])]
@@ -324,10 +267,6 @@ def _tallies(config: Config, target: str, server: Scratch, names: Sequence[str])
         with frozen(_login(server, name), lock_wait=rules.lock_wait, deadline=rules.deadline) as instant:
             tallies[name] = instant.tally()
     return tallies
-
-
-def _jobs() -> int:
-    return max(1, min(MOST_JOBS, os.cpu_count() or 1))
 
 
 @contextmanager

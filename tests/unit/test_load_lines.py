@@ -91,20 +91,14 @@ def test_a_script_in_another_encoding_comes_through_byte_for_byte() -> None:
     assert load.loadable_globals(told, "admin").script == 'CREATE ROLE "Größe";\n'.encode("latin-1")
 
 
-@pytest.mark.parametrize(
-    ("database", "through"), [("knowledge_os", "postgres"), ("postgres", "template1"), ("template1", "postgres")]
-)
-def test_no_database_is_dropped_through_itself(database: str, through: str) -> None:
-    line = load.restore_command(database, "/a", "admin", 2)
-    assert f"--dbname={through}" in line
-    assert {"--create", "--clean", "--if-exists", "--exit-on-error", "--jobs=2"} <= set(line)
-
-
 def test_sessions_are_free_of_what_was_set_for_a_database_or_role() -> None:
     options = load.session_environment(17)["PGOPTIONS"]
     assert "-c default_transaction_read_only=off" in options
     assert "-c role=none" in options
     assert "idle_session_timeout" in options
+    assert r"default_transaction_isolation=read\ committed" in options
+    assert "search_path" not in options
+    assert r'-c search_path="a\ b",\ public' in load.session_environment(17, '"a b", public')["PGOPTIONS"]
     assert "idle_session_timeout" not in load.session_environment(13)["PGOPTIONS"]
 
 
