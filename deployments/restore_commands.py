@@ -16,6 +16,14 @@ from tasks.restore.approval import asked
 
 NOT_PROVEN = 2
 
+AcceptOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept-differences",
+        help="A definition that may come back in another way, or all-definitions; again for more.",
+    ),
+]
+
 
 def restore_volume(
     target: TargetArgument,
@@ -30,6 +38,7 @@ def restore_volume(
         list[str] | None,
         typer.Option("--leave-behind", help="A database or role that need not come back; may be given again."),
     ] = None,
+    accept_differences: AcceptOption = None,
     without_safety_backup: Annotated[
         bool,
         typer.Option("--without-safety-backup", help="Where the server cannot start: no backup of what is there now."),
@@ -48,6 +57,7 @@ def restore_volume(
             from_volume=from_volume,
             dry_run=dry_run,
             leave_behind=leave_behind,
+            accept_differences=accept_differences,
             without_safety_backup=without_safety_backup,
         )
     show.document(report) if json else restore_show.restore(report)
@@ -68,11 +78,14 @@ def drill(
     json: JsonOption = False,
     prefect: PrefectOption = False,
     backup: Annotated[str, typer.Option("--backup", help="A backup's id, or latest.")] = "latest",
+    accept_differences: AcceptOption = None,
 ) -> None:
     """Prove a backup in a scratch volume, removed afterwards. Exit 0 proven; 2 not proven; 1 failed."""
     known(config, target)
     try:
-        result = tracking.run("drill", "drill", target, config, prefect, backup=backup)
+        result = tracking.run(
+            "drill", "drill", target, config, prefect, backup=backup, accept_differences=accept_differences
+        )
     except Refused as error:  # 3 is for what would have changed something; here there is nothing to prove.
         raise RollcallError(str(error)) from error
     show.document(result) if json else restore_show.drill(result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from deployments import terminal
 from tasks.restore.drill import DrillResult
 from tasks.restore.report import RestoreReport
-from tasks.restore.words import drill_lines, plan_text, restored_lines
+from tasks.restore.words import drill_lines, drill_title, plan_text, restored_lines
 
 
 def restore(report: RestoreReport) -> None:
@@ -27,7 +27,7 @@ def restore(report: RestoreReport) -> None:
 def drill(result: DrillResult) -> None:
     """Proven or not, and the measured time."""
     console = terminal.console()
-    title = f"PROVEN {result.target}" if result.proven else f"NOT PROVEN {result.target}"
-    console.print(title, style="green" if result.proven else "bold red", markup=False)
+    style = "green" if result.proven else "bold yellow" if result.rows_proven else "bold red"
+    console.print(f"{drill_title(result)} {result.target}", style=style, markup=False)
     for line in drill_lines(result):
         terminal.hanging(console, line, head="  ", head_width=2, indent=4)

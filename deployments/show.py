@@ -113,11 +113,22 @@ def _entry(entry: Any) -> dict[str, Any]:
         "verdict": manifest.verdict,
         "quarantined": manifest.quarantined,
         "proven_at": entry.proven_at.isoformat() if entry.proven_at else None,
+        "rows_proven_at": entry.rows_proven_at.isoformat() if entry.rows_proven_at else None,
+        "differences": [each.model_dump(mode="json") for each in entry.differences],
         "storages": entry.storages,
         "bytes": sum(each.bytes for each in manifest.objects if each.storage == entry.storages[0]),
         "rows": sum(manifest.tally.counts.values()),
         "method": manifest.method,
     }
+
+
+def _proven(entry: Any) -> str:
+    """`2026-02-01`, and how many definitions differ."""
+    at = entry.proven_at or entry.rows_proven_at
+    if at is None:
+        return "not yet"
+    differ = f", {len(entry.differences)} differ" if entry.differences else ""
+    return f"{'' if entry.proven_at else 'rows '}{at:%Y-%m-%d}{differ}"
 
 
 def catalogue_document(found: Catalogue) -> None:
@@ -142,7 +153,7 @@ def catalogue(found: Catalogue, target: str) -> None:
             row = _entry(each)
             verdict = "QUARANTINED" if row["quarantined"] else row["verdict"]
             colour = COLOURS["critical" if row["quarantined"] else row["verdict"]]
-            proven = f"{each.proven_at:%Y-%m-%d}" if each.proven_at else "not yet"
+            proven = _proven(each)
             places = ", ".join(row["storages"])
             table.add_row(row["id"], f"[{colour}]{verdict}[/]", proven, places, size(row["bytes"]), f"{row['rows']:,}")
         console.print(table)

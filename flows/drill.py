@@ -12,19 +12,23 @@ from tasks.restore.drill import DrillResult
 
 
 @orchestration.flow(name="drill", run_name="drill {target}")
-def drill(target: str, config: str | None = None, backup: str = "latest") -> DrillResult:
+def drill(
+    target: str, config: str | None = None, backup: str = "latest", accept_differences: list[str] | None = None
+) -> DrillResult:
     """Prove that a backup can be restored, in a volume of its own that is removed afterwards.
 
     Args:
         target: Name of the target, as in the configuration.
         config: Path of the configuration file; left empty: $ROLLCALL_CONFIG, else deployments/targets.yaml.
         backup: Which backup: an id, or `latest` for the newest good one.
+        accept_differences: Names of definitions that may come back in another way (`view public.v`), or
+            `all-definitions`. Later drills of the target accept the same ones.
     """
     settings = load(config)
     settings.target(target)
     menu.ping_start(settings, target, "drill")
     try:
-        result = prove(settings, target, backup)
+        result = prove(settings, target, backup, accept_differences)
     except Exception as error:
         menu.tell_failure(settings, target, "drill", tellable(error))
         raise
@@ -35,13 +39,13 @@ def drill(target: str, config: str | None = None, backup: str = "latest") -> Dri
     return result
 
 
-def prove(settings: Config, target: str, backup: str) -> DrillResult:
+def prove(settings: Config, target: str, backup: str, accept: list[str] | None = None) -> DrillResult:
     """Rebuild one backup aside and note what came of it: a drill of its own, or part of a run that needs a proof."""
     started_at = datetime.now(UTC)
     # A lock of its own: a drill may take hours, touches nothing of the target, and must not hold up a backup.
     with only_run(settings.state, f"{target}/drill"):
         menu.sweep_drill(settings, target)
-        result = menu.drill_backup(settings, target, backup)
+        result = menu.drill_backup(settings, target, backup, accept or [])
         menu.remember_drill(settings, result, started_at)
     menu.report_drill(settings, result)
     return result

@@ -24,6 +24,7 @@ def restore_volume(
     from_volume: str | None = None,
     dry_run: bool = True,
     leave_behind: list[str] | None = None,
+    accept_differences: list[str] | None = None,
     without_safety_backup: bool = False,
 ) -> RestoreReport:
     """Put the right data back under the pinned volume's name: plan, approval, proof, cut-over; nothing is ever deleted.
@@ -37,6 +38,8 @@ def restore_volume(
         dry_run: On: only show the plan; nothing is touched. Off: show it, then wait until somebody approves it.
         leave_behind: Databases and roles that are there now, that the source lacks, and that need not come back. The
             plan names them where there are any.
+        accept_differences: Names of what may come back in another way than it was backed up (`view public.v`), or
+            `all-definitions`. A restore that finds such a thing says its name, and asks before anything is stopped.
         without_safety_backup: Only where the server cannot start: go on without a backup of what is there now.
     """
     settings = load(config)
@@ -46,6 +49,7 @@ def restore_volume(
         from_volume=from_volume or None,
         leave_behind=leave_behind or [],
         without_safety_backup=without_safety_backup,
+        accept=accept_differences or [],
     )
     try:
         with only_run_on_volume(settings, [target]):
@@ -72,6 +76,12 @@ def _restore(settings: Config, plan: Plan, approved_by: str) -> RestoreReport:
     """What was approved: first a backup of what is there, then the journalled steps."""
     safety = _back_up_first(settings, plan) if plan.safety_backup else None
     hands = menu.begin_restore(settings, plan, approved_by)
+    found = menu.rebuild(hands)
+    try:
+        approvals.ask_about(plan, found)
+    except BaseException as error:
+        menu.give_up(hands, error)
+        raise
     menu.carry_out(hands)
     menu.note_proof(hands)
     report = report_of(hands, safety)

@@ -28,7 +28,7 @@ from tasks.models import CheckResult, Manifest
 from tasks.restore.drill import DrillResult
 from tasks.restore.plan import Plan
 from tasks.restore.report import RestoreReport
-from tasks.restore.words import drill_markdown, plan_markdown, restore_markdown
+from tasks.restore.words import drill_markdown, drill_title, plan_markdown, restore_markdown
 
 P = ParamSpec("P")
 
@@ -125,7 +125,7 @@ def report_restore(config: Config, report: RestoreReport) -> None:
 @_costing_no_run
 def report_drill(config: Config, result: DrillResult) -> None:
     """Whether the backup came back, and how long that took; and the state of all targets."""
-    words = f"{result.backup}: {'proven' if result.proven else 'NOT proven'}"
+    words = f"{result.backup}: {drill_title(result).lower()}"
     resource = {"prefect.resource.id": f"rollcall.target.{result.target}", "prefect.resource.name": result.target}
     name = "rollcall.drill.proven" if result.proven else "rollcall.drill.not-proven"
     orchestration.emit(name, resource, result.model_dump(mode="json", include={"backup", "rto_seconds", "reason"}))

@@ -73,6 +73,8 @@ def _backup(standing: Standing, now: datetime) -> str:
 def _proof(standing: Standing, now: datetime) -> str:
     """`3 days ago, in 41.0 s`: when a backup was proven last, and how long a drill took to bring it back."""
     drill = standing.last_drill
+    if drill is not None and drill.outcome == "rows proven":
+        return "⚠ rows proven, definitions differ"
     if drill is not None and drill.outcome != "proven":
         return "⚠ the last drill failed"
     if standing.last_proven_at is None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 from tasks import orchestration
-from tasks.errors import Refused
+from tasks.errors import NotEqual, Refused
+from tasks.models import Difference
+from tasks.restore.accepting import named, options, unaccepted
+from tasks.restore.compare import not_equal
 from tasks.restore.plan import Plan
-from tasks.restore.words import plan_markdown, plan_text
+from tasks.restore.words import differences_markdown, plan_markdown, plan_text
 
 How = Literal["form", "terminal", "given"]
 
@@ -55,6 +58,38 @@ def ask(plan: Plan) -> str:
     if not who.strip():
         raise Refused("Not approved: the name of who approves was left empty.")
     return who.strip()
+
+
+def require_data(plan: Plan, differences: Sequence[Difference]) -> None:
+    """Raise NotEqual where rows, sequences or large objects differ and nobody has accepted just that by its name."""
+    if left := unaccepted([each for each in differences if each.blocking], plan.accept):
+        error = not_equal(left, _source(plan))
+        raise NotEqual(f"{error} If it is well so all the same: {options(left)}", error.differences)
+
+
+def ask_about(plan: Plan, differences: Sequence[Difference]) -> None:
+    """Ask about the definitions that differ in what was rebuilt, where the approved plan did not name them. Nothing was
+    stopped yet. Raise Refused for any answer but the target's name, and where nobody can be asked."""
+    how, _ = _asking
+    shown = plan.source is not None and (how != "given" or plan.source.proven_at is not None)
+    left = unaccepted(differences, plan.accept, plan.source.differences if plan.source and shown else [])
+    if not left:
+        return
+    said = f"Every row of {_source(plan)} was rebuilt and proven; {named(left)}."
+    advice = f"To restore it all the same: {options(left)}"
+    if how == "given":
+        raise Refused(f"{said} Nobody has accepted that. {advice}")
+    question = f"{said}\n\nNothing was stopped yet. Type {plan.target} to go on; anything else leaves all as it is: "
+    if how == "terminal":
+        typed = read_line(question, advice)
+    else:
+        typed, _ = orchestration.ask_for_approval(differences_markdown(left, said), plan.target, FORM_SECONDS)
+    if typed.strip() != plan.target:
+        raise Refused(f"{said} That was not accepted: {typed.strip() or 'nothing'!r} was typed. {advice}")
+
+
+def _source(plan: Plan) -> str:
+    return f"backup {plan.source.name}" if plan.source else "the source"
 
 
 def _at_terminal(plan: Plan) -> str:

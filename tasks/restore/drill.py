@@ -6,11 +6,12 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from tasks.alerts import progress
+from tasks.checks.shelves import shelves
 from tasks.config import Config
 from tasks.containers import at_rest
 from tasks.containers.engine import engine, inspect_container
@@ -32,11 +33,13 @@ from tasks.errors import ContainerMissing, DoesNotRestore, EngineError, NotEqual
 from tasks.history.backups import remember_proof
 from tasks.history.records import Run
 from tasks.history.store import open_history
-from tasks.models import Manifest, Model
-from tasks.restore.compare import not_equal
+from tasks.models import Difference, Manifest, Model
+from tasks.restore.accepting import named, options, unaccepted
+from tasks.restore.compare import in_words, not_equal
 from tasks.restore.proven import note_proof, whole_copies
 from tasks.restore.rebuild import Rebuilt, rebuild_from_backup
 from tasks.restore.source import backup_called, manifest_of
+from tasks.storage.catalogue import Catalogue, Proof
 
 log = logging.getLogger("rollcall")
 
@@ -44,9 +47,11 @@ STORY = "Made by a drill of {target}, which removes it; a drill that was killed 
 
 
 class DrillResult(Model):
-    """Whether a backup came back exactly as it was taken.
+    """Whether a backup came back exactly as it was taken, or but for differences that a person accepted by name.
 
-    reason: why it is not proven, in a sentence; differences: everything in which it is not what its manifest says.
+    rows_proven: whether all that is data came back; reason: why it is not proven, in a sentence; differences:
+    everything in which it is not what its manifest says, in words; named: the same, as data; unaccepted: those of them
+    that nobody has accepted.
     rto_seconds: until the rebuilt cluster was proven and on the disk, or until that failed. rows: by database. notes:
     what a person should know of it. storages: those that hold the proof.
     """
@@ -56,7 +61,10 @@ class DrillResult(Model):
     proven: bool
     proven_at: datetime | None = None
     reason: str | None = None
+    rows_proven: bool = False
     differences: list[str] = []
+    named: list[Difference] = []
+    unaccepted: list[Difference] = []
     rto_seconds: float
     timings: dict[str, float] = {}
     rows: dict[str, int] = {}
@@ -81,8 +89,9 @@ def sweep_drill(config: Config, target: str) -> None:
                 at_rest.remove_volume_for_good(client, each.name, owner)
 
 
-def drill_backup(config: Config, target: str, wanted: str) -> DrillResult:
+def drill_backup(config: Config, target: str, wanted: str, accept: Sequence[str] = ()) -> DrillResult:
     """Prove one backup: `latest`, the newest good one, or an id. A backup that does not come back is a result, too.
+    accept: differences of definitions that are accepted, by name; the target's earlier proofs name others.
 
     Raise Refused where there is none of that name. What says nothing about the backup (a full disk, an engine or a
     storage that does not answer) is raised as it is: EngineError, RestoreFailed, StorageUnreachable.
@@ -98,7 +107,7 @@ def drill_backup(config: Config, target: str, wanted: str) -> DrillResult:
                 volume=volume, image_id=image_id, place=place, owner=owner_of(config, target),
             )  # fmt: skip
             seconds = round(time.monotonic() - started, 3)
-            if built.differences:
+            if any(each.blocking for each in built.differences):
                 raise not_equal(built.differences, f"backup {manifest.id}")
     except (NotEqual, ObjectDamaged, DoesNotRestore) as error:
         return DrillResult(
@@ -109,13 +118,16 @@ def drill_backup(config: Config, target: str, wanted: str) -> DrillResult:
             differences=error.differences if isinstance(error, NotEqual) else [],
             rto_seconds=round(time.monotonic() - started, 3),
         )
-    return _proven(config, target, manifest, source.storages, built, seconds)
+    return _proven(config, target, manifest, source.storages, built, accept, seconds)
 
 
 def _proven(
-    config: Config, target: str, manifest: Manifest, storages: list[str], built: Rebuilt, seconds: float
-) -> DrillResult:
-    now = datetime.now(UTC)
+    config: Config, target: str, manifest: Manifest, storages: list[str], built: Rebuilt, accept: Sequence[str],
+    seconds: float,
+) -> DrillResult:  # fmt: skip
+    now, found = datetime.now(UTC), built.differences
+    known = accepted_before(shelves(config, target)) if found else []
+    left = unaccepted(found, accept, known)
     # What came back proves the copy that it came from. The others are as good only if they are the same, byte for byte.
     whole, damaged = whole_copies(config, manifest, [each for each in storages if each not in built.storages])
     for name, reason in damaged.items():
@@ -123,20 +135,40 @@ def _proven(
     return DrillResult(
         target=target,
         backup=manifest.id,
-        proven=True,
-        proven_at=now,
+        proven=not left,
+        proven_at=None if left else now,
+        reason=_rows_only(target, manifest.id, left) if left else None,
+        rows_proven=True,
+        differences=[in_words(each) for each in found],
+        named=found,
+        unaccepted=left,
         rto_seconds=seconds,
         timings=built.timings,
         rows={name: sum(tally.counts.values()) for name, tally in built.tallies.items()},
         tables=sum(len(tally.counts) for tally in built.tallies.values()),
         notes=[*built.notes, *(f"The copy in {name} is damaged: {reason}" for name, reason in damaged.items())],
-        storages=note_proof(config, target, manifest.id, [*built.storages, *whole], now),
+        storages=note_proof(
+            config, target, manifest.id, [*built.storages, *whole],
+            Proof(proven_at=now, differences=found, accepted=not left),
+        ),
+    )  # fmt: skip
+
+
+def _rows_only(target: str, backup: str, left: list[Difference]) -> str:
+    return (
+        f"The rows of {backup} are proven, and {named(left)}. A restore of it asks about that. If it is well so: "
+        f"rollcall drill {target} --backup {backup} {options(left)}"
     )
+
+
+def accepted_before(found: Catalogue) -> list[Difference]:
+    """The differences that a person has accepted in drills or restores of the target's backups (pure)."""
+    return [each for entry in found.backups if entry.proven_at is not None for each in entry.differences]
 
 
 def remember_drill(config: Config, result: DrillResult, started_at: datetime) -> None:
     """Keep in the history what was proven and how long it took. Raise HistoryError."""
-    outcome = "proven" if result.proven else "not proven"
+    outcome = "proven" if result.proven else "rows proven" if result.rows_proven else "not proven"
     message = f"{result.backup} in {result.rto_seconds:.1f} s"
     run = Run(
         target=result.target,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tasks.alerts import progress
 from tasks.errors import NeedsRecover, RollcallError, RolledBack
+from tasks.models import Difference
 from tasks.restore.end_state import prove_live, prove_undone, settle_policy
 from tasks.restore.hands import Hands
 from tasks.restore.plan import Plan
@@ -18,23 +19,46 @@ log = logging.getLogger("rollcall")
 REBUILDING = 0.9
 
 
+def rebuild(hands: Hands) -> list[Difference]:
+    """The first step alone, where the plan rebuilds: nothing is stopped by it. Return in what that differs from its
+    backup. Raise RolledBack, NeedsRecover."""
+    _perform_all(hands, ("rebuild",))
+    found = hands.journal.facts.get("rebuilt", {}).get("differences", [])
+    return [Difference.model_validate(each) for each in found]
+
+
+def give_up(hands: Hands, error: BaseException) -> None:
+    """Undo what was begun, because nobody accepts it. Raise RolledBack, NeedsRecover."""
+    raise _undone(hands, error) from error
+
+
 def carry_out(hands: Hands) -> None:
-    """Every step of the plan, in order. Raise RolledBack if one failed and all were undone; NeedsRecover if what failed
-    could not be undone, or failed after the commit."""
+    """Every step of the plan that is not done, in order. Raise RolledBack if one failed and all were undone;
+    NeedsRecover if what failed could not be undone, or failed after the commit."""
+    _perform_all(hands, [step.name for step in hands.plan.steps])
+    hands.journal.end()
+
+
+def _perform_all(hands: Hands, names: Sequence[str]) -> None:
+    """These steps, in the plan's order, but for those that are done."""
     try:
         with progress.shown("restore", hands.plan.target) as meter:
             for (number, step), share in zip(enumerate(hands.plan.steps, 1), _shares(hands.plan), strict=True):
+                if step.name not in names or hands.journal.is_done(step.name):
+                    continue
                 log.info("%s: %s", hands.plan.target, step.does)
                 with meter.stage(f"step {number} of {len(hands.plan.steps)}, {step.name}", share):
                     perform(hands, step.name)
     except BaseException as error:
-        if hands.journal.committed:
-            raise NeedsRecover(_unfinished(hands, error)) from error
-        down = _undo_for(hands, error)
-        raise RolledBack(
-            f"{_sentence(error)} Every step was undone{as_it_was(down)}{written_meanwhile(hands)}"
-        ) from error
-    hands.journal.end()
+        raise _undone(hands, error) from error
+
+
+def _undone(hands: Hands, error: BaseException) -> RollcallError:
+    """Undo what was begun; what is to be raised of that. Raise NeedsRecover where it cannot be undone."""
+    if hands.journal.committed:
+        return NeedsRecover(_unfinished(hands, error))
+    down = _undo_for(hands, error)
+    return RolledBack(f"{_sentence(error)} Every step was undone{as_it_was(down)}{written_meanwhile(hands)}")
 
 
 def _shares(plan: Plan) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from tasks.models import Model
+from tasks.models import Difference, Model
 
 Situation = Literal["nothing", "reattach", "restore", "both"]
 SourceKind = Literal["pinned", "backup", "volume"]
@@ -15,13 +15,15 @@ class Request(Model):
     """What was asked for. backup: an id, or `latest`; from_volume: a volume to copy instead.
 
     leave_behind: databases and roles that are there now, that the source lacks, and that may stay behind.
-    without_safety_backup: only believed where the server cannot be asked.
+    without_safety_backup: only believed where the server cannot be asked. accept: names of differences between the
+    rebuilt cluster and its backup that do not stop the restore.
     """
 
     backup: str | None = None
     from_volume: str | None = None
     leave_behind: list[str] = []
     without_safety_backup: bool = False
+    accept: list[str] = []
 
 
 class Passed(Model):
@@ -40,7 +42,9 @@ class Source(Model):
 
     name: the backup's id or the volume's name. counts: rows by table of the target's database, as far as known.
     cannot_be_rebuilt: why the backup cannot be loaded into a volume, a sentence each. omitted: what a backup left out
-    of the cluster it was taken of, as its manifest says. passed: only where nobody named a backup.
+    of the cluster it was taken of, as its manifest says. passed: only where nobody named a backup. rows_proven_at: when
+    a drill last proved the rows; differences: the definitions that it found to differ, accepted where proven_at is
+    known.
     """
 
     kind: SourceKind
@@ -50,6 +54,7 @@ class Source(Model):
     created_at: datetime | None = None
     quarantined: bool = False
     proven_at: datetime | None = None
+    rows_proven_at: datetime | None = None
     counts: dict[str, int] = {}
     databases: list[str] | None = None
     roles: list[str] | None = None
@@ -58,6 +63,7 @@ class Source(Model):
     cannot_be_rebuilt: list[str] = []
     omitted: list[str] = []
     passed: Passed | None = None
+    differences: list[Difference] = []
 
 
 class Dependant(Model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from tasks.restore.compare import in_words
 from tasks.restore.facts import Passed, Situation, Source, World
 
 
@@ -26,10 +27,16 @@ def _of_source(source: Source | None) -> list[str]:
     found = []
     if source.quarantined:
         found.append(f"Backup {source.name} is QUARANTINED: it was taken while the verdict was critical.")
+    elif source.rows_proven_at is not None and source.proven_at is None:
+        found.append(f"A drill has proven the rows of backup {source.name}; its definitions differ as follows.")
     elif source.proven_at is None:
         found.append(f"No drill has proven backup {source.name}; it is proven now, before anything is stopped.")
     if source.passed is not None:
         found.append(_of_passed(source, source.passed))
+    found += [
+        f"Comes back in another way: {in_words(each)}. To approve this plan accepts that."
+        for each in source.differences
+    ]
     return found + [f"Not in backup {source.name}: {each}." for each in source.omitted]
 
 

@@ -45,6 +45,7 @@ class Plan(Model):
     safety_backup: bool = True
     databases_now: list[str] = []
     leave_behind: list[str] = []
+    accept: list[str] = []
     hash: str = ""
 
     @property
@@ -88,6 +89,7 @@ def make_plan(world: World, source: Source | None, request: Request) -> Plan:
         safety_backup=world.answers,
         databases_now=_countable(world),
         leave_behind=sorted(request.leave_behind),
+        accept=sorted(request.accept),
     )
     plan = plan.model_copy(update={"steps": steps(plan, world), "kept": kept(plan, world)})
     return plan.model_copy(update={"hash": hash_of(plan)})

@@ -10,23 +10,23 @@ from tasks.backups.proof import read_objects
 from tasks.checks.shelves import shelves
 from tasks.config import Config
 from tasks.errors import ObjectDamaged, ObjectMissing, RollcallError, StorageError
-from tasks.models import Manifest
+from tasks.models import Difference, Manifest
 from tasks.restore.hands import Hands
 from tasks.restore.source import entry_called
 from tasks.storage import open_storage
-from tasks.storage.catalogue import drop_proofs, read_manifest, write_proof
+from tasks.storage.catalogue import Proof, drop_proofs, read_manifest, write_proof
 
 log = logging.getLogger("rollcall")
 
 
-def note_proof(config: Config, target: str, backup: str, storages: Sequence[str], now: datetime) -> list[str]:
+def note_proof(config: Config, target: str, backup: str, storages: Sequence[str], proof: Proof) -> list[str]:
     """Write the proof to these storages, whose own copies are proven; return those that took it, and log the others."""
     noted = []
     for name in storages:
         try:
             storage = open_storage(name, config.storages[name])
             read_manifest(storage, target, backup)  # Rotation may have removed the backup meanwhile.
-            write_proof(storage, target, backup, now)
+            write_proof(storage, target, backup, proof)
             noted.append(name)
         except StorageError as error:
             log.warning("The proof of %s could not be noted: %s", backup, error)
@@ -71,5 +71,10 @@ def note_restored(hands: Hands) -> list[str]:
     except RollcallError as error:
         log.warning("The proof of %s could not be noted: %s", plan.source.name, error)
         return []
-    storages = hands.journal.facts.get("rebuilt", {}).get("storages", [])
-    return note_proof(config, plan.target, plan.source.name, storages, datetime.now(UTC))
+    rebuilt = hands.journal.facts.get("rebuilt", {})
+    # Whatever differs was accepted, or the restore had not gone on.
+    differences = [Difference.model_validate(each) for each in rebuilt.get("differences", [])]
+    if any(each.blocking for each in differences):
+        return []
+    proof = Proof(proven_at=datetime.now(UTC), differences=differences)
+    return note_proof(config, plan.target, plan.source.name, rebuilt.get("storages", []), proof)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from tasks.models import Model
+from tasks.models import Difference, Model
 from tasks.restore.dependants import unwell
 from tasks.restore.hands import Hands
 from tasks.restore.journal import Journal
@@ -16,7 +16,8 @@ class RestoreReport(Model):
 
     outcome: `planned` where nothing was to be done but to show the plan. downtime_seconds: from the stop of the
     container to its first answer. database: the target's own. counts: rows by database and table after the cut-over;
-    rebuilt: the same of what was proven aside before it, empty where nothing was rebuilt. timings: seconds by step.
+    rebuilt: the same of what was proven aside before it, empty where nothing was rebuilt; differences: in which
+    that is not what its manifest says, all accepted. timings: seconds by step.
     warnings: what is not as it should be although the data is, a sentence each: dependants that did not come up.
     """
 
@@ -31,6 +32,7 @@ class RestoreReport(Model):
     database: str | None = None
     counts: dict[str, dict[str, int]] = {}
     rebuilt: dict[str, dict[str, int]] = {}
+    differences: list[Difference] = []
     system_identifier: str | None = None
     downtime_seconds: float | None = None
     total_seconds: float | None = None
@@ -55,6 +57,7 @@ def report_of(hands: Hands, safety_backup: str | None) -> RestoreReport:
         database=hands.config.target(plan.target).database,
         counts=facts["counts_found"],
         rebuilt=facts.get("rebuilt", {}).get("counts", {}),
+        differences=facts.get("rebuilt", {}).get("differences", []),
         system_identifier=facts["identity"]["system_identifier"],
         downtime_seconds=_seconds(facts["stopped_at"], facts["answered_at"]),
         total_seconds=round((ended - journal.header.begun_at).total_seconds(), 3),

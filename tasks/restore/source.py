@@ -132,12 +132,14 @@ def source_of(config: Config, entry: Entry) -> Source:
         created_at=manifest.created_at,
         quarantined=manifest.quarantined,
         proven_at=entry.proven_at,
+        rows_proven_at=entry.rows_proven_at,
         counts=manifest.tally.counts,
         databases=sorted([manifest.database, *manifest.databases]),
         roles=_roles(config, manifest, entry.storages),
         server_version=manifest.server_version,
         omitted=omitted(manifest),
         bytes=sum(dumps.values()),
+        differences=entry.differences,
     )
 
 

@@ -26,7 +26,7 @@ from tasks.containers.volumes import (
 )
 from tasks.errors import ContainerMissing, RestoreError
 from tasks.restore import cutover, mending
-from tasks.restore.compare import not_equal
+from tasks.restore.approval import require_data
 from tasks.restore.dependants import start_dependants, start_dependants_again, stop_dependants
 from tasks.restore.hands import Act, Facts, Hands
 from tasks.restore.hiding import hide_old
@@ -61,8 +61,7 @@ def _rebuild(hands: Hands) -> Facts:
             hands.config, plan.target, manifest, plan.source.storages,
             volume=staging, image_id=plan.image_id, place=place,
         )  # fmt: skip
-        if built.differences:
-            raise not_equal(built.differences, f"backup {manifest.id}")
+        require_data(plan, built.differences)
     return {"rebuilt": _proof(built)}
 
 
@@ -83,6 +82,7 @@ def _proof(built: Rebuilt) -> Facts:
         "counts": counts,
         "timings": built.timings,
         "storages": built.storages,
+        "differences": [each.model_dump(mode="json") for each in built.differences],
     }
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tasks.alerts.artifacts import MOST, as_line, escape, table
 from tasks.alerts.run_reports import listed
+from tasks.models import Difference
+from tasks.restore.accepting import named
+from tasks.restore.compare import in_words
 from tasks.restore.drill import DrillResult
 from tasks.restore.facts import Source
 from tasks.restore.plan import Plan
@@ -207,6 +210,11 @@ def timings_table(timings: dict[str, float]) -> str:
     return table(("step", "seconds"), [[escape(name), f"{each:.1f}"] for name, each in timings.items()], (1,))
 
 
+def accepted_lines(report: RestoreReport) -> list[str]:
+    """The definitions that came back in another way, a line each."""
+    return [f"Came back in another way, as accepted: {in_words(each)}." for each in report.differences]
+
+
 def restored_lines(report: RestoreReport) -> list[str]:
     """What a person wants to know when it is over, a line each."""
     plan = report.plan
@@ -216,6 +224,7 @@ def restored_lines(report: RestoreReport) -> list[str]:
         f"{plan.container} runs on {plan.pinned}, cluster {report.system_identifier}: "
         f"{total:,} rows in {tables} tables.",
         *report.warnings,
+        *accepted_lines(report),
         f"Down for {report.downtime_seconds:.1f} s of {report.total_seconds:.1f} s; approved by {report.approved_by}.",
     ]
     if report.safety_backup:
@@ -231,23 +240,34 @@ def restored_lines(report: RestoreReport) -> list[str]:
 
 def drill_lines(result: DrillResult) -> list[str]:
     """What a drill found, a line each."""
-    if not result.proven:
+    if not result.proven and not result.rows_proven:
         return [f"Backup {result.backup} is NOT proven. {result.reason}", f"Tried for {result.rto_seconds:.1f} s."]
     rows = ", ".join(f"{name} {number:,}" for name, number in result.rows.items())
+    how = "exactly as it was taken" if not result.named else f"with every row; {named(result.named)}"
     return [
-        f"Backup {result.backup} comes back exactly as it was taken (rows: {rows}).",
+        f"Backup {result.backup} comes back {how} (rows: {rows}).",
+        *([f"{result.reason}"] if result.reason else ["These differences are accepted."] if result.named else []),
         f"Measured RTO, until it was proven and on the disk: {result.rto_seconds:.1f} s.",
         f"The proof is noted in {', '.join(result.storages) or 'no storage: none took the note'}.",
         *result.notes,
     ]
 
 
+def drill_title(result: DrillResult) -> str:
+    """`PROVEN`, or how far it is from that."""
+    if result.proven:
+        return "PROVEN"
+    number = len(result.unaccepted)
+    differ = "1 DEFINITION DIFFERS" if number == 1 else f"{number} DEFINITIONS DIFFER"
+    return f"ROWS PROVEN, {differ}" if result.rows_proven else "NOT PROVEN"
+
+
 def drill_markdown(result: DrillResult, most: int = MOST) -> str:
     """The drill for Prefect's UI. most: entries of a list at most."""
     parts = [
-        f"# {'✔ proven' if result.proven else '⚠ NOT PROVEN'}: {escape(result.target)}",
+        f"# {'✔ proven' if result.proven else f'⚠ {drill_title(result)}'}: {escape(result.target)}",
         "\n".join(f"- {escape(each)}" for each in drill_lines(result)),
-        *([] if result.proven else [f"**Next:** {escape(_unproven_step(result))}"]),
+        *([] if result.rows_proven else [f"**Next:** {escape(_unproven_step(result))}"]),
     ]
     if result.differences:
         parts += ["## Differences", listed(result.differences, most)]
@@ -257,6 +277,15 @@ def drill_markdown(result: DrillResult, most: int = MOST) -> str:
     if result.timings:
         parts += ["## Time", timings_table(result.timings)]
     return "\n\n".join(parts) + "\n"
+
+
+def differences_markdown(differences: Sequence[Difference], said: str) -> str:
+    """The question about differences for Prefect's form, with both texts."""
+    lines = [f"## Go on?\n\n{escape(said)}\n\nNothing was stopped yet."]
+    for each in differences:
+        texts = [f"    {escape(text)}" for text in (each.expected, each.found) if text]
+        lines.append("\n".join([f"**{escape(in_words(each))}**", "", *texts]))
+    return "\n\n".join(lines) + "\n"
 
 
 def _unproven_step(result: DrillResult) -> str:

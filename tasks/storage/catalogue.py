@@ -12,14 +12,14 @@ import json
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from tasks.errors import ObjectDamaged, ObjectMissing, StorageError
-from tasks.models import BEFORE_A_RESTORE, Manifest
+from tasks.models import BEFORE_A_RESTORE, Difference, Manifest, Model
 from tasks.storage.contract import Storage, Stored, get_bytes, put_bytes
 from tasks.storage.readback import read_back
 
@@ -38,13 +38,16 @@ _NO_MANIFEST = (
 class Entry:
     """A backup: its manifest, the storages that list it whole, and when a drill last proved it (UTC), if ever.
 
-    proven_in: the storages whose own copy was proven.
+    proven_in: the storages whose own copy was proven. rows_proven_at: when a drill last proved the rows, whether or not
+    the definitions; differences: those that it found, which are accepted where the backup is proven.
     """
 
     manifest: Manifest
     storages: list[str]
     proven_at: datetime | None = None
     proven_in: list[str] = field(default_factory=list)
+    rows_proven_at: datetime | None = None
+    differences: list[Difference] = field(default_factory=list)
 
     @property
     def is_default(self) -> bool:
@@ -141,10 +144,20 @@ def read_manifest(storage: Storage, target: str, backup_id: str) -> Manifest:
     return manifest
 
 
-def write_proof(storage: Storage, target: str, backup_id: str, proven_at: datetime) -> None:
-    """Note when a drill proved this storage's copy; then only does an earlier note go."""
-    key = proof_key(target, backup_id, proven_at)
-    put_bytes(storage, key, _canonical({"proven_at": proven_at.astimezone(UTC).isoformat()}))
+class Proof(Model):
+    """What a drill found in one copy of a backup: the rows are proven, these definitions differ. accepted: a person has
+    accepted the differences, or there are none."""
+
+    proven_at: datetime = Field(strict=True)
+    differences: list[Difference] = []
+    accepted: bool = True
+
+
+def write_proof(storage: Storage, target: str, backup_id: str, proof: Proof) -> None:
+    """Note what a drill proved of this storage's copy; then only does an earlier note go."""
+    at = proof.proven_at.astimezone(UTC)
+    key = proof_key(target, backup_id, at)
+    put_bytes(storage, key, _canonical({**proof.model_dump(mode="json"), "proven_at": at.isoformat()}))
     try:
         _drop_proofs(storage, target, backup_id, but=key)
     except StorageError as error:
@@ -230,8 +243,7 @@ def _shelf(storage: Storage, target: str, damaged: list[Damaged], now: datetime)
         if missing:
             damaged.append(Damaged(storage.name, backup_id, missing))
         else:
-            proven_at = _proven_at(storage, target, backup_id, keys)
-            shelf[backup_id] = Entry(manifest, [storage.name], proven_at, [storage.name] if proven_at else [])
+            shelf[backup_id] = _entry(storage, manifest, _proof(storage, target, backup_id, keys))
     return shelf
 
 
@@ -272,24 +284,37 @@ def _merged(shelves: dict[str, dict[str, Entry]], damaged: list[Damaged]) -> lis
 def _joined(one: Entry, other: Entry) -> Entry:
     proofs = [proof for proof in (one.proven_at, other.proven_at) if proof is not None]
     proven_in = one.proven_in + other.proven_in
-    return Entry(one.manifest, one.storages + other.storages, max(proofs, default=None), proven_in)
+    newest = max(one, other, key=lambda each: each.rows_proven_at or datetime.min.replace(tzinfo=UTC))
+    return replace(
+        newest, storages=one.storages + other.storages, proven_at=max(proofs, default=None), proven_in=proven_in
+    )
 
 
-def _proven_at(storage: Storage, target: str, backup_id: str, keys: set[str]) -> datetime | None:
-    """When the backup was proven last."""
+def _entry(storage: Storage, manifest: Manifest, proof: Proof | None) -> Entry:
+    if proof is None:
+        return Entry(manifest, [storage.name])
+    proven_at, proven_in = (proof.proven_at, [storage.name]) if proof.accepted else (None, [])
+    return Entry(manifest, [storage.name], proven_at, proven_in, proof.proven_at, proof.differences)
+
+
+def _proof(storage: Storage, target: str, backup_id: str, keys: set[str]) -> Proof | None:
+    """What the last drill of the backup proved."""
     notes = sorted(key for key in keys if key.startswith(f"{target}/{backup_id}/") and _is_proof(key))
-    proofs = [_noted_at(storage, key) for key in notes]
-    return max((each for each in proofs if each is not None), default=None)
+    proofs = [_noted(storage, key) for key in notes]
+    return max((each for each in proofs if each is not None), key=lambda each: each.proven_at, default=None)
 
 
-def _noted_at(storage: Storage, key: str) -> datetime | None:
+def _noted(storage: Storage, key: str) -> Proof | None:
     """What one proof says. A note that cannot be read proves nothing."""
     try:
-        proven_at = datetime.fromisoformat(json.loads(get_bytes(storage, key))["proven_at"])
-        return proven_at.replace(tzinfo=UTC) if proven_at.tzinfo is None else proven_at.astimezone(UTC)
+        proof = Proof.model_validate_json(get_bytes(storage, key))
+        at = proof.proven_at
+        return proof.model_copy(
+            update={"proven_at": at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)}
+        )
     except ObjectMissing:
         return None
-    except (ValueError, KeyError, TypeError):
+    except ValueError:
         log.warning("The note %s in the storage %s cannot be read: the backup counts as unproven.", key, storage.name)
         return None
 

@@ -13,6 +13,7 @@ import pytest
 from tasks.errors import ObjectDamaged, ObjectMissing, StorageError, StorageUnreachable
 from tasks.models import Identity, Manifest, SequencePosition, StoredObject, Tally
 from tasks.storage.catalogue import (
+    Proof,
     _canonical,
     _checksum,
     catalogue,
@@ -223,7 +224,7 @@ def test_the_latest_proof_counts_whichever_storage_has_it(one: LocalStorage, two
     store(two, what)
     assert catalogue([one, two], what.target).backups[0].proven_at is None
     for storage, at in ((one, NOW), (two, NOW + timedelta(days=2)), (one, NOW + timedelta(days=1))):
-        write_proof(storage, what.target, what.id, at)
+        write_proof(storage, what.target, what.id, Proof(proven_at=at))
     assert catalogue([one, two], what.target).backups[0].proven_at == NOW + timedelta(days=2)
     assert catalogue([one], what.target).backups[0].proven_at == NOW + timedelta(days=1)
 
@@ -251,7 +252,7 @@ class Failing(LocalStorage):
 def test_a_half_deleted_backup_is_not_listed_and_can_be_deleted_on(one: LocalStorage, tmp_path: Path) -> None:
     what = manifest()
     store(one, what)
-    write_proof(one, what.target, what.id, NOW)
+    write_proof(one, what.target, what.id, Proof(proven_at=NOW))
     with pytest.raises(StorageUnreachable):
         delete_backup(Failing("one", tmp_path / "one"), what.target, what.id)
     assert catalogue([one], what.target).backups == []

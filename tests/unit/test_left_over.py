@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tasks.errors import StorageUnreachable
-from tasks.storage.catalogue import catalogue, left_over_ids, manifest_key, read_manifest, write_proof
+from tasks.storage.catalogue import Proof, catalogue, left_over_ids, manifest_key, read_manifest, write_proof
 from tasks.storage.contract import Storage, put_bytes
 from tasks.storage.left_over import NOTICE, may_go, tidy
 from tasks.storage.local import LocalStorage
@@ -99,7 +99,7 @@ def test_a_backup_that_got_its_manifest_back_is_seen_anew_when_it_loses_it_again
 
 
 def test_a_note_alone_is_no_damage_and_goes_at_once(one: LocalStorage) -> None:
-    write_proof(one, TARGET, ID, NOW)
+    write_proof(one, TARGET, ID, Proof(proven_at=NOW))
     assert catalogue([one], TARGET, LATER).damaged == []
     assert rotated(one, at=LATER) == set()
 

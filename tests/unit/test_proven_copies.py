@@ -13,7 +13,7 @@ from tasks.models import Manifest
 from tasks.restore.fetch import fetch, gave_all
 from tasks.restore.proven import note_proof, whole_copies
 from tasks.storage import open_storage
-from tasks.storage.catalogue import catalogue, proof_key, write_proof
+from tasks.storage.catalogue import Proof, catalogue, proof_key, write_proof
 from tasks.storage.contract import Storage
 from tests.unit.test_catalogue import NOW, manifest, store
 
@@ -51,14 +51,14 @@ def damage(folder: Path, taken: Manifest, storage: str) -> None:
 def test_a_damaged_copy_is_told_and_neither_gets_nor_keeps_a_proof(
     config: Config, storages: list[Storage], taken: Manifest, tmp_path: Path
 ) -> None:
-    write_proof(storages[0], TARGET, taken.id, NOW)
+    write_proof(storages[0], TARGET, taken.id, Proof(proven_at=NOW))
     damage(tmp_path, taken, "one")
     (tmp_path / "fetched").mkdir()
     assert gave_all(fetch(config, taken, ["one", "two"], tmp_path / "fetched")) == ["two"]
     whole, damaged = whole_copies(config, taken, ["one", "two"])
     assert whole == ["two"] and list(damaged) == ["one"]
     assert "its SHA-256 is" in damaged["one"]
-    assert note_proof(config, TARGET, taken.id, whole, NOW) == ["two"]
+    assert note_proof(config, TARGET, taken.id, whole, Proof(proven_at=NOW)) == ["two"]
     (entry,) = catalogue(storages, TARGET).backups
     assert (entry.storages, entry.proven_in) == (["one", "two"], ["two"])
 
@@ -91,7 +91,7 @@ def test_what_came_from_several_storages_proves_no_copy(
 
 def test_a_proof_is_written_before_the_earlier_one_goes(storages: list[Storage], taken: Manifest) -> None:
     one, later = storages[0], NOW + timedelta(days=1)
-    write_proof(one, TARGET, taken.id, NOW)
+    write_proof(one, TARGET, taken.id, Proof(proven_at=NOW))
     steps: list[str] = []
 
     class Recording:
@@ -106,7 +106,7 @@ def test_a_proof_is_written_before_the_earlier_one_goes(storages: list[Storage],
             steps.append(f"delete {key}")
             one.delete(key)
 
-    write_proof(Recording(), TARGET, taken.id, later)  # type: ignore[arg-type]
+    write_proof(Recording(), TARGET, taken.id, Proof(proven_at=later))  # type: ignore[arg-type]
     new, old = (proof_key(TARGET, taken.id, at) for at in (later, NOW))
     assert steps == [f"put {new}", f"delete {old}"]
     assert [each.proven_at for each in catalogue([one], TARGET).backups] == [later]

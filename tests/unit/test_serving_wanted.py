@@ -145,7 +145,15 @@ def test_the_form_of_a_restore_has_plain_fields_with_help_and_its_switch_stands_
     fields = shaped(schema, "shop", [])["properties"]
 
     order = sorted(fields, key=lambda name: int(fields[name]["position"]))
-    assert order == ["target", "dry_run", "backup", "from_volume", "leave_behind", "without_safety_backup"]
+    assert order == [
+        "target",
+        "dry_run",
+        "backup",
+        "from_volume",
+        "leave_behind",
+        "accept_differences",
+        "without_safety_backup",
+    ]
     types = {name: field["type"] for name, field in fields.items()}
     assert types == {
         "target": "string",
@@ -153,6 +161,7 @@ def test_the_form_of_a_restore_has_plain_fields_with_help_and_its_switch_stands_
         "backup": "string",
         "from_volume": "string",
         "leave_behind": "array",
+        "accept_differences": "array",
         "without_safety_backup": "boolean",
     }
     assert fields["leave_behind"]["items"] == {"type": "string"}
