@@ -191,7 +191,8 @@ FUNCTIONS: LiteralString = """
            CASE prokind WHEN 'a' THEN json_build_array(
                pg_get_function_result(p.oid), proparallel, aggkind, aggtransfn::regproc::text,
                format_type(aggtranstype, NULL), aggtransspace, agginitval, aggfinalfn::regproc::text,
-               aggfinalextra, aggfinalmodify, aggcombinefn::regproc::text, aggserialfn::regproc::text,
+               CASE WHEN aggfinalfn <> 0 THEN json_build_array(aggfinalextra, aggfinalmodify) END,
+               aggcombinefn::regproc::text, aggserialfn::regproc::text,
                aggdeserialfn::regproc::text, aggsortop::regoper::text,
                aggmtransfn::regproc::text, aggminvtransfn::regproc::text,
                format_type(aggmtranstype, NULL), aggmfinalfn::regproc::text, aggminitval)::text

@@ -26,8 +26,6 @@ EXPRESSION = {
     "index": re.compile(r"\(.*\(| WHERE "),
     "constraint": re.compile(r"^(CHECK|EXCLUDE)\b"),
     "trigger": re.compile(r" WHEN "),
-    "function": re.compile(r" DEFAULT |BEGIN ATOMIC"),
-    "procedure": re.compile(r" DEFAULT |BEGIN ATOMIC"),
 }
 
 
@@ -58,6 +56,8 @@ def _is_kept(name: str, text: str) -> bool:
     kind = kind_of(name)
     if kind in ("column", "table"):
         return any(_parts(kind, text)[0])
+    if kind in ("function", "procedure"):
+        return " DEFAULT " in text or json.loads(text)[-1] is not None
     pattern = EXPRESSION.get(kind)
     return bool(pattern.search(text)) if pattern else kind in KINDS or kind == "extension"
 

@@ -79,6 +79,7 @@ CREATE FUNCTION f_atomic(p int, q int) RETURNS bool LANGUAGE sql
     BEGIN ATOMIC SELECT p BETWEEN 1 AND 3 AND q > 0; END;
 CREATE FUNCTION f_preset(p int, q bool DEFAULT (random() BETWEEN 0 AND 1 AND random() > -1)) RETURNS TABLE (z int)
     LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN; END $$;
+CREATE FUNCTION f_return(p int, q int) RETURNS bool LANGUAGE sql RETURN p BETWEEN 1 AND 3 AND q > 0;
 CREATE PROCEDURE pr_atomic(p int) LANGUAGE sql
     BEGIN ATOMIC DELETE FROM t WHERE a BETWEEN 100 AND p AND b > 900; END;
 CREATE PROCEDURE pr_preset(p bool DEFAULT (random() BETWEEN 0 AND 1 AND random() > -1)) LANGUAGE plpgsql

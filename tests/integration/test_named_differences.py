@@ -1,0 +1,137 @@
+"""A definition that comes back in another way is named, asked about and accepted by name; lost rows are not."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import drill as drill_flow
+from flows import restore_volume as restore_flow
+from tasks.checks.shelves import shelves
+from tasks.errors import RolledBack
+from tasks.models import Manifest, Tally
+from tasks.restore.approval import How, asked
+from tasks.restore.drill import DrillResult
+from tasks.restore.report import RestoreReport
+from tasks.storage.catalogue import manifest_key, serialised
+from tests.bed.postgres import PostgresServer, PostgresServers
+from tests.bed.progress import ROOT
+from tests.bed.target import NAME, Target, target_for
+
+pytestmark = pytest.mark.slow
+
+VIEW = "view public.v"
+OPTION = "--accept-differences 'view public.v'"
+
+
+@pytest.fixture
+def server(postgres: PostgresServers) -> PostgresServer:
+    made = postgres(version=17, command=["-c", "fsync=off"])
+    made.execute(
+        "CREATE TABLE t AS SELECT n AS id, n AS a FROM generate_series(1, 85) AS n",
+        "CREATE VIEW v AS SELECT id FROM t WHERE a BETWEEN 1 AND 3 AND id > 0",
+    )
+    return made
+
+
+def tampered(target: Target, change: Callable[[Tally], dict[str, Any]]) -> Manifest:
+    """A new backup whose manifest says something else than what was dumped."""
+    taken = target.backup()
+    other = taken.model_copy(update={"tally": taken.tally.model_copy(update=change(taken.tally))})
+    path = target.path(manifest_key(NAME, taken.id))
+    path.chmod(0o600)
+    path.write_bytes(serialised(other))
+    return other
+
+
+def another_view(tally: Tally) -> dict[str, Any]:
+    text = tally.definitions[VIEW].replace("3", "4")
+    return {
+        "definitions": tally.definitions | {VIEW: text},
+        "schema_objects": tally.schema_objects | {VIEW: "another"},
+        "schema_fingerprint": "another",
+    }
+
+
+def drill(target: Target, accept: list[str] | None = None) -> DrillResult:
+    run = getattr(drill_flow.drill, "fn", drill_flow.drill)
+    result: DrillResult = run(NAME, str(target.file), "latest", accept)
+    return result
+
+
+def restore(target: Target, backup: str, accept: list[str] | None = None, how: How = "given") -> RestoreReport:
+    run = getattr(restore_flow.restore_volume, "fn", restore_flow.restore_volume)
+    with asked(how, "tester"):
+        report: RestoreReport = run(NAME, str(target.file), backup, dry_run=False, accept_differences=accept)
+    return report
+
+
+def rollcall(target: Target, *arguments: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "deployments", *arguments, "--config", str(target.file)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_a_restore_asks_about_a_definition_that_differs_and_goes_on_when_it_is_accepted_by_name(
+    server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = target_for(server, tmp_path)
+    backup = tampered(target, another_view).id
+
+    with pytest.raises(RolledBack) as refused:
+        restore(target, backup)
+    said = str(refused.value)
+    assert f"Every row of backup {backup} was rebuilt and proven; 1 definition differs" in said
+    assert f"the definition of the {VIEW} differs" in said
+    assert OPTION in said
+    assert server.value("SELECT count(*) FROM t") == 85, "nothing was stopped"
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{NAME}\nno\n"))
+    with pytest.raises(RolledBack, match="That was not accepted: 'no' was typed"):
+        restore(target, backup, how="terminal")
+
+    report = restore(target, backup, [VIEW])
+    assert [each.object for each in report.differences] == [VIEW]
+    assert "BETWEEN" not in str(report.differences[0].expected)
+    entry = next(each for each in shelves(target.config, NAME).backups if each.manifest.id == backup)
+    assert entry.proven_at is not None
+    assert [each.object for each in entry.differences] == [VIEW]
+
+
+def test_a_drill_proves_the_rows_says_what_differs_and_remembers_what_was_accepted(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    target = target_for(server, tmp_path)
+    backup = tampered(target, another_view).id
+
+    done = rollcall(target, "drill", NAME)
+    assert done.returncode == 2, done.stderr
+    assert f"ROWS PROVEN, 1 DEFINITION DIFFERS {NAME}" in done.stdout
+    assert OPTION in " ".join(done.stdout.split())
+    listed = rollcall(target, "backups", NAME)
+    assert ", 1 differ" in listed.stdout
+    planned = rollcall(target, "restore-volume", NAME, "--backup", backup, "--dry-run")
+    assert "Comes back in another way" in planned.stdout
+
+    assert rollcall(target, "drill", NAME, "--accept-differences", VIEW).returncode == 0
+    again = drill(target)
+    assert (again.proven, again.rows_proven, again.unaccepted) == (True, True, [])
+    assert [each.object for each in again.named] == [VIEW]
+
+
+def test_rows_that_are_missing_are_accepted_by_no_option_for_definitions(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    target = target_for(server, tmp_path)
+    backup = tampered(target, lambda tally: {"counts": {"public.t": 86}}).id
+    result = drill(target, ["all-definitions", "rows in public.t"])
+    assert (result.proven, result.rows_proven) == (False, False)
+    with pytest.raises(
+        RolledBack, match=r"rows in public\.t: 85 instead of 86.*--accept-differences 'rows in public.t'"
+    ):
+        restore(target, backup, ["all-definitions"])
