@@ -67,7 +67,9 @@ def scratch_settings(control: Mapping[str, str], wanted: Mapping[str, str], majo
 
 def configuration(settings: Mapping[str, str]) -> str:
     """The text of a postgresql.conf (pure)."""
-    quoted = {name: value.replace("\\", "\\\\").replace("'", "''") for name, value in settings.items()}
+    quoted = {
+        name: value.replace("\\", "\\\\").replace("'", "''").replace("\n", "\\n") for name, value in settings.items()
+    }
     return "".join(f"{name} = '{value}'\n" for name, value in quoted.items())
 
 

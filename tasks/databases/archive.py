@@ -71,12 +71,12 @@ def section_command(database: str, user: str, section: str, jobs: int = 1) -> li
     if section == PRE_DATA:
         return [*whole_command(database, user, 1)[:-1], "--verbose", f"--section={section}", ARCHIVE]
     how = ["--verbose"] if jobs == 1 else [f"--jobs={jobs}"]
-    return ["pg_restore", *how, f"--section={section}", *_into(database, user), ARCHIVE]
+    return ["pg_restore", *how, f"--section={section}", *into(database, user), ARCHIVE]
 
 
 def chosen_command(database: str, user: str) -> list[str]:
     """pg_restore of the entries in the file CHOSEN, one after the other."""
-    return ["pg_restore", "--verbose", f"--use-list={CHOSEN}", *_into(database, user), ARCHIVE]
+    return ["pg_restore", "--verbose", f"--use-list={CHOSEN}", *into(database, user), ARCHIVE]
 
 
 def list_command(section: str) -> list[str]:
@@ -89,7 +89,8 @@ def script_command(section: str) -> list[str]:
     return ["pg_restore", "--verbose", f"--section={section}", "--file=-", ARCHIVE]
 
 
-def _into(database: str, user: str) -> list[str]:
+def into(database: str, user: str) -> list[str]:
+    """Where a program connects to."""
     # A name that has `=` in it would be read as a connection string.
     return ["--no-password", f"--username={user}", f"--dbname={make_conninfo(dbname=database)}"]
 
@@ -112,7 +113,7 @@ def psql(database: str, user: str) -> list[str]:
     """psql that reads a script of one transaction and stops at its first error."""
     return [
         "psql", "--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", "--set=VERBOSITY=terse",
-        "--file=-", *_into(database, user),
+        "--file=-", *into(database, user),
     ]  # fmt: skip
 
 

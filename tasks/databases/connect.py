@@ -13,7 +13,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -79,7 +79,13 @@ class Login:
         return f"database {self.database!r} at {self.host}:{self.port} as {self.user!r}"
 
 
-def connect(login: Login, *, application_name: str = "rollcall", timeout: float = 10) -> Connection:
+def connect(
+    login: Login,
+    *,
+    application_name: str = "rollcall",
+    timeout: float = 10,
+    settings: Mapping[str, str] = SESSION_SETTINGS,
+) -> Connection:
     """An open connection in autocommit mode; close it, or use it as a context manager.
 
     timeout is in seconds, of making the connection. Raise LoginRefused for a wrong password, missing role or
@@ -95,7 +101,7 @@ def connect(login: Login, *, application_name: str = "rollcall", timeout: float 
             application_name=application_name,
             connect_timeout=max(2, round(timeout)),
             client_encoding="UTF8",
-            options=" ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.items()),
+            options=" ".join(f"-c {name}={value}" for name, value in settings.items()),
             autocommit=True,
             prepare_threshold=None,
             **LIVENESS,

@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
+
 from tasks.databases.connect import Connection, Login, connect, translated
 from tasks.errors import DatabaseError, RowsHidden
 
@@ -72,6 +74,21 @@ CLUSTER = """
                         FROM pg_tablespace WHERE oid >= 16384))
 """
 
+# Of a session without settings of ours, which would hide the server's. primary_conninfo may hold a password.
+SETTINGS = """
+    SELECT name, json_build_object(
+        'setting', setting, 'unit', unit, 'context', context, 'source', source, 'file', sourcefile)
+    FROM pg_settings
+    WHERE source IN ('command line', 'configuration file', 'environment variable') AND name <> 'primary_conninfo'
+    ORDER BY name
+"""
+
+OWN_SETTINGS = (
+    "SELECT DISTINCT name FROM pg_file_settings WHERE name LIKE '%.%'",
+    r"""SELECT found[1] FROM regexp_matches(pg_read_file('postmaster.opts'),
+        '"(?:-c" "|-c|--)([a-zA-Z_][^"= ]*[.][^"= ]+)=', 'g') AS found""",
+)
+
 DATABASES = """
     SELECT d.datname, pg_encoding_to_char(d.encoding), pg_get_userbyid(d.datdba), t.spcname, to_jsonb(d)
     FROM pg_database AS d JOIN pg_tablespace AS t ON t.oid = d.dattablespace
@@ -84,8 +101,9 @@ def read_cluster(connection: Connection) -> dict[str, Any]:
 
     server_version_num, bootstrap_user, data_checksums, wal_segment_size and block_size (bytes), tablespaces
     (name to location), encoding, collate, ctype, locale_provider, icu_locale and icu_rules (of template0,
-    which nobody changes), and databases: the last six of each, with its owner, connection_limit, tablespace,
-    is_template and allow_connections. Raise DatabaseError that names the GRANT where it is missing.
+    which nobody changes), settings (those of the command line, files and environment, as the server has them, by name:
+    setting, unit, context, source, file), and databases: the last six of each, with its owner, connection_limit,
+    tablespace, is_template and allow_connections. Raise DatabaseError that names the GRANT where it is missing.
     """
     with _needing_settings(connection, "how the cluster was initialised"):
         row = connection.execute(CLUSTER).fetchone()
@@ -93,7 +111,28 @@ def read_cluster(connection: Connection) -> dict[str, Any]:
     databases = {name: _database(*facts) for name, *facts in rows}
     initial = databases.get("template0") or databases["template1"]
     locale = {key: initial[key] for key in LOCALE}
-    return {**(row[0] if row else {}), **locale, "databases": databases}
+    return {**(row[0] if row else {}), **locale, "settings": _settings(connection), "databases": databases}
+
+
+def _settings(connection: Connection) -> dict[str, Any]:
+    """Settings by name in lower case. pg_settings leaves out those that no library knows (`app.tenant`)."""
+    with connect(_login_of(connection), settings={}) as plain, translated("the server's settings"):
+        plain.execute("RESET search_path")
+        found = {name.lower(): each for name, each in plain.execute(SETTINGS)}
+        for name in _users_own(plain):
+            row = plain.execute("SELECT current_setting(%s, true)", [name]).fetchone()
+            if row and row[0] is not None:
+                found.setdefault(name.lower(), {"setting": row[0], "source": "custom"})
+    return found
+
+
+def _users_own(connection: Connection) -> set[str]:
+    """The names with a dot on the server's command line and in its files, as far as the role may read either."""
+    names: set[str] = set()
+    for query in OWN_SETTINGS:
+        with suppress(psycopg.Error):
+            names.update(str(name) for (name,) in connection.execute(query))
+    return names
 
 
 LOCALE = ("encoding", "collate", "ctype", "locale_provider", "icu_locale", "icu_rules")

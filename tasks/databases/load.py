@@ -38,11 +38,13 @@ SESSION_SETTINGS = frozenset(
         "default_text_search_config", "extra_float_digits", "bytea_output", "xmlbinary", "xmloption",
         "array_nulls", "quote_all_identifiers", "transform_null_equals", "backslash_quote",
         "standard_conforming_strings", "default_toast_compression", "password_encryption",
+        # Where functions find what they name, and where extensions are.
+        "search_path", "dynamic_library_path", "extension_control_path", "extension_destdir",
+        "icu_validation_level", "lo_compat_privileges", "allow_in_place_tablespaces",
     }
 )  # fmt: skip
 
-# Extensions that exist only where their library was loaded at the server's start, and what keeps each one's own
-# processes from changing what is being rebuilt. Nothing else is preloaded.
+# What keeps a preloaded library from changing what is being rebuilt, and from writing statements into a log or a file.
 QUIET: dict[str, dict[str, str]] = {
     "pg_cron": {
         "cron.launch_active_jobs": "off",
@@ -51,9 +53,14 @@ QUIET: dict[str, dict[str, str]] = {
         "cron.log_run": "off",
     },
     "timescaledb": {"timescaledb.max_background_workers": "0", "timescaledb.restoring": "on"},
-    "citus": {},
-    "pglogical": {},
+    "pg_stat_statements": {"pg_stat_statements.save": "off", "pg_stat_statements.track": "none"},
+    "pgaudit": {"pgaudit.log": "none", "pgaudit.role": ""},
+    "auto_explain": {"auto_explain.log_min_duration": "-1"},
 }
+# And of any library: with no slot for it, a worker that it registers is never started (PostgreSQL source, bgworker.c).
+NO_WORKERS = {"max_worker_processes": "0"}
+# What PostgreSQL and extensions say where a library is not preloaded that has to be.
+NOT_PRELOADED = re.compile(r"preload|unrecognized configuration parameter|must be loaded", re.IGNORECASE)
 
 # Settings that name a file which the server will not start without; a backup holds the four configuration files alone.
 NEEDED_FILES = {
@@ -114,28 +121,40 @@ class Globals(NamedTuple):
 def loadable_globals(script: bytes, bootstrap_user: str) -> Globals:
     """The script without what cannot be said in the new cluster; `tablespaces`: folders that must be there for it.
 
-    The superuser of initdb is there already; until all is loaded it must be able to log in, with no settings of its
-    own. \\restrict, which psql knows only from some minor versions on, guards against commands for psql, which runs
-    where it can do no harm.
+    The superuser of initdb is there already; until all is loaded it must stay one who may log in, with no settings of
+    its own but for a search path, which what is loaded may need. \\restrict, which psql knows only from some minor
+    versions on, guards against commands for psql, which runs where it can do no harm.
     """
     # Byte for byte: the script is in the encoding of the cluster, and its keywords are ASCII in every one.
     text = script.decode("latin-1")
     user = bootstrap_user.encode().decode("latin-1")
-    quoted = '"' + user.replace('"', '""') + '"'
     text = re.sub(r"^\\(un)?restrict [A-Za-z0-9]+\n", "", text, flags=re.MULTILINE)
     afterwards = ""
-    found = re.search(rf"^CREATE ROLE ({re.escape(user)}|{re.escape(quoted)});\n", text, re.MULTILINE)
+    found = re.search(rf"^CREATE ROLE ({re.escape(user)}|{re.escape(quoted(user))});\n", text, re.MULTILINE)
     if found:
         text = text[: found.start()] + text[found.end() :]
-        settings = re.compile(rf"^ALTER ROLE {re.escape(found[1])} SET (?:'(?:[^']|'')*'|[^';])*;\n", re.MULTILINE)
+        settings = re.compile(
+            rf"^ALTER ROLE {re.escape(found[1])} SET (?!search_path )(?:'(?:[^']|'')*'|[^';])*;\n", re.MULTILINE
+        )
         afterwards = "".join(settings.findall(text))
         text = settings.sub("", text)
-        no_login = re.compile(rf"^(ALTER ROLE {re.escape(found[1])} WITH [A-Z ]*?)\bNOLOGIN\b", re.MULTILINE)
-        text, changed = no_login.subn(r"\1LOGIN", text, count=1)
-        afterwards += f"ALTER ROLE {found[1]} NOLOGIN;\n" if changed else ""
+        text, demoted = _superuser_who_may_log_in(text, found[1])
+        afterwards += f"ALTER ROLE {found[1]} {' '.join(demoted)};\n" if demoted else ""
     folders = re.findall(r"^CREATE TABLESPACE .* LOCATION '((?:[^']|'')+)';$", text, re.MULTILINE)
     names = [each.replace("''", "'").encode("latin-1").decode(errors="surrogateescape") for each in folders]
     return Globals(text.encode("latin-1"), afterwards.encode("latin-1"), names)
+
+
+def _superuser_who_may_log_in(text: str, role: str) -> tuple[str, list[str]]:
+    """The script with a role that is both, and the attributes that it lost by that. Up to PostgreSQL 15, the superuser
+    of initdb may be demoted."""
+    line = re.search(rf"^ALTER ROLE {re.escape(role)} WITH [A-Z ]*", text, re.MULTILINE)
+    refused: tuple[str, ...] = ("NOSUPERUSER", "NOLOGIN")
+    lacking = [each for each in refused if line and each in line[0].split()]
+    if not line or not lacking:
+        return text, []
+    words = " ".join(each.removeprefix("NO") if each in lacking else each for each in line[0].split(" "))
+    return text[: line.start()] + words + text[line.end() :], lacking
 
 
 def psql_command(user: str) -> list[str]:
@@ -185,13 +204,39 @@ def session_settings(settings: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def preloading(settings: Mapping[str, str], tallies: Iterable[Tally]) -> dict[str, str]:
-    """`shared_preload_libraries` with what the backup's extensions do not exist without, kept quiet; else nothing."""
-    present = {name for tally in tallies for name in tally.schema_objects if name.startswith("extension ")}
-    listed = [name.strip().strip('"') for name in settings.get("shared_preload_libraries", "").split(",")]
-    wanted = [name for name in listed if name in QUIET and f"extension {name}" in present]
-    quiet = {key: value for name in wanted for key, value in QUIET[name].items()}
-    return {"shared_preload_libraries": ",".join(wanted), **quiet} if wanted else {}
+def server_settings(manifest: Manifest) -> dict[str, str]:
+    """What the server itself said of its settings, wherever they came from, by name in lower case."""
+    told: Mapping[str, Mapping[str, Any]] = manifest.cluster.get("settings") or {}
+    return {name: str(each["setting"]) for name, each in told.items()}
+
+
+def libraries(settings: Mapping[str, str]) -> list[str]:
+    """`shared_preload_libraries`, in the server's own order, which may matter."""
+    names = (name.strip().strip('"') for name in settings.get("shared_preload_libraries", "").split(","))
+    return [name for name in names if name]
+
+
+def extensions(tally: Tally) -> list[str]:
+    """The names of a database's extensions, sorted."""
+    named = [name.removeprefix("extension ") for name in tally.schema_objects if name.startswith("extension ")]
+    return sorted(re.sub(r'^"|"$', "", name).replace('""', '"') for name in named)
+
+
+def quoted(name: str) -> str:
+    """A name as SQL has it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def preloaded(listed: Sequence[str], needing: Iterable[str]) -> list[str]:
+    """Those of the libraries that are called like an extension that needs one; all, where none is."""
+    names = set(needing)
+    return [each for each in listed if PurePosixPath(each).name.removesuffix(".so") in names] or list(listed)
+
+
+def preloading(names: Sequence[str]) -> dict[str, str]:
+    """The settings of a server that preloads these libraries, and keeps them quiet."""
+    quiet = {key: value for name in names for key, value in QUIET.get(PurePosixPath(name).name, {}).items()}
+    return {"shared_preload_libraries": ",".join(f'"{name}"' for name in names), **NO_WORKERS, **quiet}
 
 
 def settings_notes(settings: Mapping[str, str], pgdata: str) -> list[str]:

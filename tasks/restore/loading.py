@@ -47,6 +47,8 @@ class Backup:
         texts = [self.files[name].decode(errors="replace") for name in ("postgresql.conf", "postgresql.auto.conf")
                  if name in self.files]  # fmt: skip
         self.settings = load.settings_in(texts)
+        # The server's own word counts more; a role that may not read all of it leaves some to the files.
+        self.server_settings = {**self.settings, **load.server_settings(manifest)}
         self.globals = [
             load.loadable_globals(each.file.read_bytes(), self.user) for each in of_role(fetched, "globals")
         ]
@@ -62,6 +64,11 @@ class Loaded(NamedTuple):
 def jobs() -> int:
     """How many programs work at once."""
     return max(1, min(MOST_JOBS, os.cpu_count() or 1))
+
+
+def login_to(server: Scratch, database: str) -> Login:
+    """How to log in to a database of a scratch server."""
+    return Login(str(server.socket), PORT, server.user, None, database)
 
 
 def load_databases(backup: Backup, server: Scratch, archives: Path) -> Loaded:
@@ -219,8 +226,7 @@ class _Database:
                 self._changed.append(Failure(entry, f"{archive.FOR_NEW_ROWS}: {why}"))
 
     def _hindering(self, entry: Entry) -> list[Hindrance]:
-        login = Login(str(self._server.socket), PORT, self._server.user, None, self._name)
-        with connect(login) as connection:
+        with connect(login_to(self._server, self._name)) as connection:
             rows = connection.execute(archive.HINDERING, {"entry": entry.text}).fetchall()
         return [Hindrance(*row) for row in rows]
 

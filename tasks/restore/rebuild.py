@@ -15,9 +15,8 @@ from tasks.containers.copying import copy_volume
 from tasks.containers.engine import engine
 from tasks.containers.leashed import ProgramFailed
 from tasks.containers.scratch import Place, Scratch, scratch_server
-from tasks.containers.scratch_settings import PORT
 from tasks.databases import load
-from tasks.databases.connect import Login, connect
+from tasks.databases.connect import connect
 from tasks.databases.identity import databases
 from tasks.databases.tally import frozen
 from tasks.errors import DoesNotRestore, LoginRefused, RestoreFailed
@@ -25,7 +24,8 @@ from tasks.models import Difference, Manifest, Model, Tally
 from tasks.restore.compare import refreshed, require_compared
 from tasks.restore.definitions import prove
 from tasks.restore.fetch import bytes_in, bytes_of, fetch, gave_all
-from tasks.restore.loading import Backup, jobs, load_databases
+from tasks.restore.loading import Backup, jobs, load_databases, login_to
+from tasks.restore.preload import preload
 
 log = logging.getLogger("rollcall")
 
@@ -110,30 +110,32 @@ def rebuild_from_backup(
             archives=archives,
             deadline=backup.deadline,
         ) as server:
+            notes = preload(backup, server, _scratch_settings(backup))
             clock.lap("start scratch server")
-            return _bring_back(config, backup, server, archives, clock)
+            return _bring_back(config, backup, server, archives, clock, notes)
 
 
 def _scratch_settings(backup: Backup) -> dict[str, str]:
     """What the scratch server takes over of the old one's configuration."""
-    preloading = load.preloading(backup.settings, backup.tallies.values())
-    return {**load.session_settings(backup.settings), **preloading, **FRESH}
+    return {**load.session_settings(backup.server_settings), **FRESH}
 
 
-def _bring_back(config: Config, backup: Backup, server: Scratch, archives: Path, clock: _Clock) -> Rebuilt:
+def _bring_back(
+    config: Config, backup: Backup, server: Scratch, archives: Path, clock: _Clock, notes: list[str]
+) -> Rebuilt:
     """Everything of the backup into a server that is new; compared, shut down, on the disk."""
     _load_roles(backup, server)
     clock.lap("roles")
     with meter().stage(share=LOAD):
-        not_made, notes = load_databases(backup, server, archives)
+        not_made, told = load_databases(backup, server, archives)
     clock.lap("load")
     with meter().stage("counting, to prove it equal", PROVE):
         tallies = _tallies(config, backup.target, server, list(backup.tallies))
         require_compared(backup.tallies, f"backup {backup.manifest.id}")
-        differences = prove(backup.tallies, tallies, not_made, lambda name: _login(server, name))
+        differences = prove(backup.tallies, tallies, not_made, lambda name: login_to(server, name))
     clock.lap("prove")
     with meter().stage("gathering statistics", ANALYZE):
-        notes += _analyze(backup, server)
+        notes += told + _analyze(backup, server)
     clock.lap("analyze")
     with meter().stage("shutting down, bringing all of it onto the disk", SYNC):
         control = _finish(backup, server)
@@ -239,7 +241,7 @@ def rebuild_from_volume(
             deadline=rules.deadline,
         ) as server:
             clock.lap("start scratch server")
-            with connect(_login(server, "template1")) as connection:
+            with connect(login_to(server, "template1")) as connection:
                 names = databases(connection)
             if rules.database not in names:
                 raise LoginRefused(f"In the volume {source} the database {rules.database!r} does not exist.")
@@ -254,17 +256,13 @@ def rebuild_from_volume(
     return Rebuilt(volume=volume, system_identifier=identifier, tallies=tallies, timings=clock.laps, source=source)
 
 
-def _login(server: Scratch, database: str) -> Login:
-    return Login(str(server.socket), PORT, server.user, None, database)
-
-
 def _tallies(config: Config, target: str, server: Scratch, names: Sequence[str]) -> dict[str, Tally]:
     """The tally of each of these databases. Raise DatabaseError."""
     rules = config.target(target)
     tallies = {}
     for name in names:
         log.info("%s: counting %s in the scratch server", target, name)
-        with frozen(_login(server, name), lock_wait=rules.lock_wait, deadline=rules.deadline) as instant:
+        with frozen(login_to(server, name), lock_wait=rules.lock_wait, deadline=rules.deadline) as instant:
             tallies[name] = instant.tally()
     return tallies
 

@@ -86,6 +86,22 @@ def test_settings_of_the_superuser_wait_until_all_is_loaded() -> None:
     assert afterwards.decode() == own
 
 
+def test_a_demoted_superuser_of_initdb_is_one_until_all_is_loaded() -> None:
+    told = (
+        'CREATE ROLE "the ""Boss""";\n'
+        'ALTER ROLE "the ""Boss""" WITH NOSUPERUSER INHERIT NOCREATEROLE NOLOGIN CONNECTION LIMIT 0'
+        " PASSWORD 'NOLOGIN NOSUPERUSER' VALID UNTIL '2001-01-01';\n"
+        'ALTER ROLE "the ""Boss""" SET search_path TO \'app\', \'public\';\n'
+    )
+    script, afterwards, _ = load.loadable_globals(told.encode(), 'the "Boss"')
+    assert script.decode().splitlines() == [
+        'ALTER ROLE "the ""Boss""" WITH SUPERUSER INHERIT NOCREATEROLE LOGIN CONNECTION LIMIT 0'
+        " PASSWORD 'NOLOGIN NOSUPERUSER' VALID UNTIL '2001-01-01';",
+        'ALTER ROLE "the ""Boss""" SET search_path TO \'app\', \'public\';',
+    ]
+    assert afterwards.decode() == 'ALTER ROLE "the ""Boss""" NOSUPERUSER NOLOGIN;\n'
+
+
 def test_a_script_in_another_encoding_comes_through_byte_for_byte() -> None:
     told = 'CREATE ROLE admin;\nCREATE ROLE "Größe";\n'.encode("latin-1")
     assert load.loadable_globals(told, "admin").script == 'CREATE ROLE "Größe";\n'.encode("latin-1")
@@ -134,13 +150,34 @@ def test_only_what_a_session_depends_on_is_taken_over() -> None:
     }  # fmt: skip
 
 
-def test_a_library_is_preloaded_only_for_an_extension_that_cannot_do_without_and_is_kept_quiet() -> None:
-    settings = load.settings_in([CONFIGURATION])
-    with_cron = Tally(counts={}, schema_objects={"extension pg_cron": "a", "extension pg_stat_statements": "b"})
-    found = load.preloading(settings, [Tally(counts={}), with_cron])
-    assert found["shared_preload_libraries"] == "pg_cron"
-    assert found["cron.launch_active_jobs"] == "off"
-    assert load.preloading(settings, [Tally(counts={})]) == {}
+def test_the_libraries_that_extensions_need_are_preloaded_in_the_servers_order_and_kept_quiet() -> None:
+    listed = load.libraries({"shared_preload_libraries": 'auto_explain, pg_stat_statements,"$libdir/pg_cron"'})
+    assert listed == ["auto_explain", "pg_stat_statements", "$libdir/pg_cron"]
+    assert load.preloaded(listed, ["pg_cron", "pg_stat_statements"]) == ["pg_stat_statements", "$libdir/pg_cron"]
+    assert load.preloaded(listed, ["of_another_name"]) == listed
+    settings = load.preloading(["pg_stat_statements", "$libdir/pg_cron"])
+    assert settings["shared_preload_libraries"] == '"pg_stat_statements","$libdir/pg_cron"'
+    assert (settings["max_worker_processes"], settings["cron.launch_active_jobs"]) == ("0", "off")
+
+
+def test_the_extensions_of_a_database_are_named() -> None:
+    objects = {"extension pg_cron": "x", 'extension "uuid-ossp"': "y", "table public.t": "z"}
+    assert load.extensions(Tally(counts={}, schema_objects=objects)) == ["pg_cron", "uuid-ossp"]
+
+
+WORDS = [
+    ("ERROR:  pg_cron can only be loaded via shared_preload_libraries", True),
+    ('ERROR:  unrecognized configuration parameter "cron.database_name"', True),
+    ('FATAL:  extension "timescaledb" must be preloaded', True),
+    ("ERROR:  pgaudit must be loaded via shared_preload_libraries", True),
+    ('ERROR:  extension "plpgsql" already exists', False),
+    ('ERROR:  extension "postgis" is not available', False),
+]
+
+
+@pytest.mark.parametrize(("words", "needed"), WORDS)
+def test_what_says_that_a_library_is_not_preloaded_is_known(words: str, needed: bool) -> None:
+    assert bool(load.NOT_PRELOADED.search(words)) == needed
 
 
 def test_what_a_person_must_know_of_the_configuration_is_told() -> None:
