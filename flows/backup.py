@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from tasks import menu, orchestration
 from tasks.backups.file import compose_manifest
 from tasks.backups.ledger import Ledger
-from tasks.checks.judgement import Judgement
+from tasks.checks.judgement import Judgement, lost_findings
 from tasks.checks.lock import only_run
 from tasks.checks.look import Seen
 from tasks.checks.shelves import freshness_findings, storage_findings
 from tasks.config import Config, load
-from tasks.errors import RollcallError, StorageError, tellable
+from tasks.errors import DatabaseError, RollcallError, StorageError, tellable
 from tasks.models import Manifest
 
 
@@ -63,15 +63,21 @@ def _backup(settings: Config, target: str, now: datetime, ledger: Ledger, occasi
     place = menu.look_for_volume(rules, seen.identity)
     ledger.lap("look")
 
-    _take(settings, target, seen, ledger)
+    _take(settings, target, seen, ledger, occasion)
     _prove(settings, target, seen, ledger)
 
     # Who came while it was taken may have written; who has gone since, too.
     place += [each for each in menu.look_for_volume(rules, seen.identity) if each not in place]
     tally, others = ledger.tally_of(rules.database), ledger.others(rules.database)
-    judgement = menu.judge_tally(settings, target, tally, now)
+    judgement = menu.judge_tally(settings, target, None if rules.database in ledger.lost else tally, now)
     judgement = judgement.with_findings(
-        [*lost, *identity, *place, *menu.judge_others(settings, target, seen.databases, others, now)]
+        [
+            *lost,
+            *lost_findings(ledger.lost),
+            *identity,
+            *place,
+            *menu.judge_others(settings, target, seen.databases, others, now),
+        ]
     )
     known = judgement.with_findings(storage_findings(ledger.failed))
     manifest = compose_manifest(settings, target, now, seen, ledger, known, occasion)
@@ -81,11 +87,20 @@ def _backup(settings: Config, target: str, now: datetime, ledger: Ledger, occasi
     return _finish(settings, manifest, judgement, ledger)
 
 
-def _take(settings: Config, target: str, seen: Seen, ledger: Ledger) -> None:
-    """Every database, the globals and the settings, into every storage that is still there."""
+def _take(settings: Config, target: str, seen: Seen, ledger: Ledger, occasion: str) -> None:
+    """Every database, the globals and the settings, into every storage that is still there.
+
+    One database that cannot be taken does not cost the others their backup; on an `occasion` the whole is needed.
+    """
     for database in seen.databases:
-        ledger.add(menu.take_database(settings, target, seen, ledger.id, database, ledger.storages))
+        try:
+            ledger.add(menu.take_database(settings, target, seen, ledger.id, database, ledger.storages))
+        except DatabaseError as error:
+            if occasion:
+                raise
+            ledger.lose(database, error)
         ledger.lap(f"take {database}")
+    ledger.require_content(settings.target(target).database)
     if settings.target(target).roles:
         ledger.add(menu.take_globals(settings, target, seen, ledger.id, ledger.storages))
     ledger.add(menu.take_settings(settings, target, seen, ledger.id, ledger.storages))

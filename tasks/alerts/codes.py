@@ -40,6 +40,7 @@ CODES: dict[str, Code] = {
     "rows.below_min": Code("{table} below its minimum", _ROWS_BACK),
     "rows.dropped": Code("{table} lost rows", _ROWS_BACK),
     "database.missing": Code("a database is gone", _ROWS_BACK),
+    "database.not_dumped": Code("a database could not be backed up", "see why, fix that; then " + _BACK_UP),
     "history.lost": Code("history lost, nothing to judge by", "bring the storages back; then " + _LOOK),
     "history.unknown": Code(
         "a storage is silent, and nothing is known to judge by", "mend or bring back the storage; then " + _LOOK

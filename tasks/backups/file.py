@@ -38,7 +38,7 @@ def compose_manifest(
 ) -> Manifest:
     """The manifest of what was taken: pure; nothing is stored yet."""
     rules = config.target(target)
-    others = [name for name in seen.databases if name != rules.database]
+    taken = [name for name in seen.databases if name not in ledger.lost]
     missing = [path for part in ledger.parts for path in part.missing]
     return Manifest(
         id=ledger.id,
@@ -51,11 +51,11 @@ def compose_manifest(
         database=rules.database,
         objects=ledger.objects,
         tally=ledger.tally_of(rules.database),
-        databases={name: ledger.tally_of(name) for name in others},
+        databases={name: ledger.tally_of(name) for name in taken if name != rules.database},
         identity=seen.identity,
         findings=judgement.findings,
         cluster={**seen.cluster, "files": seen.files},
-        omitted=omissions(rules, seen, missing, {name: ledger.tally_of(name) for name in seen.databases}),
+        omitted=omissions(rules, seen, missing, {name: ledger.tally_of(name) for name in taken}, ledger.lost),
         occasion=occasion,
         timings=ledger.timings,
         rollcall_version=version("rollcall"),

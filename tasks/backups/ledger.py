@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from tasks.backups.take import Part
-from tasks.errors import StorageError
+from tasks.errors import DatabaseError, DatabaseUnreachable, StorageError
 from tasks.models import StoredObject, Tally
 from tasks.storage.catalogue import new_id
 
@@ -17,6 +17,7 @@ class Ledger:
     """The running account of a backup.
 
     storages: those that took every object so far; only they will get a manifest. failed: the others, and why.
+    lost: databases that could not be taken, and why.
     timings: seconds by step. filed: whether a manifest makes it a backup.
     """
 
@@ -24,6 +25,7 @@ class Ledger:
         self.id = new_id(now, secrets.token_hex(3))
         self.storages = list(storages)
         self.failed: dict[str, str] = {}
+        self.lost: dict[str, DatabaseError] = {}
         self.parts: list[Part] = []
         self.timings: dict[str, float] = {}
         self.filed = False
@@ -33,6 +35,18 @@ class Ledger:
         """Enter what a step stored. Raise StorageError if no storage is left."""
         self.parts.append(part)
         self.drop(part.failed)
+
+    def lose(self, database: str, error: DatabaseError) -> None:
+        """Go on without a database that could not be taken. Raise `error` where no server answers any more."""
+        if isinstance(error, DatabaseUnreachable):
+            raise error
+        self.lost[database] = error
+
+    def require_content(self, database: str) -> None:
+        """Raise why `database`, the target's own, could not be taken, if no other that was taken holds anything."""
+        others = self.others(database).values()
+        if database in self.lost and not any(each.counts or each.large_objects for each in others):
+            raise self.lost[database]
 
     def drop(self, failed: Mapping[str, str]) -> None:
         """Leave out storages that failed. Raise StorageError if none is left."""
@@ -74,7 +88,9 @@ class Ledger:
         return sorted({storage for storage, _ in self.keys if storage in self.failed or not self.filed})
 
     def tally_of(self, database: str) -> Tally:
-        """The tally of one database. Raise KeyError if it was not taken."""
+        """The tally of one database; an empty one if it is lost. Raise KeyError if nobody tried to take it."""
+        if database in self.lost:
+            return Tally(counts={})
         return {part.database: part.tally for part in self.dumps if part.tally}[database]
 
     def others(self, database: str) -> dict[str, Tally]:

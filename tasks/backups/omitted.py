@@ -8,14 +8,22 @@ from collections.abc import Mapping, Sequence
 from tasks.checks.look import Seen
 from tasks.config import Target
 from tasks.databases.identity import closed
+from tasks.errors import DatabaseError
 from tasks.models import Manifest, Tally
 
 # What an entry of a manifest's `omitted` begins with.
 FILE, ROLES, DATABASES, TABLES = "file ", "roles:", "databases:", "tables:"
 
 
-def omissions(rules: Target, seen: Seen, missing_files: Sequence[str], tallies: Mapping[str, Tally]) -> list[str]:
-    """What a backup that is taken now leaves out, an entry each. tallies: by database."""
+def omissions(
+    rules: Target,
+    seen: Seen,
+    missing_files: Sequence[str],
+    tallies: Mapping[str, Tally],
+    lost: Mapping[str, DatabaseError],
+) -> list[str]:
+    """What a backup that is taken now leaves out, an entry each. tallies: by database; lost: what could not be taken,
+    and why."""
     found = [f"{FILE}{path}: it does not exist" for path in missing_files]
     if not rules.roles:
         found.append(f"{ROLES} left out by the configuration")
@@ -24,6 +32,7 @@ def omissions(rules: Target, seen: Seen, missing_files: Sequence[str], tallies: 
         without = f", without {', '.join(narrowed)}" if narrowed else ""
         found.append(f"{DATABASES} narrowed by the configuration to {', '.join(seen.databases)}{without}")
     found += _of_closed(seen.closed)
+    found += [f"{DATABASES} without {name}, which could not be backed up: {error}" for name, error in lost.items()]
     return found + [
         f"{TABLES} {', '.join(tally.not_dumped)} of {name}: of an extension, with rows, and pg_dump leaves them out"
         for name, tally in tallies.items()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from tasks.config import Config
 from tasks.containers.observe import Container
-from tasks.errors import ContainerMissing, ContainerStopped, RollcallError
+from tasks.errors import ContainerMissing, ContainerStopped, DatabaseError, RollcallError
 from tasks.history.judge import is_accepted, judge_counts, judge_identity, judge_not_dumped, judge_schema
 from tasks.history.manifests import other
 from tasks.history.records import Observation, Pin
@@ -69,12 +69,16 @@ def judge_absence(config: Config, target: str, container: Container | None, erro
     return Judgement(findings=findings, verdict="critical", expected=expected_rows(config, target, {}, last))
 
 
-def judge_tally(config: Config, target: str, tally: Tally, now: datetime) -> Judgement:
-    """What counts and schema say against floors and baseline."""
+def judge_tally(config: Config, target: str, tally: Tally | None, now: datetime) -> Judgement:
+    """What counts and schema say against floors and baseline; nothing where there is no tally."""
     rules = config.target(target)
     with open_history(config.history) as history:
         baseline = history.baseline(target, now, rules.thresholds.window_days)
         schema = history.last_schema(target)
+    if tally is None:
+        return Judgement(
+            findings=[], verdict="healthy", expected=expected_rows(config, target, baseline.last, baseline.last)
+        )
     findings = [
         *judge_counts(tally.counts, baseline, rules.tables, rules.thresholds),
         *judge_schema(tally.schema_objects, schema),
@@ -85,6 +89,18 @@ def judge_tally(config: Config, target: str, tally: Tally, now: datetime) -> Jud
         verdict=verdict_of(findings),
         expected=expected_rows(config, target, tally.counts, baseline.last),
     )
+
+
+def lost_findings(lost: Mapping[str, DatabaseError]) -> list[Finding]:
+    """`database.not_dumped` for each database that could not be taken, though the others could."""
+    return [
+        Finding(
+            code="database.not_dumped",
+            severity="critical",
+            message=f"The database {name} could not be backed up, and this backup is without it. {error}",
+        )
+        for name, error in lost.items()
+    ]
 
 
 def judge_others(

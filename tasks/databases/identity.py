@@ -178,13 +178,11 @@ def databases(connection: Connection) -> list[str]:
 
     template1 is among them only if somebody put something into it (a relation, function, extension or schema
     with an oid beyond those of initdb, or a large object); to see that, a second connection to it is made with the
-    same login.
+    same login. One that cannot be asked is among them.
     """
     with translated("the list of databases"):
         names = [str(name) for (name,) in connection.execute(CONNECTABLE, [INVALID_DATABASE])]
-    if "template1" in names and not _has_user_objects(_login_of(connection).to("template1")):
-        names.remove("template1")
-    return names
+    return _without_empty(connection, names, "template1")
 
 
 def beyond(connection: Connection, present: Sequence[str], taken: Sequence[str]) -> list[str]:
@@ -193,12 +191,16 @@ def beyond(connection: Connection, present: Sequence[str], taken: Sequence[str])
     Not `postgres`, with which every cluster is made, if nobody put anything into it; to see that, a second connection
     is made to it. One that cannot be asked is among them.
     """
-    others = [name for name in present if name not in taken]
-    if "postgres" in others:
+    return _without_empty(connection, [name for name in present if name not in taken], "postgres")
+
+
+def _without_empty(connection: Connection, names: list[str], initial: str) -> list[str]:
+    """`names` without `initial`, which initdb made, if nobody put anything into it."""
+    if initial in names:
         with suppress(DatabaseError):
-            if not _has_user_objects(_login_of(connection).to("postgres")):
-                others.remove("postgres")
-    return others
+            if not _has_user_objects(_login_of(connection).to(initial)):
+                return [name for name in names if name != initial]
+    return names
 
 
 def closed(databases: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from flows.backup import back_up
+from tasks.backups.omitted import lacks_rows
 from tasks.checks.acceptance import accept_present
+from tasks.databases.load import cannot_be_rebuilt
+from tasks.errors import DumpFailed
+from tasks.models import BEFORE_A_RESTORE
 from tasks.restore.facts import Request
 from tasks.restore.plan import make_plan
 from tasks.restore.source import backup_called
@@ -53,6 +58,44 @@ def test_another_database_that_loses_rows_or_goes_makes_a_backup_quarantined(
     assert codes(target.verify().findings) == {"database.missing"}
     accept_present(target.config, NAME, "billing moved away", "a test", target.verify().checked_at, None)
     assert codes(target.verify().findings) == set()
+
+
+BREAK = "CREATE SCHEMA gone; CREATE FUNCTION gone.f() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+LOSE = "DELETE FROM pg_namespace WHERE nspname = 'gone'"  # pg_dump: schema with OID … does not exist
+
+
+def test_a_database_that_cannot_be_dumped_costs_the_others_nothing(server: PostgresServer, target: Target) -> None:
+    billing(server, BREAK)
+    billing(server, LOSE)
+    made = target.backup()
+    assert {each.database for each in made.objects if each.role == "dump"} == {"knowledge_os", "postgres"}
+    assert (made.tally.counts, set(made.databases)) == ({"public.experts": 85}, {"postgres"})
+    (said,) = [each.message for each in made.findings if each.code == "database.not_dumped"]
+    assert said.startswith("The database billing could not be backed up, and this backup is without it. ")
+    assert made.quarantined, "rotation must not delete the backups that hold it"
+    assert lacks_rows(made)
+    assert any(each.startswith("databases: without billing, which could not be backed up: ") for each in made.omitted)
+    with pytest.raises(DumpFailed):
+        back_up(target.config, NAME, BEFORE_A_RESTORE)
+
+    target = target_for(server, target.folder, databases=["postgres"])
+    assert target.backup().verdict == "healthy", "left out on purpose"
+
+
+def test_the_targets_own_database_that_cannot_be_dumped_costs_the_others_nothing(
+    server: PostgresServer, target: Target
+) -> None:
+    server.execute(BREAK, LOSE)
+    made = target.backup()
+    assert [each.database for each in made.objects if each.role == "dump"] == ["billing", "postgres"]
+    assert made.databases["billing"].counts == {"public.orders": 5000}
+    assert codes(made.findings) == {"database.not_dumped", "backup.missing"}
+    assert made.quarantined
+    assert "lists no dump of knowledge_os" in " ".join(cannot_be_rebuilt(made, "/var/lib/postgresql/data"))
+    server.execute("DROP DATABASE billing")
+    with pytest.raises(DumpFailed):
+        target.backup()
+    assert len(list(target.store.rglob("manifest.json"))) == 1
 
 
 def test_a_restore_leaves_no_database_behind_without_a_word_though_no_backup_takes_it(
