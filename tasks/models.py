@@ -85,6 +85,8 @@ class Tally(Model):
     schema_objects: a short hash of the definition by object (`table public.experts`, `column public.experts.name` …);
     schema_fingerprint: SHA-256 over all of them; definitions: the texts of those that hold an expression or a version.
     not_dumped: tables of extensions that hold rows and are in no dump.
+    extension_rows: the rows of these, where the role may read them. extension_sequences: where the extensions' own
+    sequences stand that are in no dump.
     """
 
     counts: dict[str, int]
@@ -95,6 +97,8 @@ class Tally(Model):
     schema_objects: dict[str, str] = Field(default_factory=dict)
     definitions: dict[str, str] = Field(default_factory=dict)
     not_dumped: list[str] = Field(default_factory=list)
+    extension_rows: dict[str, int] = Field(default_factory=dict)
+    extension_sequences: dict[str, SequencePosition] = Field(default_factory=dict)
 
 
 class Identity(Model):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tasks.checks.look import Seen
 from tasks.config import Target
+from tasks.databases.cluster_state import PREPARED, not_carried
 from tasks.databases.identity import closed
 from tasks.errors import DatabaseError
 from tasks.models import Manifest, Tally
@@ -33,6 +34,7 @@ def omissions(
         found.append(f"{DATABASES} narrowed by the configuration to {', '.join(seen.databases)}{without}")
     found += _of_closed(seen.closed)
     found += [f"{DATABASES} without {name}, which could not be backed up: {error}" for name, error in lost.items()]
+    found += not_carried(seen.cluster)
     return found + [
         f"{TABLES} {', '.join(tally.not_dumped)} of {name}: of an extension, with rows, and pg_dump leaves them out"
         for name, tally in tallies.items()
@@ -53,7 +55,7 @@ def closed_in(manifest: Manifest) -> list[str]:
 
 def lacks_rows(manifest: Manifest) -> bool:
     """Whether the cluster held rows, or may have, that the backup does not hold."""
-    return any(each.startswith((DATABASES, TABLES)) for each in omitted(manifest))
+    return any(each.startswith((DATABASES, TABLES, PREPARED)) for each in omitted(manifest))
 
 
 def is_whole(manifest: Manifest) -> bool:

@@ -9,7 +9,7 @@ from tasks.config import Config
 from tasks.containers.observe import Container
 from tasks.errors import ContainerMissing, ContainerStopped, DatabaseError, RollcallError
 from tasks.history.judge import is_accepted, judge_counts, judge_identity, judge_not_dumped, judge_schema
-from tasks.history.manifests import other
+from tasks.history.manifests import other, undumped
 from tasks.history.records import Observation, Pin
 from tasks.history.store import open_history
 from tasks.history.table_names import resolve_table
@@ -75,6 +75,7 @@ def judge_tally(config: Config, target: str, tally: Tally | None, now: datetime)
     with open_history(config.history) as history:
         baseline = history.baseline(target, now, rules.thresholds.window_days)
         schema = history.last_schema(target)
+        accepted = history.baseline(undumped(target), now, rules.thresholds.window_days).last
     if tally is None:
         return Judgement(
             findings=[], verdict="healthy", expected=expected_rows(config, target, baseline.last, baseline.last)
@@ -82,7 +83,7 @@ def judge_tally(config: Config, target: str, tally: Tally | None, now: datetime)
     findings = [
         *judge_counts(tally.counts, baseline, rules.tables, rules.thresholds),
         *judge_schema(tally.schema_objects, schema),
-        *judge_not_dumped(tally.not_dumped),
+        *judge_not_dumped(tally.not_dumped, tally.extension_rows, accepted),
     ]
     return Judgement(
         findings=findings,
@@ -118,11 +119,12 @@ def judge_others(
                 findings.append(Finding(code="database.missing", severity="critical", message=message))
         for name, tally in tallies.items():
             baseline = history.baseline(other(target, name), now, rules.thresholds.window_days)
+            accepted = history.baseline(undumped(other(target, name)), now, rules.thresholds.window_days).last
             findings += [
                 each.model_copy(update={"message": f"In database {name}: {each.message}", "table": None})
                 for each in [
                     *judge_counts(tally.counts, baseline, {}, rules.thresholds),
-                    *judge_not_dumped(tally.not_dumped),
+                    *judge_not_dumped(tally.not_dumped, tally.extension_rows, accepted),
                 ]
             ]
     return findings

@@ -76,13 +76,13 @@ def relations(connection: Connection) -> list[Relation]:
 
 
 # Whatever schema they are in. Which of their rows the extension's own script made, nobody can tell.
-OWN_TABLES: LiteralString = f"{RELATION} AND c.relkind = 'r' AND {NOT_DUMPED} ORDER BY 6"
+OF_EXTENSIONS: LiteralString = f"{RELATION} AND c.relkind IN ('r', 'S') AND {NOT_DUMPED} ORDER BY 6"
 
 
-def own_tables(connection: Connection) -> list[Relation]:
-    """The extensions' own tables but for those that the extension says to dump: pg_dump leaves these out. Raise
-    psycopg.Error."""
-    return [Relation(*row) for row in connection.execute(OWN_TABLES)]
+def of_extensions(connection: Connection) -> list[Relation]:
+    """The extensions' own tables and sequences but for those that the extension says to dump: pg_dump leaves these out.
+    Raise psycopg.Error."""
+    return [Relation(*row) for row in connection.execute(OF_EXTENSIONS)]
 
 
 def definitions(connection: Connection) -> Iterator[tuple[str, str | None]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from tasks.databases.cluster_state import read_state
 from tasks.databases.connect import Connection, Login, connect, translated
 from tasks.errors import DatabaseError, RowsHidden
 
@@ -103,15 +104,18 @@ def read_cluster(connection: Connection) -> dict[str, Any]:
     (name to location), encoding, collate, ctype, locale_provider, icu_locale and icu_rules (of template0,
     which nobody changes), settings (those of the command line, files and environment, as the server has them, by name:
     setting, unit, context, source, file), and databases: the last six of each, with its owner, connection_limit,
-    tablespace, is_template and allow_connections. Raise DatabaseError that names the GRANT where it is missing.
+    tablespace, is_template and allow_connections. Beside these, what no dump carries, as `read_state` says. Raise
+    DatabaseError that names the GRANT where it is missing.
     """
     with _needing_settings(connection, "how the cluster was initialised"):
         row = connection.execute(CLUSTER).fetchone()
         rows = connection.execute(DATABASES).fetchall()
+        state = read_state(connection)
     databases = {name: _database(*facts) for name, *facts in rows}
     initial = databases.get("template0") or databases["template1"]
     locale = {key: initial[key] for key in LOCALE}
-    return {**(row[0] if row else {}), **locale, "settings": _settings(connection), "databases": databases}
+    known = {**(row[0] if row else {}), **locale, **state}
+    return {**known, "settings": _settings(connection), "databases": databases}
 
 
 def _settings(connection: Connection) -> dict[str, Any]:

@@ -65,11 +65,14 @@ class Frozen:
         """
         with translated(f"the tally of {self.login}"), _changing_is_locking(self.login):
             counted = self._counted(progress)
-            sequences = self._sequences()
+            sequences = self._sequences(self.relations)
             large_objects = self._number("SELECT count(*) FROM pg_catalog.pg_largeobject_metadata")
             definitions = [(name, schema.settled(text)) for name, text in self._definitions()]
             objects = schema.hashed(definitions)
-            not_dumped = self._not_dumped()
+            undumped = catalog.of_extensions(self.connection)
+            own_tables = [each for each in undumped if each.kind == TABLE]
+            own_rows = self._readable(own_tables)
+            own_sequences = self._sequences([each for each in undumped if each.readable])
         return Tally(
             counts=_counts(self.relations, counted),
             materialized_views=_view_counts(self.relations, counted),
@@ -78,7 +81,9 @@ class Frozen:
             schema_fingerprint=schema.fingerprint(objects),
             schema_objects=objects,
             definitions=reprint.texts(definitions),
-            not_dumped=not_dumped,
+            not_dumped=[each.name for each in own_tables if own_rows.get(each.oid) != 0],
+            extension_rows={each.name: own_rows[each.oid] for each in own_tables if own_rows.get(each.oid)},
+            extension_sequences=own_sequences,
         )
 
     def abandon(self) -> None:
@@ -88,22 +93,21 @@ class Frozen:
     def _counted(self, progress: Progress | None) -> dict[int, int]:
         return count_rows(self.connection, [each for each in self.relations if _is_counted(each)], progress)
 
-    def _sequences(self) -> dict[str, SequencePosition]:
+    def _sequences(self, relations: Sequence[Relation]) -> dict[str, SequencePosition]:
         found: dict[str, SequencePosition] = {}
-        for batch in _batches([each for each in self.relations if each.kind == SEQUENCE], READ_AT_ONCE):
+        for batch in _batches([each for each in relations if each.kind == SEQUENCE], READ_AT_ONCE):
             with self.connection.transaction(force_rollback=True):
                 for name, last_value, is_called in self.connection.execute(_positions_query(batch)):
                     found[name] = SequencePosition(last_value=last_value, is_called=is_called)
         return found
 
-    def _not_dumped(self) -> list[str]:
-        """These tables were not locked beforehand: one that somebody else has locked for long means to try again."""
-        own = catalog.own_tables(self.connection)
+    def _readable(self, relations: Sequence[Relation]) -> dict[int, int]:
+        """Rows of the extensions' tables that may be read. They were not locked beforehand: one that somebody else has
+        locked for long means to try again."""
         try:
-            counted = count_rows(self.connection, [each for each in own if each.readable and not each.filtered])
+            return count_rows(self.connection, [each for each in relations if each.readable and not each.filtered])
         except pg.LockNotAvailable as error:
             raise TablesLocked(_still_changing(self.login, "an extension's table is locked")) from error
-        return [each.name for each in own if counted.get(each.oid) != 0]
 
     def _definitions(self) -> Iterator[tuple[str, str]]:
         for name, definition in catalog.definitions(self.connection):

@@ -12,6 +12,7 @@ from tasks.checks.look import Seen, login
 from tasks.config import Config, Target
 from tasks.containers.engine import engine, shares_this_kernel
 from tasks.databases import rights
+from tasks.databases.cluster_state import not_carried
 from tasks.databases.connect import connect, translated
 from tasks.doctor.clocks import TOLERANCE, off_by
 from tasks.doctor.diagnosis import Diagnosis, tried
@@ -63,7 +64,9 @@ def _left_out(rules: Target, seen: Seen) -> str:
                 f"A backup of {database} leaves out {_some(names)}, for {rules.user} is no superuser: keep the "
                 "statements that made them with your own files, or use a superuser as `user`."
             )
-    return "Nothing of the databases is left out of a backup."
+    carried = not_carried(seen.cluster)
+    beside = f" But {'; '.join(carried)}." if carried else ""
+    return f"Nothing of the databases is left out of a backup.{beside}"
 
 
 def _some(names: list[str]) -> str:

@@ -179,17 +179,31 @@ def judge_schema(now: Mapping[str, str], before: Mapping[str, str] | None) -> li
     return [Finding(code="schema.changed", severity="warning" if lost else "notice", message=message)]
 
 
-def judge_not_dumped(tables: Sequence[str]) -> list[Finding]:
-    """A warning for each table with rows that no backup can hold."""
+UNREAD = -1
+"""Accepted as the rows of a table that the role may not read."""
+
+
+def judge_not_dumped(
+    tables: Sequence[str], rows: Mapping[str, int] | None = None, accepted: Mapping[str, int] | None = None
+) -> list[Finding]:
+    """A warning for each table with rows that no backup can hold, but for one with just the rows that were accepted."""
+    rows, accepted = rows or {}, accepted or {}
     return [
-        Finding(
-            code="table.not_dumped",
-            severity="warning",
-            message=f"{table} belongs to an extension and holds rows; pg_dump leaves it out, so no backup has them.",
-            table=table,
-        )
+        _not_dumped(table, rows.get(table), accepted.get(table))
         for table in tables
+        if table not in accepted or accepted[table] != rows.get(table, UNREAD)
     ]
+
+
+def _not_dumped(table: str, rows: int | None, accepted: int | None) -> Finding:
+    holds = "holds rows" if rows is None else f"holds {_rows(rows)}"
+    before = "" if accepted is None or accepted == UNREAD else f" ({accepted:,} were accepted)"
+    return Finding(
+        code="table.not_dumped",
+        severity="warning",
+        message=f"{table} belongs to an extension and {holds}{before}; pg_dump leaves it out, so no backup has them.",
+        table=table,
+    )
 
 
 def _tables_first(objects: Iterable[str]) -> list[str]:

@@ -12,6 +12,12 @@ def other(target: str, database: str) -> str:
     return f"{target}/{database}"
 
 
+def undumped(target: str) -> str:
+    """Under what the rows of tables that are in no dump are accepted, of a target or of what `other` says; no target's
+    own name holds a space."""
+    return f"not dumped/{target}"
+
+
 def observations_of(manifest: Manifest) -> list[Observation]:
     """One of the target's database, and one of each other database; accepted if they were when the backup was taken."""
     others = [_observation(manifest, other(manifest.target, name), tally) for name, tally in manifest.databases.items()]

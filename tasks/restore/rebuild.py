@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tasks.alerts.progress import meter
@@ -16,12 +17,14 @@ from tasks.containers.engine import engine
 from tasks.containers.leashed import ProgramFailed
 from tasks.containers.scratch import Place, Scratch, scratch_server
 from tasks.databases import load
+from tasks.databases.cluster_state import not_carried
 from tasks.databases.connect import connect
 from tasks.databases.identity import databases
+from tasks.databases.set_again import set_for_all_roles, set_positions
 from tasks.databases.tally import frozen
 from tasks.errors import DoesNotRestore, LoginRefused, RestoreFailed
 from tasks.models import Difference, Manifest, Model, Tally
-from tasks.restore.compare import refreshed, require_compared
+from tasks.restore.compare import other_rows, refreshed, require_compared
 from tasks.restore.definitions import prove
 from tasks.restore.fetch import bytes_in, bytes_of, fetch, gave_all
 from tasks.restore.loading import Backup, jobs, load_databases, login_to
@@ -128,6 +131,7 @@ def _bring_back(
     clock.lap("roles")
     with meter().stage(share=LOAD):
         not_made, told = load_databases(backup, server, archives)
+        set_positions(partial(login_to, server), backup.tallies)
     clock.lap("load")
     with meter().stage("counting, to prove it equal", PROVE):
         tallies = _tallies(config, backup.target, server, list(backup.tallies))
@@ -138,6 +142,7 @@ def _bring_back(
         notes += told + _analyze(backup, server)
     clock.lap("analyze")
     with meter().stage("shutting down, bringing all of it onto the disk", SYNC):
+        differences += set_for_all_roles(partial(login_to, server), backup.manifest)
         control = _finish(backup, server)
     clock.lap("shut down and sync")
     notes += _notes(backup, tallies)
@@ -197,7 +202,8 @@ def _notes(backup: Backup, tallies: dict[str, Tally]) -> list[str]:
     notes = load.settings_notes(backup.settings, backup.manifest.identity.pgdata)
     for name, expected in backup.tallies.items():
         notes += [f"In {name} the materialised view {each}." for each in refreshed(expected, tallies[name])]
-    return notes
+        notes += [f"In {name} the table {each}." for each in other_rows(expected, tallies[name])]
+    return notes + [f"{each[0].upper()}{each[1:]}." for each in not_carried(backup.manifest.cluster)]
 
 
 def rebuild_from_volume(
@@ -221,14 +227,9 @@ def rebuild_from_volume(
         log.info("%s: copying the volume %s", target, source)
         with meter().stage(f"copying the volume {source}", FETCH + LOAD):
             major = copy_volume(
-                client,
-                source=source,
-                volume=volume,
-                place=place,
-                image_id=image_id,
-                owner=owner,
-                deadline=rules.deadline,
-            )
+                client, source=source, volume=volume, place=place,
+                image_id=image_id, owner=owner, deadline=rules.deadline,
+            )  # fmt: skip
         clock.lap("copy")
         with scratch_server(
             client,

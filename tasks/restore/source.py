@@ -134,7 +134,7 @@ def source_of(config: Config, entry: Entry) -> Source:
         proven_at=entry.proven_at,
         rows_proven_at=entry.rows_proven_at,
         counts=manifest.tally.counts,
-        databases=sorted([manifest.database, *manifest.databases]),
+        databases=sorted({each.database for each in manifest.objects if each.role == "dump" and each.database}),
         roles=_roles(config, manifest, entry.storages),
         server_version=manifest.server_version,
         omitted=omitted(manifest),

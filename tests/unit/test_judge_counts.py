@@ -10,6 +10,7 @@ from tasks.config import TableRule, Thresholds
 from tasks.errors import ConfigError
 from tasks.history.judge import (
     NO_HISTORY,
+    UNREAD,
     Baseline,
     baseline_of,
     is_accepted,
@@ -404,3 +405,23 @@ def test_rows_that_no_dump_holds_are_a_warning_that_keeps_no_count_from_being_ac
     assert (finding.code, finding.severity, finding.table) == ("table.not_dumped", "warning", "public.mine")
     assert is_accepted([finding])
     assert judge_not_dumped([]) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "accepted", "said"),
+    [
+        ({"t": 3}, {}, "t belongs to an extension and holds 3 rows; pg_dump"),
+        ({"t": 3}, {"t": 3}, None),
+        ({"t": 4}, {"t": 3}, "t belongs to an extension and holds 4 rows (3 were accepted); pg_dump"),
+        ({"t": 2}, {"t": 3}, "t belongs to an extension and holds 2 rows (3 were accepted); pg_dump"),
+        ({"t": 3}, {"other": 3}, "t belongs to an extension and holds 3 rows; pg_dump"),
+        ({}, {"t": UNREAD}, None),  # accepted though nobody may read it
+        ({"t": 3}, {"t": UNREAD}, "t belongs to an extension and holds 3 rows; pg_dump"),
+        ({}, {"t": 3}, "t belongs to an extension and holds rows (3 were accepted); pg_dump"),
+    ],
+)
+def test_rows_that_no_dump_holds_are_silent_while_they_are_as_accepted(
+    rows: dict[str, int], accepted: dict[str, int], said: str | None
+) -> None:
+    found = [each.message.partition(" leaves")[0] for each in judge_not_dumped(["t"], rows, accepted)]
+    assert found == ([said] if said else [])
