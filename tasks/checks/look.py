@@ -11,6 +11,7 @@ from tasks.containers.engine import engine
 from tasks.containers.observe import Container, observe
 from tasks.databases.connect import Login, connect, translated, within
 from tasks.databases.identity import ClusterIdentity, beyond, closed, databases, read_cluster, read_identity
+from tasks.databases.load import major_of
 from tasks.databases.reach import Way, way_in
 from tasks.databases.rows import Progress
 from tasks.databases.tally import frozen
@@ -64,7 +65,8 @@ def look_at_cluster(target: Target, container: Container) -> Seen:
         names, shut = _wanted(target, present), closed(cluster["databases"])
         others = beyond(connection, present, names)
     # Where the server itself says its data is counts more than what the image's environment promised.
-    container = container.model_copy(update={"pgdata": found.data_directory})
+    major = major_of(found.server_version)
+    container = container.model_copy(update={"pgdata": found.data_directory, "major": major})
     return Seen(
         container=container,
         way=way,

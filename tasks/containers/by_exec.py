@@ -13,6 +13,7 @@ from docker.utils.socket import STDOUT, frames_iter
 from tasks.containers.exec_status import exit_status
 from tasks.containers.leash import LAST_WORDS, Leash, Program, failure_of, line_broke, too_late
 from tasks.containers.observe import Container
+from tasks.containers.program_folder import path_with
 
 
 class Exec:
@@ -56,7 +57,7 @@ class Exec:
 
 def start_exec(client: docker.DockerClient, container: Container, program: Program) -> Exec:
     """Start `program` in the container. Raise APIError."""
-    script = program.script()
+    script = program.script(path_with(container.major))
     started = client.api.exec_create(container.id, ["sh", "-c", script], stdin=True, stdout=True, stderr=True)
     stream = client.api.exec_start(started["Id"], socket=True)
     return Exec(client, started["Id"], stream, Leash(stream, program), program.deadline)

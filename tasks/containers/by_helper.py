@@ -19,6 +19,7 @@ from tasks.containers import recreate
 from tasks.containers.engine import OUR_LABEL
 from tasks.containers.leash import Leash, Program, failure_of, too_late
 from tasks.containers.observe import Container
+from tasks.containers.program_folder import path_with
 from tasks.containers.shared_folders import path_on_engine
 from tasks.errors import EngineError
 
@@ -105,7 +106,7 @@ def start_helper(client: docker.DockerClient, container: Container, program: Pro
     """Start `program` in a helper that shares the container's network. Raise NoHelper if none can be used here."""
     folder, shown = _folder(client)
     script = program.script(
-        prologue="[ -p /rollcall/out ] && : > /rollcall/ready || exit 9",
+        prologue=f"[ -p /rollcall/out ] && : > /rollcall/ready || exit 9\n{path_with(container.major)}",
         output="> /rollcall/out 2> /rollcall/err",
         epilogue="echo $status > /rollcall/s && mv /rollcall/s /rollcall/status",
     )

@@ -8,7 +8,7 @@ import docker
 from docker.types import Mount
 
 from tasks.containers.leashed import ProgramFailed, leashed
-from tasks.containers.scratch import Place
+from tasks.containers.scratch_place import Place
 from tasks.containers.scratch_settings import is_full
 from tasks.containers.volumes import find_volume
 from tasks.errors import RestoreFailed

@@ -35,7 +35,8 @@ class Container(Model):
     """A running container as far as a backup needs to know it.
 
     addresses: its own on each Docker network; published: (host address, port) pairs of the PostgreSQL port, as this
-    machine may reach them. engine_host: where the engine is; None on this machine.
+    machine may reach them. engine_host: where the engine is; None on this machine. major: the version of the server that
+    answers in it, 0 until it was asked.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Container(Model):
     compose_project: str | None = None
     host_network: bool = False
     engine_host: str | None = None
+    major: int = 0
 
     @property
     def data_mount(self) -> Mount | None:

@@ -21,52 +21,24 @@ from docker.types import Mount
 
 from tasks.containers.engine import engine, shares_this_kernel
 from tasks.containers.leashed import Leashed, ProgramFailed, leashed
+from tasks.containers.program_folder import path_with
+from tasks.containers.scratch_place import Place, prepare
 from tasks.containers.scratch_settings import PORT, configuration, is_full, last_reason, scratch_settings
 from tasks.containers.shared_folders import shown, why_not_shown
 from tasks.containers.volumes import find_volume
 from tasks.errors import EngineError, RestoreFailed
-from tasks.models import Model
 from tasks.sections import Docker
 
 START_SECONDS = 3600.0
 SIZE_SECONDS = 20.0
-PREPARING = ("CHOWN", "DAC_OVERRIDE", "FOWNER")
 
 # Every program in a scratch container speaks to this server and English.
 SURROUNDINGS = {"PGHOST": "/rollcall", "PGPORT": str(PORT), "LC_ALL": "C", "HOME": "/tmp"}  # noqa: S108
-
-# $1 PGDATA, $2 where the volume is mounted, $3 user, $4 group where the user is only a number.
-PREPARE = """
-set -e
-if [ -e "$1/PG_VERSION" ]; then stat -c %u:%g "$1"; exit; fi
-uid=$(id -u "$3" 2>/dev/null || echo "$3"); gid=$(id -g "$3" 2>/dev/null || echo "$4")
-mkdir -p "$1"
-place=$1
-while chown "$uid:$gid" "$place" && [ "$place" != "$2" ]; do place=${place%/*}; done
-chmod 0700 "$1"
-echo "$uid:$gid"
-"""
 
 SUPERUSER = (
     b"SELECT 'found ' || encode(textsend(rolname::text), 'hex') AS said FROM pg_authid "
     b"WHERE rolsuper AND rolcanlogin ORDER BY oid <> 10, oid LIMIT 1\n"
 )
-
-
-class Place(Model):
-    """Where a container mounts a data volume, and where its PGDATA is: there or below."""
-
-    destination: str
-    pgdata: str
-
-    @property
-    def below(self) -> str:
-        """PGDATA within the volume: "" where it is the root. Raise EngineError where it is not on the volume."""
-        inside = PurePosixPath(self.pgdata)
-        if ".." in inside.parts or not self.destination or not inside.is_relative_to(self.destination):
-            raise EngineError(f"PGDATA ({self.pgdata}) is not on the volume that is mounted at {self.destination}.")
-        below = str(inside.relative_to(self.destination))
-        return "" if below == "." else below
 
 
 class Scratch:
@@ -80,6 +52,7 @@ class Scratch:
         self._box, self.volume, self._place, self._deadline = box, volume, place, deadline
         self.socket, self.user, self.major = folder, "", 0
         self.where: Docker | None = None
+        self._surroundings = SURROUNDINGS
         self._running = False
 
     def run(
@@ -95,9 +68,19 @@ class Scratch:
         seconds are over.
         """
         try:
-            return self._box.run(command, stdin, deadline, {**SURROUNDINGS, **(environment or {})})
+            return self._box.run(command, stdin, deadline, {**self._surroundings, **(environment or {})})
         except ProgramFailed as error:
             raise self._explained(error) from error
+
+    def find_programs(self, major: int) -> None:
+        """Put the programs of PostgreSQL `major` on PATH, wherever the image has them. Raise RestoreFailed if it has
+        none."""
+        said = self._box.run(["sh", "-c", f'{path_with(major)}\necho "$folder"; echo "$PATH"; postgres --version'])
+        folder, path, *version = said.splitlines()
+        if not folder:
+            other = f"runs {version[0]}" if version else "has no PostgreSQL server program at all"
+            raise RestoreFailed(f"The data is of PostgreSQL {major}, and the image {other}: it cannot be used for it.")
+        self.major, self._surroundings = major, {**SURROUNDINGS, "PATH": path}
 
     def _explained(self, error: ProgramFailed) -> RestoreFailed:
         """What a failed program comes from, where that is known better than it says."""
@@ -261,49 +244,25 @@ def scratch_server(
     if find_volume(client, volume) is None:
         raise EngineError(f"There is no volume {volume} to put a scratch server on.")
     # The image may have something beside PGDATA for a new volume; PGDATA itself must be empty.
-    user = _prepare(client, image_id, volume, place, owner, no_copy=initdb is None or not below)
+    user, accounts = prepare(client, image_id, volume, place, owner, no_copy=initdb is None or not below)
     with _folder() as folder:
         mounts = [
             Mount("/rollcall", shown(client, folder), type="bind"),
-            _mount(volume, place.destination, no_copy=True),
+            Mount(place.destination, volume, type="volume", no_copy=True),
         ]
+        if accounts:
+            _put(folder / "passwd", accounts)
+            mounts.append(Mount("/etc/passwd", shown(client, folder / "passwd"), type="bind", read_only=True))
         if archives:
             mounts.append(Mount("/archives", shown(client, archives), type="bind", read_only=True))
         with leashed(client, image_id=image_id, owner=owner, user=user, mounts=mounts) as box:
             server = Scratch(box, folder, volume, place, deadline)
-            server.major, server.where = _version(server, major), getattr(client, "where", None)
-            server.user = superuser
+            server.find_programs(major)
+            server.where, server.user = getattr(client, "where", None), superuser
             if initdb is not None:
                 server.run(["initdb", f"--pgdata={place.pgdata}", *initdb], deadline=deadline)
             server.start(settings or {})
             yield server
-
-
-def _prepare(
-    client: docker.DockerClient, image_id: str, volume: str, place: Place, owner: str, *, no_copy: bool
-) -> str:
-    """The `uid:gid` that PGDATA belongs to; where there is none yet, it is made for the image's own user."""
-    image = client.api.inspect_image(image_id)  # type: ignore[no-untyped-call]
-    given, _, group = (image["Config"].get("User") or "").partition(":")
-    user = "postgres" if given in ("", "0", "root") else given
-    mounts = [_mount(volume, place.destination, no_copy=no_copy)]
-    with leashed(client, image_id=image_id, owner=owner, user="0:0", mounts=mounts, capabilities=PREPARING) as box:
-        found = box.run(["sh", "-c", PREPARE, "sh", place.pgdata, place.destination, user, group or "0"]).strip()
-    if found.startswith("0:"):
-        raise RestoreFailed(f"PGDATA in the volume {volume} belongs to root, and PostgreSQL never runs as root.")
-    return found
-
-
-def _mount(volume: str, destination: str, *, no_copy: bool) -> Mount:
-    return Mount(destination, volume, type="volume", no_copy=no_copy)
-
-
-def _version(server: Scratch, major: int) -> int:
-    said = server.run(["postgres", "--version"]).strip()
-    found = re.search(r"\) (\d+)", said)
-    if not found or int(found[1]) != major:
-        raise RestoreFailed(f"The data is of PostgreSQL {major}, and the image runs {said}: it cannot be used for it.")
-    return major
 
 
 def _short_enough(folder: Path) -> Path:

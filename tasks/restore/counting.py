@@ -18,7 +18,8 @@ from tasks.containers.clusters import ClusterVolume
 from tasks.containers.engine import host_of, inspect_container
 from tasks.containers.images import LocalImages, PostgresImage
 from tasks.containers.observe import Container, read
-from tasks.containers.scratch import Place, why_not_here
+from tasks.containers.scratch import why_not_here
+from tasks.containers.scratch_place import Place
 from tasks.containers.volumes import (
     KEEP_UNTIL_LABEL,
     OWNER_LABEL,

@@ -13,7 +13,7 @@ from tasks.config import Config, Target
 from tasks.containers.engine import engine
 from tasks.containers.programs import sweep_helpers
 from tasks.containers.recreate import wait_healthy
-from tasks.containers.scratch import Place
+from tasks.containers.scratch_place import Place
 from tasks.errors import DatabaseUnreachable, RestoreError
 from tasks.history.manifests import other
 from tasks.history.records import Observation

@@ -18,7 +18,8 @@ from tasks.containers.engine import engine, inspect_container
 from tasks.containers.images import LocalImages, PostgresImage, read_image
 from tasks.containers.observe import Container, read
 from tasks.containers.programs import sweep_helpers
-from tasks.containers.scratch import Place, why_not_here
+from tasks.containers.scratch import why_not_here
+from tasks.containers.scratch_place import Place
 from tasks.containers.volumes import (
     OWNER_LABEL,
     RUN_LABEL,

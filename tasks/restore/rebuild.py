@@ -15,7 +15,8 @@ from tasks.config import Config
 from tasks.containers.copying import copy_volume
 from tasks.containers.engine import engine
 from tasks.containers.leashed import ProgramFailed
-from tasks.containers.scratch import Place, Scratch, scratch_server
+from tasks.containers.scratch import Scratch, scratch_server
+from tasks.containers.scratch_place import Place
 from tasks.databases import load
 from tasks.databases.cluster_state import not_carried
 from tasks.databases.connect import connect

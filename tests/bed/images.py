@@ -84,7 +84,7 @@ def up() -> None:
     """Make sure that every image is there. Raise BedError if one can be neither pulled nor made."""
     client = engine.connect(timeout=600)
     try:
-        missing = [version for version in VERSIONS if not _exists(client, tag(version))]
+        missing = [version for version in VERSIONS if not exists(client, tag(version))]
         pull = bool(missing) and _registry_answers(missing[0])
         for version in missing:
             with step(f"image {tag(version)}, {'pulled' if pull else 'made here'}"):
@@ -102,7 +102,7 @@ def extended(version: int) -> str:
     client = engine.connect(timeout=600)
     try:
         with alone():
-            if not _exists(client, name):
+            if not exists(client, name):
                 _make_extended(client, name, version)
     finally:
         client.close()
@@ -116,13 +116,14 @@ def _make_extended(client: docker.DockerClient, name: str, version: int) -> None
         RECIPES[version], package=None, base=base,
         bin=f"/usr/lib/postgresql/{version}/bin", share=f"/usr/share/postgresql/{version}",
     )  # fmt: skip
-    if not _exists(client, base):
+    if not exists(client, base):
         with step(f"base system with PostgreSQL {version} and extensions"):
             _make_base(base, suite, [f"postgresql-{version}", *packages])
     _build(client, recipe, name)
 
 
-def _exists(client: docker.DockerClient, name: str) -> bool:
+def exists(client: docker.DockerClient, name: str) -> bool:
+    """Whether the engine has an image of this name."""
     try:
         client.images.get(name)
     except ImageNotFound:
@@ -147,7 +148,7 @@ def _pull(client: docker.DockerClient, version: int) -> None:
 
 
 def _make(client: docker.DockerClient, version: int) -> None:
-    if not _exists(client, BASE):
+    if not exists(client, BASE):
         with step("base system with PostgreSQL 15"):
             _make_base(BASE, SUITE, ["postgresql-15"])
     _build(client, RECIPES[version], tag(version))
@@ -225,14 +226,14 @@ def _context(recipe: Recipe) -> io.BytesIO:
         entry = tarfile.TarInfo("Dockerfile")
         entry.size = len(text)
         archive.addfile(entry, io.BytesIO(text))
-        archive.add(ENTRYPOINT, ENTRYPOINT.name, filter=_executable)
+        archive.add(ENTRYPOINT, ENTRYPOINT.name, filter=executable)
         for folder in _package_folders(recipe):
             archive.add(folder, f"wheel/{folder.name}")
     buffer.seek(0)
     return buffer
 
 
-def _executable(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+def executable(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     """A checkout may have lost the mode, as a downloaded archive does."""
     entry.mode = 0o755
     return entry

@@ -84,12 +84,13 @@ class PostgresServers:
         command: list[str] | None = None,
         healthcheck: str = "",
         image: str | None = None,
+        mount: str | None = None,
     ) -> PostgresServer:
         """Start a server on a named volume, new or given; return it once its database answers.
 
         `publish` is a port of the loopback address. `init` maps names of init scripts to their text.
         `command` replaces the arguments, for example `["-c", "fsync=off"]`. `healthcheck` is a line of shell, asked
-        every second. `image`: another than the version's own, made from it.
+        every second. `image`: another than the version's own, made from it. `mount`: where that has its volume.
         Raise BedError if the server ends or does not answer.
         """
         name = container or self.bed.name(f"pg{version}")
@@ -103,7 +104,7 @@ class PostgresServers:
             name=name,
             environment=_environment(database) | dict(env or {}),
             labels=dict(labels or {}) | self.bed.labels,
-            volumes={data: {"bind": images.RECIPES[version].volume, "mode": "rw"}},
+            volumes={data: {"bind": mount or images.RECIPES[version].volume, "mode": "rw"}},
             network=network,
             ports={f"{PORT}/tcp": ("127.0.0.1", publish)} if publish else None,
             shm_size="128m",

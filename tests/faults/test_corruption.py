@@ -12,7 +12,7 @@ import pytest
 
 from flows import drill as drill_flow
 from tasks.containers.engine import OUR_LABEL
-from tasks.containers.scratch import Place
+from tasks.containers.scratch_place import Place
 from tasks.errors import ObjectDamaged, Refused, RollcallError
 from tasks.models import Manifest
 from tasks.restore.drill import DrillResult

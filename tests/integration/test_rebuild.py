@@ -9,7 +9,7 @@ import docker
 import psycopg
 import pytest
 
-from tasks.containers.scratch import Place
+from tasks.containers.scratch_place import Place
 from tasks.containers.volumes import RUN_LABEL, create_volume
 from tasks.errors import ObjectDamaged, RestoreFailed
 from tasks.models import Manifest

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tasks.containers.engine import OUR_LABEL
-from tasks.containers.scratch import Place
+from tasks.containers.scratch_place import Place
 from tasks.containers.volumes import RUN_LABEL, create_volume
 from tasks.errors import DoesNotRestore, LoginRefused, ObjectDamaged, RestoreFailed
 from tasks.models import Manifest

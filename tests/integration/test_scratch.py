@@ -18,7 +18,8 @@ import pytest
 
 from tasks.containers.engine import OUR_LABEL
 from tasks.containers.leashed import ProgramFailed
-from tasks.containers.scratch import Place, Scratch, scratch_server
+from tasks.containers.scratch import Scratch, scratch_server
+from tasks.containers.scratch_place import Place
 from tasks.containers.volumes import RUN_LABEL, create_volume
 from tasks.errors import EngineError, RestoreFailed
 from tests.bed import images

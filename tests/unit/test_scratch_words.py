@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.containers.copying import checked
-from tasks.containers.scratch import Place
+from tasks.containers.scratch_place import Place
 from tasks.containers.scratch_settings import configuration, is_full, last_reason, scratch_settings
 from tasks.errors import EngineError, RestoreFailed
 
