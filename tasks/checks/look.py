@@ -10,7 +10,15 @@ from tasks.config import Target
 from tasks.containers.engine import engine
 from tasks.containers.observe import Container, observe
 from tasks.databases.connect import Login, connect, translated, within
-from tasks.databases.identity import ClusterIdentity, beyond, closed, databases, read_cluster, read_identity
+from tasks.databases.identity import (
+    ClusterIdentity,
+    beyond,
+    closed,
+    databases,
+    read_cluster,
+    read_identity,
+    server_address,
+)
 from tasks.databases.load import major_of
 from tasks.databases.reach import Way, way_in
 from tasks.databases.rows import Progress
@@ -64,6 +72,7 @@ def look_at_cluster(target: Target, container: Container) -> Seen:
         present = databases(connection)
         names, shut = _wanted(target, present), closed(cluster["databases"])
         others = beyond(connection, present, names)
+        way = way.model_copy(update={"inside": server_address(connection)})
     # Where the server itself says its data is counts more than what the image's environment promised.
     major = major_of(found.server_version)
     container = container.model_copy(update={"pgdata": found.data_directory, "major": major})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -20,6 +21,9 @@ from tasks.sections import Docker
 
 COMPOSE_PROJECT = "com.docker.compose.project"
 DEFAULT_PGDATA = "/var/lib/postgresql/data"
+DEFAULT_PORT = 5432
+SERVERS = ("postgres", "postmaster", "pg_ctl")
+SHORT_OPTIONS = {"-D": "data_directory", "-p": "port", "-c": ""}
 
 
 class Mount(Model):
@@ -35,8 +39,8 @@ class Container(Model):
     """A running container as far as a backup needs to know it.
 
     addresses: its own on each Docker network; published: (host address, port) pairs of the PostgreSQL port, as this
-    machine may reach them. engine_host: where the engine is; None on this machine. major: the version of the server that
-    answers in it, 0 until it was asked.
+    machine may reach them. engine_host: where the engine is; None on this machine. major: the version of the server
+    that answers in it, 0 until it was asked.
     """
 
     id: str
@@ -71,12 +75,25 @@ def observe(where: Docker | None, name: str, volume: str, port: int | None = Non
     EngineError.
     """
     with engine(where) as client:
-        found = find_container(client, name, volume)
+        found = with_network(client, find_container(client, name, volume))
         host = host_of(client)
     state = found["State"]["Status"]
     if state != "running":
         raise ContainerStopped(f"The container {name!r} is {state}. Start it with: docker start {name}")
     return read(found, port, host)
+
+
+def with_network(client: docker.DockerClient, found: dict[str, Any]) -> dict[str, Any]:
+    """The same inspect JSON, with the addresses and ports of the container whose network it shares, if it does
+    (`network_mode: container:…`, `service:…`). Raise EngineError."""
+    kind, _, whose = (found["HostConfig"].get("NetworkMode") or "").partition(":")
+    if kind != "container":
+        return found
+    try:
+        lender = inspect_container(client, whose)
+    except ContainerMissing:  # It is gone, and with it the way in.
+        return found
+    return {**found, "NetworkSettings": lender["NetworkSettings"]}
 
 
 def find_container(client: docker.DockerClient, name: str, volume: str) -> dict[str, Any]:
@@ -106,18 +123,24 @@ def _heir(client: docker.DockerClient, volume: str, missing: ContainerMissing) -
     return mounted[0]
 
 
-def read(found: dict[str, Any], port: int | None = None, engine_host: str | None = None) -> Container:
-    """A Container from the engine's inspect JSON (Docker Engine API, ContainerInspect)."""
-    variables = environment(found)
-    port = port or _port(variables.get("PGPORT", ""))
+def read(
+    found: dict[str, Any], port: int | None = None, engine_host: str | None = None, pgdata: str | None = None
+) -> Container:
+    """A Container from the engine's inspect JSON (Docker Engine API, ContainerInspect).
+
+    pgdata: what the server itself said of its data directory; None: as the container declares, else a guess.
+    """
+    options = server_options(found)
+    mounts = [_mount(each) for each in found["Mounts"]]
+    port = port or _port(options.get("port", "")) or _port(environment(found).get("PGPORT", "")) or DEFAULT_PORT
     networks = found["NetworkSettings"]["Networks"] or {}
     return Container(
         id=found["Id"],
         name=found["Name"].lstrip("/"),
         image_id=found["Image"],
-        pgdata=variables.get("PGDATA", DEFAULT_PGDATA),
+        pgdata=pgdata or declared_pgdata(found) or _likely_pgdata(mounts),
         port=port,
-        mounts=[_mount(each) for each in found["Mounts"]],
+        mounts=mounts,
         addresses=[each["IPAddress"] for each in networks.values() if each.get("IPAddress")],
         published=_published(found, port, engine_host),
         compose_project=(found["Config"].get("Labels") or {}).get(COMPOSE_PROJECT),
@@ -132,10 +155,54 @@ def environment(found: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
+def declared_pgdata(found: dict[str, Any]) -> str | None:
+    """Where the container itself says that its data is: on its command line, else in its environment."""
+    options = server_options(found)
+    said = (options.get("data_directory"), options.get("pgdata"), environment(found).get("PGDATA"))
+    return next((each for each in said if each), None)
+
+
+def server_options(found: dict[str, Any]) -> dict[str, str]:
+    """The settings on the container's command line by name, `-D DIR` and `-p PORT` too (PostgreSQL documentation,
+    postgres)."""
+    words = iter(_server_arguments(found))
+    options = {}
+    for word in words:
+        if word.startswith("--"):
+            name, _, value = word[2:].partition("=")
+        elif word[:2] in SHORT_OPTIONS:
+            name, value = SHORT_OPTIONS[word[:2]], word[2:] or next(words, "")
+        else:
+            continue
+        if not name:
+            name, _, value = value.partition("=")
+        options[name.strip().replace("-", "_").lower()] = value.strip()
+    return options
+
+
+def _server_arguments(found: dict[str, Any]) -> list[str]:
+    """What follows the server's name on the command line, a line of shell taken apart; without it, what the image's
+    entry point is given."""
+    given = [str(each) for each in found["Config"].get("Cmd") or []]
+    words = [*(str(each) for each in found["Config"].get("Entrypoint") or []), *given]
+    if len(words) > 2 and words[-2] == "-c" and " " in words[-1] and "=" not in words[-1].split()[0]:
+        with contextlib.suppress(ValueError):  # No closing quotation: it is no line that we can read.
+            words = shlex.split(words[-1])
+    named = [place for place, word in enumerate(words) if PurePosixPath(word).name in SERVERS]
+    return words[named[0] + 1 :] if named else given
+
+
+def _likely_pgdata(mounts: list[Mount]) -> str:
+    """Where an image most likely has its data that says nothing: in the usual place, else on its only volume."""
+    volumes = [each.destination for each in mounts if each.volume]
+    usual = mount_behind(DEFAULT_PGDATA, mounts) is not None or len(volumes) != 1
+    return DEFAULT_PGDATA if usual else volumes[0]
+
+
 def _port(given: str) -> int:
-    """What PGPORT says; PostgreSQL's own port where it says nothing that is one."""
+    """The port that a text says, 0 where it says none."""
     port = int(given) if re.fullmatch(r"[0-9]{1,5}", given) else 0
-    return port if 1 <= port <= 65535 else 5432
+    return port if port <= 65535 else 0
 
 
 def _mount(each: dict[str, Any]) -> Mount:

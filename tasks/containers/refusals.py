@@ -28,23 +28,26 @@ NEVER_KEPT = (
 CHANGED, MOST_NAMED = 0, 5
 
 
-def blockers(found: dict[str, Any], everybody: Iterable[dict[str, Any]], pinned: str = "") -> list[str]:
+def blockers(
+    found: dict[str, Any], everybody: Iterable[dict[str, Any]], pinned: str = "", pgdata: str | None = None
+) -> list[str]:
     """Every reason not to re-create the container, a sentence each with what to do about it; none if there is none.
 
-    everybody: the inspect JSON of all containers, this one too. pinned: the volume that it is to get.
+    everybody: the inspect JSON of all containers, this one too. pinned: the volume that it is to get. pgdata: where its
+    data is known to be; None: where it declares.
     """
     others = [each for each in everybody if each["Id"] != found["Id"] and not _is_ours(each)]
     return [
         *_about_itself(found),
-        *_about_data(found, read(found), others),
+        *_about_data(found, read(found, pgdata=pgdata), others),
         *(sentence for other in others for sentence in _about_other(found, other, pinned)),
     ]
 
 
-def stop_blockers(found: dict[str, Any], everybody: Iterable[dict[str, Any]]) -> list[str]:
+def stop_blockers(found: dict[str, Any], everybody: Iterable[dict[str, Any]], pgdata: str | None = None) -> list[str]:
     """Every reason not to stop the container, change what is in its data volume and start it again, a sentence each."""
     others = [each for each in everybody if each["Id"] != found["Id"] and not _is_ours(each)]
-    return [*_about_itself(found), *_about_data(found, read(found), others)]
+    return [*_about_itself(found), *_about_data(found, read(found, pgdata=pgdata), others)]
 
 
 def _is_ours(other: dict[str, Any]) -> bool:

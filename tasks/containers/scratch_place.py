@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import tarfile
 from pathlib import PurePosixPath
 
 import docker
+from docker.errors import NotFound
 from docker.types import Mount
 
+from tasks.containers.engine import OUR_LABEL
 from tasks.containers.leashed import leashed
 from tasks.errors import EngineError, RestoreFailed
 from tasks.models import Model
@@ -33,9 +37,6 @@ if ! id -un "${owner%:*}" >/dev/null 2>&1; then
     echo "rollcall:x:$owner::/tmp:/bin/sh"
 fi
 """
-
-# $1 PGDATA. An image whose server has another account than `postgres` keeps a folder for the data in its name.
-KEEPER = 'place=$1; while [ ! -d "$place/" ]; do place=${place%/*}; done; stat -c %u:%g "$place/"'
 
 
 class Place(Model):
@@ -67,13 +68,32 @@ def prepare(
     as_root = user.partition(":")[0] in ("", "0", "root")
     found = _prepare(client, image_id, volume, place, owner, "postgres" if as_root else user, no_copy=no_copy)
     if not found:
-        with leashed(client, image_id=image_id, owner=owner, user="0:0", mounts=[]) as box:
-            keeper = box.run(["sh", "-c", KEEPER, "sh", place.pgdata]).strip()
+        keeper = _keeper(client, image_id, place, owner)
         found = _prepare(client, image_id, volume, place, owner, keeper, no_copy=no_copy)
     owned_by, _, accounts = found.partition("\n")
     if owned_by.startswith("0:"):
         raise RestoreFailed(f"PGDATA in the volume {volume} belongs to root, and PostgreSQL never runs as root.")
     return owned_by, accounts
+
+
+def _keeper(client: docker.DockerClient, image_id: str, place: Place, owner: str) -> str:
+    """The `uid:gid` of the folder that the image has for its data: an image whose server runs under another name than
+    `postgres` keeps one for that. Raise RestoreFailed where it has none."""
+    made = client.api.create_container(image_id, ["true"], labels={OUR_LABEL: owner})["Id"]
+    try:
+        for folder in (PurePosixPath(place.pgdata), *PurePosixPath(place.pgdata).parents):
+            if not folder.is_relative_to(place.destination):
+                break
+            with contextlib.suppress(NotFound):
+                stream, _ = client.api.get_archive(made, str(folder))
+                entry = tarfile.TarInfo.frombuf(b"".join(stream)[: tarfile.BLOCKSIZE], "utf-8", "replace")
+                return f"{entry.uid}:{entry.gid}"
+    finally:
+        client.api.remove_container(made, v=True, force=True)
+    raise RestoreFailed(
+        f"The image {image_id} has no account `postgres` and no folder {place.destination}, so nobody knows as whom its "
+        "server runs: use the image that the database runs on."
+    )
 
 
 def _prepare(

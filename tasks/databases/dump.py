@@ -27,13 +27,18 @@ LOCK_WAIT = 300
 SETVAL = re.compile(r"^SELECT pg_catalog\.setval\('((?:[^']|'')+)', (-?\d+), (true|false)\);$", re.MULTILINE)
 
 
-def _server(target: Target, container: Container, way: Way) -> tuple[str, int]:
-    """Where the program connects: on the server's own loopback, unless the configuration names an address.
+def _server(target: Target, container: Container, way: Way) -> tuple[str, str]:
+    """Hosts and ports where the program connects, the first that listens: the container's loopback, then the address
+    that the server itself was reached at; unless the configuration names an address.
 
-    Such an address is one of this machine's view, which a program on another machine does not share.
+    Such an address is one of this machine's view, which a program on another machine does not share. The loopback of
+    the host's own network is left out: another server may listen there.
     """
-    named = target.host is not None and container.engine_host is None
-    return (way.host, way.port) if named else ("127.0.0.1", container.port)
+    if target.host is not None and container.engine_host is None:
+        return way.host, str(way.port)
+    host, port = way.inside or ("127.0.0.1", container.port)
+    hosts = [host] if container.host_network else list(dict.fromkeys(["127.0.0.1", host]))
+    return ",".join(hosts), ",".join([str(port)] * len(hosts))
 
 
 def connection_string(target: Target, container: Container, way: Way, database: str, name: str = "rollcall") -> str:

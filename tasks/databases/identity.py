@@ -64,6 +64,13 @@ def read_identity(connection: Connection) -> ClusterIdentity:
     return ClusterIdentity(*row)
 
 
+def server_address(connection: Connection) -> tuple[str, int] | None:
+    """The address and port at which the server took this connection, as it calls them itself."""
+    with translated("the server's address"):
+        row = connection.execute("SELECT host(inet_server_addr()), inet_server_port()").fetchone()
+    return (str(row[0]), int(row[1])) if row and row[0] else None
+
+
 CLUSTER = """
     SELECT json_build_object(
         'server_version_num', current_setting('server_version_num')::int,

@@ -12,11 +12,16 @@ from tasks.models import Model
 
 
 class Way(Model):
-    """An address that accepts connections, and how it was found, in words for `doctor`."""
+    """An address that accepts connections, and how it was found, in words for `doctor`.
+
+    inside: the address and port that the server itself has for such a connection (inet_server_addr, inet_server_port):
+    the same one within its own network; None until it was asked.
+    """
 
     host: str
     port: int
     reason: str
+    inside: tuple[str, int] | None = None
 
 
 def listens(host: str, port: int, timeout: float = 2.0) -> bool:
@@ -50,10 +55,18 @@ def way_in(target: Target, container: Container, listens: Callable[[str, int], b
         if listens(way.host, way.port):
             return way
     places = ", ".join(f"{way.host}:{way.port}" for way in tried) or "nothing: it has no address and no published port"
-    advice = f"publish its port on loopback (127.0.0.1:5432:{container.port}) or run the worker on its Docker network"
-    if container.engine_host is not None:
-        advice = f"publish its port on {container.engine_host}, or give the target a host and port (a tunnel)"
     raise NoWayIn(
         f"PostgreSQL in container {container.name} cannot be reached (tried {places}). If it is still starting, wait; "
-        f"else {advice}."
+        f"else {_ways_out(target, container)}."
+    )
+
+
+def _ways_out(target: Target, container: Container) -> str:
+    if target.host:
+        return "correct `host` and `port` of the target"
+    if container.engine_host is not None:
+        return f"publish its port on {container.engine_host}, or give the target a host and port (a tunnel)"
+    return (
+        f"where it listens on another port than {container.port}, say `port`; where this machine reaches it at another "
+        f"address, say `host` and `port`; or publish its port on loopback (127.0.0.1:5432:{container.port})"
     )

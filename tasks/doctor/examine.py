@@ -11,13 +11,14 @@ from pathlib import Path
 
 from tasks.alerts.message import Message
 from tasks.alerts.tell import send
-from tasks.checks.look import Seen, look_at_cluster, look_at_container
+from tasks.checks.look import Seen, login, look_at_cluster, look_at_container
 from tasks.checks.shared import place_findings
 from tasks.config import Config, NotifyUrl, Target
 from tasks.containers.engine import engine, everybody, host_of, inspect_container
 from tasks.containers.observe import read
 from tasks.containers.programs import Program, beside
 from tasks.containers.shared_folders import path_on_engine
+from tasks.databases.dump import connection_string
 from tasks.doctor.clocks import clock_diagnoses
 from tasks.doctor.compose import compose_diagnoses
 from tasks.doctor.diagnosis import Diagnosis, all_of, tried, wrong
@@ -173,9 +174,32 @@ def _identity(config: Config, target: str, seen: Seen) -> str:
     return f"The data is on volume {seen.identity.volume}, as pinned ({datetime.now(UTC):%H:%M} UTC)."
 
 
+# What backups, drills and restores run, in the database's own image.
+CHECK_PROGRAMS = """
+lacking=
+for each in pg_dump pg_dumpall pg_restore psql postgres initdb pg_ctl pg_controldata vacuumdb; do
+    command -v $each >/dev/null || lacking="$lacking $each"
+done
+echo "lacking$lacking"
+pg_dump --version
+command -v psql >/dev/null || exit 0
+psql --no-psqlrc --no-password -Atc 'SELECT system_identifier FROM pg_control_system()' --dbname=%s
+"""
+
+
 def _programs(rules: Target, seen: Seen) -> str:
-    line = "command -v pg_dumpall pg_restore >/dev/null && pg_dump --version"
-    program = Program(line, deadline=60)
+    """The programs, and that they reach the server in the way that a backup takes. Raise DumpFailed, EngineError."""
+    line = CHECK_PROGRAMS.strip() % connection_string(rules, seen.container, seen.way, rules.database)
+    password = login(rules, seen.way).password or ""
+    program = Program(line, password, deadline=60, host_network=rules.host is not None)
     with engine(rules.docker) as client, beside(client, seen.container, program, owner="doctor") as running:
         running.say("")
-        return f"{b''.join(running.chunks()).decode().strip()} is in the database's own image."
+        lacking, version, *answer = b"".join(running.chunks()).decode().splitlines()
+    if missing := lacking.removeprefix("lacking").strip():
+        raise EngineError(
+            f"The image of {seen.container.name} lacks {missing.replace(' ', ', ')}: no drill and no restore can be "
+            "made with it; use an image that has the whole server."
+        )
+    if answer != [seen.identity.system_identifier]:
+        raise EngineError(f"Beside {seen.container.name}, where pg_dump runs, another server answers: set `host`.")
+    return f"{version} is in the database's own image, and reaches the server."

@@ -20,7 +20,7 @@ from tasks.containers.contents import is_empty
 from tasks.containers.engine import EngineIdentity, engine, identity_of, inspect_container
 from tasks.containers.images import LocalImages
 from tasks.containers.mounts import anonymous
-from tasks.containers.observe import read
+from tasks.containers.observe import declared_pgdata, read
 from tasks.containers.volumes import Volume, list_volumes
 from tasks.errors import ContainerMissing, EngineError, RollcallError
 from tasks.leaving.facts import Box, Concerned, Holding, Stored, World
@@ -169,7 +169,7 @@ def _mounts(found: dict[str, Any], name: str) -> bool:
 
 def _is_postgres(found: dict[str, Any]) -> bool:
     """Whether the container says where its PGDATA is: `read` else assumes the usual place."""
-    return any(each.startswith("PGDATA=") for each in found["Config"].get("Env") or [])
+    return declared_pgdata(found) is not None
 
 
 def _kept_on(client: docker.DockerClient, config: Config) -> dict[str, set[str]]:

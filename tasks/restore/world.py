@@ -15,7 +15,7 @@ from tasks.config import Config, Target
 from tasks.containers import recreate, scratch
 from tasks.containers.clusters import ClusterVolume, clusters_in
 from tasks.containers.engine import engine, everybody, host_of, inspect_container, shares_this_kernel
-from tasks.containers.observe import Container, read
+from tasks.containers.observe import Container, declared_pgdata, read, with_network
 from tasks.containers.volumes import Volume, find_volume
 from tasks.databases.connect import connect
 from tasks.databases.identity import closed, databases, read_cluster
@@ -35,16 +35,39 @@ def observe_world(config: Config, target: str) -> World:
     """Everything a plan is made from. Raise Refused where there is no container, EngineUnreachable, HistoryError."""
     rules = config.target(target)
     with engine(rules.docker) as client:
-        found = _container(client, rules)
-        container = read(found, rules.port if not rules.host else None, host_of(client))
+        found, host = _container(client, rules), host_of(client)
         _require_image(client, found)
+        container = read(with_network(client, found), rules.port if not rules.host else None, host)
+        asked = _ask(rules, container, running=found["State"]["Status"] == "running")
+        pgdata = asked.container.pgdata if isinstance(asked, Seen) else _told_before(config, target, found)
+        container = container.model_copy(update={"pgdata": pgdata or container.pgdata})
         volumes = _volumes(client, container, rules)
         clusters = _clusters(client, config, target, container, volumes)
         world = _engine_side(client, found, container, rules, volumes, clusters, target)
     with open_history(config.history) as history:
         pin = history.pin(target)
     world = world.model_copy(update={"known_cluster": pin.system_identifier if pin else None})
-    return _server_side(config, target, world, container)
+    return _server_side(config, target, world, container, asked)
+
+
+def _ask(rules: Target, container: Container, *, running: bool) -> Seen | str:
+    """What the server says of itself; where it does not, why, in words."""
+    if not running:
+        return f"the container {container.name} does not run."
+    try:
+        return look_at_cluster(rules, container)
+    except (DatabaseError, EngineError) as error:
+        return str(error)
+
+
+def _told_before(config: Config, target: str, found: dict[str, Any]) -> str | None:
+    """Where the server that is silent now said last that its data is, unless the container was made anew since and says
+    itself. Raise HistoryError."""
+    with open_history(config.history) as history:
+        last = history.last_identity(target)
+    if last is None or not last.pgdata:
+        return None
+    return last.pgdata if last.container_id == found["Id"] or declared_pgdata(found) is None else None
 
 
 def expected_rows(config: Config, target: str) -> dict[str, int]:
@@ -151,7 +174,11 @@ def _obstacles(
     """What the engine's side says against any restore, and, with the wrong volume mounted, against a re-creation."""
     others = everybody(client)
     astray = container.volume != rules.volume
-    obstacles = recreate.blockers(found, others, rules.volume) if astray else recreate.stop_blockers(found, others)
+    obstacles = (
+        recreate.blockers(found, others, rules.volume, container.pgdata)
+        if astray
+        else recreate.stop_blockers(found, others, container.pgdata)
+    )
     if pinned is not None:
         obstacles += _about_pinned(pinned, container)
     passing = [each for each in others if each["Name"].lstrip("/") in rules.dependents]
@@ -184,13 +211,14 @@ def _free_bytes(client: docker.DockerClient) -> int | None:
     return room.f_bavail * room.f_frsize
 
 
-def _server_side(config: Config, target: str, world: World, container: Container) -> World:
+def _server_side(config: Config, target: str, world: World, container: Container, seen: Seen | str) -> World:
     """What the running server says: it, its databases and roles, its rows, and whether they are as they should be."""
     rules = config.target(target)
     if not world.running:
-        return world.model_copy(update={"why_silent": f"the container {world.container} does not run."})
+        return world.model_copy(update={"why_silent": seen})
+    if isinstance(seen, str):
+        return world.model_copy(update={"why_silent": seen, **_what_else_is_there(rules, container)})
     try:
-        seen = look_at_cluster(rules, container)
         with connect(login(rules, seen.way)) as connection:
             roles = read_roles(connection)
         tally = take_tally(rules, seen)

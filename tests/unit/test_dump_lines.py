@@ -117,6 +117,19 @@ def test_address_of_the_configuration_wins() -> None:
     assert '--snapshot="$1"' in dump_line("'x'")
 
 
+def test_the_address_that_the_server_was_reached_at_follows_its_loopback() -> None:
+    way = WAY.model_copy(update={"inside": ("172.18.0.2", 5433)})
+    [word] = shlex.split(connection_string(target(), CONTAINER, way, "d"))
+    assert conninfo_to_dict(word) | {"host": "127.0.0.1,172.18.0.2", "port": "5433,5433"} == conninfo_to_dict(word)
+
+
+def test_another_server_on_the_hosts_loopback_is_not_asked() -> None:
+    shared = CONTAINER.model_copy(update={"host_network": True})
+    way = WAY.model_copy(update={"inside": ("192.0.2.7", 5432)})
+    [word] = shlex.split(connection_string(target(), shared, way, "d"))
+    assert conninfo_to_dict(word)["host"] == "192.0.2.7"
+
+
 def test_an_address_of_this_machines_view_is_not_used_in_a_container_on_another_machine() -> None:
     tunnel = target(host="127.0.0.1", port=15432)
     there = CONTAINER.model_copy(update={"engine_host": "db1.example"})

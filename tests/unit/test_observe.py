@@ -9,7 +9,7 @@ from docker.errors import NotFound
 
 from tasks.config import Target
 from tasks.containers.engine import Client, host_of
-from tasks.containers.observe import Mount, find_container, mount_behind, read
+from tasks.containers.observe import Mount, find_container, mount_behind, read, server_options
 from tasks.databases.reach import listens, way_in, ways
 from tasks.errors import ContainerMissing, NoWayIn
 
@@ -64,7 +64,53 @@ def test_mount_behind_a_path_is_the_one_with_the_longest_destination(
     ],
 )
 def test_volume_is_that_behind_pgdata_or_none(mount: dict[str, Any], expected: str | None) -> None:
-    assert read(inspected(mounts=[mount])).volume == expected
+    assert read(inspected(env=["PGDATA=/var/lib/postgresql/data"], mounts=[mount])).volume == expected
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "command", "expected"),
+    [
+        (None, ["postgres", "-D", "/srv/pg"], {"data_directory": "/srv/pg"}),
+        (["/opt/15/bin/postgres"], ["-D/srv/pg", "-p", "5433"], {"data_directory": "/srv/pg", "port": "5433"}),
+        (["start.sh"], ["-c", "port=5433", "-cdata_directory=/d"], {"port": "5433", "data_directory": "/d"}),
+        (["start.sh"], ["postgres", "--port=5433", "--log-statement=all"], {"port": "5433", "log_statement": "all"}),
+        (None, ["sh", "-c", "exec postgres -D '/my data' -p 5433"], {"data_directory": "/my data", "port": "5433"}),
+        (["tini", "-p", "SIGTERM", "--"], ["postgres", "-D", "/d"], {"data_directory": "/d"}),
+        (["sh", "-c"], ["echo 'unclosed"], {}),
+        (None, None, {}),
+    ],
+)  # fmt: skip
+def test_settings_on_the_command_line_are_read(
+    entrypoint: list[str] | None, command: list[str] | None, expected: dict[str, str]
+) -> None:
+    found = {"Config": {"Entrypoint": entrypoint, "Cmd": command}}
+    assert server_options(found) == expected
+
+
+def test_command_line_counts_more_than_the_environment_and_the_server_more_than_both() -> None:
+    found = inspected(env=["PGDATA=/env", "PGPORT=1"], mounts=[volume("/data", "v")])
+    found["Config"]["Cmd"] = ["postgres", "-D", "/data/db", "-p", "5433"]
+    container = read(found)
+    assert (container.pgdata, container.port, container.volume) == ("/data/db", 5433, "v")
+    assert read(found, 5434, pgdata="/elsewhere").model_dump(include={"pgdata", "port"}) == {
+        "pgdata": "/elsewhere", "port": 5434,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("destinations", "expected"),
+    [
+        (["/bitnami/postgresql"], "/bitnami/postgresql"),
+        (["/var/lib/postgresql", "/backups"], "/var/lib/postgresql"),
+        (["/one", "/two"], None),
+        ([], None),
+    ],
+)
+def test_an_image_that_says_nothing_has_its_data_in_the_usual_place_or_on_its_only_volume(
+    destinations: list[str], expected: str | None
+) -> None:
+    mount = read(inspected(mounts=[volume(each, "v") for each in destinations])).data_mount
+    assert (mount.destination if mount else None) == expected
 
 
 def test_bind_mount_inside_a_volume_hides_the_volume() -> None:
