@@ -91,8 +91,8 @@ def _keeper(client: docker.DockerClient, image_id: str, place: Place, owner: str
     finally:
         client.api.remove_container(made, v=True, force=True)
     raise RestoreFailed(
-        f"The image {image_id} has no account `postgres` and no folder {place.destination}, so nobody knows as whom its "
-        "server runs: use the image that the database runs on."
+        f"The image {image_id} has no account `postgres` and no folder {place.destination}: it does not say as whom "
+        "its server runs. Use the image that the database runs on."
     )
 
 

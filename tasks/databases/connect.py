@@ -20,6 +20,7 @@ from typing import Any
 
 import psycopg
 from psycopg import errors as pg
+from psycopg import sql
 from psycopg.rows import TupleRow
 
 from tasks.errors import DatabaseError, DatabaseUnreachable, DumpFailed, LoginRefused, RowsHidden, TablesLocked
@@ -75,8 +76,18 @@ class Login:
         """The same login to another database of the cluster."""
         return replace(self, database=database)
 
+    @property
+    def role(self) -> str:
+        """The user as it is written in SQL."""
+        return quoted(self.user)
+
     def __str__(self) -> str:
         return f"database {self.database!r} at {self.host}:{self.port} as {self.user!r}"
+
+
+def quoted(name: str) -> str:
+    """A name as it is written in SQL, whatever it holds."""
+    return sql.Identifier(name).as_string()
 
 
 def connect(
@@ -173,6 +184,14 @@ def in_our_words(error: psycopg.Error, where: str, login: Login | None = None) -
 # libpq gives no SQLSTATE for a connection that was never made: only the text is left to tell the cases apart.
 REFUSALS: list[tuple[str, Callable[[Login], str]]] = [
     (
+        # PgBouncer takes none of a session's settings (its documentation, ignore_startup_parameters), and says so.
+        r"unsupported startup parameter|pgbouncer|odyssey|pgcat",
+        lambda login: (
+            "what answers there is a pooler, which passes no session's settings on; let `host` and `port` lead to the "
+            "PostgreSQL server itself"
+        ),
+    ),
+    (
         r'role ".*" does not exist',
         lambda login: f"the role {login.user!r} does not exist there; create it, or correct `user`",
     ),
@@ -182,15 +201,21 @@ REFUSALS: list[tuple[str, Callable[[Login], str]]] = [
     ),
     (
         r"is not permitted to log in",
-        lambda login: f"the role {login.user!r} may not log in; ALTER ROLE … LOGIN, or use another `user`",
+        lambda login: f"the role {login.user!r} may not log in; ALTER ROLE {login.role} LOGIN, or use another `user`",
     ),
     (
         r"permission denied for database",
-        lambda login: f"the role {login.user!r} may not connect to it; GRANT CONNECT ON DATABASE … TO that role",
+        lambda login: (
+            f"the role {login.user!r} may not connect to it; GRANT CONNECT ON DATABASE {quoted(login.database)} TO "
+            f"{login.role}"
+        ),
     ),
     (
         r"not currently accepting connections",
-        lambda login: f"the database {login.database!r} allows no connections; ALTER DATABASE … ALLOW_CONNECTIONS true",
+        lambda login: (
+            f"the database {login.database!r} allows no connections; ALTER DATABASE {quoted(login.database)} "
+            "ALLOW_CONNECTIONS true"
+        ),
     ),
     (
         r"pg_hba\.conf",

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from tasks.databases.cluster_state import read_state
-from tasks.databases.connect import Connection, Login, connect, translated
+from tasks.databases.connect import Connection, Login, connect, quoted, translated
 from tasks.errors import DatabaseError, RowsHidden
 
 INVALID_DATABASE = -2  # datconnlimit of a database whose DROP DATABASE was interrupted: it takes no connections.
@@ -250,5 +250,5 @@ def _needing_settings(connection: Connection, what: str) -> Iterator[None]:
         user = connection.info.user
         raise DatabaseError(
             f"The role {user!r} may not read {what}: as a superuser run "
-            f"GRANT pg_read_all_settings TO {user}, or use a superuser as `user`."
+            f"GRANT pg_read_all_settings TO {quoted(user)}, or use a superuser as `user`."
         ) from error

@@ -191,14 +191,14 @@ def _refuse_hidden(listed: Iterable[Relation], login: Login) -> None:
     if unreadable:
         raise RowsHidden(
             f"The role {login.user!r} may not read {_some(unreadable)} in {login}: grant it USAGE on the "
-            f"schema and SELECT on the table, GRANT pg_read_all_data TO {login.user}, "
+            f"schema and SELECT on the table, GRANT pg_read_all_data TO {login.role}, "
             "or use a superuser as `user`."
         )
     filtered = [each.name for each in listed if each.filtered]
     if filtered:
         raise RowsHidden(
             f"Row-level security would hide rows of {_some(filtered)} from {login.user!r} in {login}: "
-            f"ALTER ROLE {login.user} BYPASSRLS, or use a superuser as `user`."
+            f"ALTER ROLE {login.role} BYPASSRLS, or use a superuser as `user`."
         )
 
 

@@ -13,7 +13,7 @@ from tasks.config import Config, Target
 from tasks.containers.engine import engine, shares_this_kernel
 from tasks.databases import rights
 from tasks.databases.cluster_state import not_carried
-from tasks.databases.connect import connect, translated
+from tasks.databases.connect import connect, quoted, translated
 from tasks.doctor.clocks import TOLERANCE, off_by
 from tasks.doctor.diagnosis import Diagnosis, tried
 from tasks.errors import DatabaseError, EngineError
@@ -31,7 +31,7 @@ def server_diagnoses(config: Config, target: str, seen: Seen) -> Iterator[Diagno
 
 
 def _rights(rules: Target, seen: Seen) -> str:
-    user = rules.user
+    user, role = rules.user, quoted(rules.user)
     for database in seen.databases:
         with connect(login(rules, seen.way, database)) as connection:
             names = rights.hidden(connection)
@@ -40,17 +40,17 @@ def _rights(rules: Target, seen: Seen) -> str:
         if names:
             raise DatabaseError(
                 f"{user} cannot read all of {_some(names)} in {database}, and a dump stops "
-                f"there: GRANT pg_read_all_data TO {user}; for hidden rows: ALTER ROLE {user} BYPASSRLS."
+                f"there: GRANT pg_read_all_data TO {role}; for hidden rows: ALTER ROLE {role} BYPASSRLS."
             )
         if large:
             raise DatabaseError(
                 f"{user} cannot read {large} of the large objects in {database}, and a dump stops there: GRANT SELECT "
-                f"ON LARGE OBJECT … TO {user} for each (pg_read_all_data does not), or use a superuser as `user`."
+                f"ON LARGE OBJECT … TO {role} for each (pg_read_all_data does not), or use a superuser as `user`."
             )
     if rules.roles and not roles:
         raise DatabaseError(
             f"{user} may not read the roles' password verifiers, and the backup of them fails: GRANT "
-            f"pg_read_all_data TO {user}, use a superuser as `user`, or say `roles: false`."
+            f"pg_read_all_data TO {role}, use a superuser as `user`, or say `roles: false`."
         )
     return f"{user} reads every table, sequence and large object of {len(seen.databases)} databases."
 

@@ -9,7 +9,7 @@ import docker
 import pytest
 
 from tasks.checks.acceptance import accept_present
-from tasks.containers.scratch import Place
+from tasks.containers.scratch_place import Place
 from tasks.databases import cluster_state
 from tasks.databases.cluster_state import settings_sql
 from tasks.errors import HistoryError

@@ -143,7 +143,7 @@ def test_rights_are_told_with_the_statement_that_gives_them(
     try:
         assert not rights().well
         assert f"cannot read all of public.experts in {server.database}" in rights().words
-        assert f"GRANT pg_read_all_data TO {role}" in rights().words
+        assert f'GRANT pg_read_all_data TO "{role}"' in rights().words
         server.execute(f"GRANT SELECT ON experts TO {role}")
         assert rights().well, rights().words
         target_for(server, tmp_path, user=role, databases=[], roles=True)

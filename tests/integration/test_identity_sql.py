@@ -49,7 +49,7 @@ def test_role_without_rights_is_told_the_grant_and_can_read_after_it(
     server.execute("DROP ROLE IF EXISTS watcher", "CREATE ROLE watcher LOGIN PASSWORD 'x'")
     login = replace(login_to(server), user="watcher", password="x")
     with connect(login) as connection:
-        with pytest.raises(DatabaseError, match="GRANT pg_read_all_settings TO watcher"):
+        with pytest.raises(DatabaseError, match='GRANT pg_read_all_settings TO "watcher"'):
             read_identity(connection)
         server.execute("GRANT pg_read_all_settings TO watcher")
         assert read_identity(connection).data_directory

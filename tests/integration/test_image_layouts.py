@@ -43,7 +43,11 @@ class Scene:
         self.bed.client.containers.get(self.server.container).stop(timeout=60)
 
 
-@pytest.fixture(params=sorted(layouts.LAYOUTS))
+# One stands for all in the suite that runs at every change: each takes a minute on a busy machine.
+LAYOUTS = ["opt", *(pytest.param(each, marks=pytest.mark.slow) for each in ("busybox", "debian"))]
+
+
+@pytest.fixture(params=LAYOUTS)
 def scene(request: pytest.FixtureRequest, bed: Bed, postgres: PostgresServers, tmp_path: Path) -> Scene:
     layout = layouts.require(request.param)
     server = postgres(layout.version, image=layout.tag, mount=layout.volume)

@@ -8,7 +8,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from tasks.containers.scratch import Place
+from tasks.containers.scratch_place import Place
 from tasks.containers.volumes import RUN_LABEL, create_volume
 from tasks.restore.rebuild import Rebuilt, rebuild_from_backup
 from tests.bed import images
