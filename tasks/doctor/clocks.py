@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -16,6 +17,7 @@ from tasks.secrets import SecretReference, reveal
 from tasks.sections import Docker
 
 TOLERANCE = timedelta(seconds=30)
+HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT")
 SILENT = ""
 """In place of words: it does not say what time it is."""
 Clock = Callable[[], datetime]
@@ -90,9 +92,16 @@ def _date_of_server(section: S3Storage) -> datetime | None:
         answer = error.response
     except (BotoCoreError, RollcallError, ValueError, OSError):
         return None
+    return http_date(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", ""))
+
+
+def http_date(text: str) -> datetime | None:
+    """The date of a Date header, the last one where a proxy has put its own before the server's; None where there is
+    none (RFC 9110, 5.6.7; pure)."""
+    found = HTTP_DATE.findall(text)
     try:
-        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-    except (KeyError, ValueError):
+        return parsedate_to_datetime(found[-1]) if found else None
+    except ValueError:
         return None
 
 

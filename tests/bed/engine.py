@@ -30,6 +30,7 @@ ON_DEMAND = {  # asked for by few tests
     "busybox": "busybox",
     "zstd": "zstd",
     "sshd": "openssh-server",
+    "pgbouncer": "pgbouncer",
 }
 
 

@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import docker
 import psycopg
@@ -11,6 +12,7 @@ import pytest
 from tasks.databases.connect import Login, connect, translated, within
 from tasks.errors import DatabaseError, DatabaseUnreachable, LoginRefused, RowsHidden, TablesLocked
 from tests.bed.labels import Bed
+from tests.bed.pooler import pgbouncer
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.proxy import TcpProxy
 
@@ -195,3 +197,9 @@ def test_errors_of_statements_become_ours(
     assert type(caught.value) is expected
     assert str(caught.value).startswith("The tally: ")
     assert isinstance(caught.value.__cause__, psycopg.Error)
+
+
+def test_a_pooler_is_called_one(server: PostgresServer, tmp_path: Path) -> None:
+    with pgbouncer(server, tmp_path) as port:
+        said = str(refusal(replace(login_to(server), host="127.0.0.1", port=port)))
+    assert "pooler" in said and "PostgreSQL server itself" in said
