@@ -2,6 +2,7 @@
 
 A helper container mounts up to 40 volumes read-only, has no network and one capability: to read what belongs to
 other users. A volume that goes, or that cannot be mounted, costs its own place in the list and nobody else's.
+It also lists the files that no cluster needs (tasks/containers/other_files.py).
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ from docker.errors import APIError, NotFound
 from docker.types import LogConfig, Mount
 from docker.utils.socket import frames_iter
 
-from tasks.containers.control_file import BYTES, ControlFile, parse
+from tasks.containers import other_files
+from tasks.containers.cluster_search import SCRIPT
+from tasks.containers.control_file import ControlFile, parse
 from tasks.containers.engine import OUR_LABEL
+from tasks.containers.other_files import OtherFiles
 from tasks.containers.volumes import Volume, list_volumes, remove_unused
 from tasks.errors import ControlFileUnreadable, EngineError
 from tasks.models import Model
@@ -31,59 +35,12 @@ from tasks.models import Model
 log = logging.getLogger("rollcall")
 
 AT_ONCE = 40
-SEARCH_SECONDS = 30
-SIZE_SECONDS = 20
 ATTEMPTS = 3
 # What the engine says when the helper was removed between its creation and its start.
 SWEPT = ("No such container", "marked for removal")
 
 # The engine makes a volume that a container names and that is not there (any more). This tells such a one apart.
 CALLED_UP_LABEL = "io.rollcall.called_up"
-
-# For coreutils and busybox alike. What it prints of others' files is hexadecimal: a name may hold anything. Links are
-# not followed, and the control file is read until two readings agree: its server may be writing it. A volume is unclear
-# where the search says of anything but what went meanwhile, as it may where a server runs, that it could not look.
-SCRIPT = r"""
-export LC_ALL=C
-if timeout 5 true 2>/dev/null; then limit() { timeout "$@"; }; else limit() { shift; "$@"; }; fi
-unclear() { echo "unclear $n x$(printf %%s "$1" | hex)"; }
-hex() { od -An -v -tx1 "$@" 2>/dev/null | tr -d ' \n'; }
-look() {
-    for part in "$1" "$1/global" "$1/global/pg_control"; do [ -L "$part" ] && return; done
-    [ -f "$1/global/pg_control" ] || return
-    control=; again=$(hex -N%(bytes)d "$1/global/pg_control")
-    until [ "$control" = "$again" ]; do control=$again; again=$(hex -N%(bytes)d "$1/global/pg_control"); done
-    size=$(limit %(size_seconds)d du -sk "$1" 2>/dev/null | cut -f1)
-    free=$(df -kP "$1" 2>/dev/null | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)
-    pid=no; [ -e "$1/postmaster.pid" ] && pid=yes
-    names="x$(printf %%s "${1#$root}" | hex) x$(hex -N16 "$1/PG_VERSION")"
-    echo "cluster $n $names x$control ${size:--} ${free:--} $pid"
-}
-for n in "$@"; do
-    root=/volumes/$n
-    files=$(limit %(search_seconds)d find $root -maxdepth 4 -type d \( %(pruned)s \) -prune \
-        -o -type f -name PG_VERSION -print 2>&1); status=$?
-    if [ $status -ge 124 ]; then
-        unclear "it is too big"
-    elif [ $status -ne 0 ]; then
-        case "$files" in *": No such file or directory"*) ;; *) unclear "find ended with $status" ;; esac
-    fi
-    said=
-    printf '%%s\n' "$files" | while IFS= read -r line; do
-        case "$line" in
-            $root/*/PG_VERSION|$root/PG_VERSION) look "${line%%/PG_VERSION}" ;;
-            "find: "*": No such file or directory") ;;
-            "find: "*) [ -n "$said" ] || unclear "$line"; said=yes ;;
-        esac
-    done
-    echo "done $n"
-done
-echo end
-"""
-PRUNED = (
-    "base", "pg_wal", "pg_xlog", "pg_tblspc", "pg_xact", "pg_multixact", "pg_subtrans", "pg_stat", "pg_stat_tmp",
-    "pg_logical", "pg_replslot", "pg_notify", "pg_snapshots", "pg_serial", "pg_twophase", "pg_commit_ts", "pg_dynshmem",
-)  # fmt: skip
 
 
 class ClusterVolume(Model):
@@ -113,10 +70,11 @@ class _CannotStart(Exception):
 
 class Looked(NamedTuple):
     """clusters: those that were found; unclear: volumes that may hold more, for they could not be mounted, searched to
-    their end, or read."""
+    their end, or read; others: by volume, the files that are no part of its clusters."""
 
     clusters: list[ClusterVolume]
     unclear: set[str]
+    others: dict[str, list[OtherFiles]]
 
 
 def clusters_in(client: docker.DockerClient, image_id: str, names: Sequence[str], owner: str) -> list[ClusterVolume]:
@@ -135,13 +93,19 @@ def look_into(client: docker.DockerClient, image_id: str, names: Sequence[str], 
     wanted = [here[name] for name in dict.fromkeys(names) if name in here]
     found = _joined(_search(client, image_id, batch, owner) for batch in _batches(wanted))
     return Looked(
-        sorted(found.clusters, key=lambda each: (each.volume.name, float(each.major), each.path)), found.unclear
+        sorted(found.clusters, key=lambda each: (each.volume.name, float(each.major), each.path)),
+        found.unclear,
+        found.others,
     )
 
 
 def _joined(parts: Iterable[Looked]) -> Looked:
     every = list(parts)
-    return Looked([one for each in every for one in each.clusters], set().union(*(each.unclear for each in every)))
+    return Looked(
+        [one for each in every for one in each.clusters],
+        set().union(*(each.unclear for each in every)),
+        {name: found for each in every for name, found in each.others.items()},
+    )
 
 
 def _batches(volumes: Sequence[Volume]) -> Iterator[list[Volume]]:
@@ -165,7 +129,7 @@ def _search(client: docker.DockerClient, image_id: str, volumes: list[Volume], o
             return _joined(_search(client, image_id, part, owner) for part in halves)
         _check_image(client, image_id, owner)
         log.warning("The volume %s cannot be looked into, for it cannot be mounted: %s", volumes[0].name, reason)
-        return Looked([], {volumes[0].name})
+        return Looked([], {volumes[0].name}, {})
 
 
 def _check_image(client: docker.DockerClient, image_id: str, owner: str) -> None:
@@ -208,8 +172,6 @@ def _helper(
     client: docker.DockerClient, image_id: str, volumes: list[Volume], owner: str, token: str
 ) -> dict[str, Any]:
     """A container that can read everything in its volumes and change nothing anywhere."""
-    words = {"bytes": BYTES, "size_seconds": SIZE_SECONDS, "search_seconds": SEARCH_SECONDS}
-    pruned = " -o ".join(f"-name {name}" for name in PRUNED)
     image: dict[str, Any] = client.api.inspect_image(image_id)  # type: ignore[no-untyped-call]
     config: dict[str, Any] = client.api.create_host_config(
         mounts=[_mount(number, volume, token) for number, volume in enumerate(volumes)],
@@ -224,7 +186,7 @@ def _helper(
     )
     return {
         "image": image_id,
-        "command": ["-c", SCRIPT % (words | {"pruned": pruned}), "sh", *map(str, range(len(volumes)))],
+        "command": ["-c", SCRIPT, "sh", *map(str, range(len(volumes)))],
         "entrypoint": ["sh"],
         "user": "0:0",
         "labels": {OUR_LABEL: owner},
@@ -301,6 +263,7 @@ def _read(lines: Sequence[str], volumes: Sequence[Volume]) -> Looked:
     """The clusters that a helper's report names; what cannot be read is left out with a warning."""
     found: list[ClusterVolume] = []
     unclear: set[str] = set()
+    others: dict[str, list[OtherFiles]] = {}
     for line in lines:
         kind, _, rest = line.partition(" ")
         if kind == "unclear":
@@ -315,7 +278,10 @@ def _read(lines: Sequence[str], volumes: Sequence[Volume]) -> Looked:
                 unclear.add(volumes[int(number)].name)
             else:
                 found.append(cluster)
-    return Looked(found, unclear)
+        elif kind == "other":
+            number, *fields = rest.split(" ")
+            others.setdefault(volumes[int(number)].name, []).append(other_files.read(fields))
+    return Looked(found, unclear, others)
 
 
 def read_cluster(fields: Sequence[str], volume: Volume) -> ClusterVolume | None:

@@ -10,10 +10,11 @@ import docker
 from tasks.checks.shelves import shelves
 from tasks.config import Config
 from tasks.containers import recreate
-from tasks.containers.clusters import look_into
+from tasks.containers.clusters import ClusterVolume, look_into
 from tasks.containers.compose_project import down
 from tasks.containers.engine import compose_environment, engine
 from tasks.containers.images import LocalImages
+from tasks.containers.other_files import in_words
 from tasks.containers.volumes import find_volume, remove_unused
 from tasks.errors import EngineError, Refused, RollcallError
 from tasks.leaving import record
@@ -163,15 +164,23 @@ def _lost_with(
     looked = look_into(client, image, [name], OWNER)
     if looked.unclear:
         return f"The volume {name} stays: not all of it can be looked into."
-    found = looked.clusters
-    if holding.precious and not found:
+    if holding.precious and not looked.clusters:
         return f"The volume {name} stays: no cluster in it can be read any more."
-    for each in found:
-        stored = _proven_now(config, holding, backups)
-        if each.volume.users and any(user.running for user in each.volume.users):
-            return f"The volume {name} stays: {each.volume.users[0].container} uses it."
-        if covering(each.control, name, stored) is None:
-            return f"The volume {name} stays: {uncovered(each.control, name, stored)}."
+    if looked.clusters and name in looked.others:
+        return f"The volume {name} stays: it also holds {in_words(looked.others[name])}, which no backup holds."
+    reasons = (_lost_with_cluster(config, holding, each, backups) for each in looked.clusters)
+    return next((each for each in reasons if each), None)
+
+
+def _lost_with_cluster(
+    config: Config, holding: Holding, found: ClusterVolume, backups: Mapping[str, str]
+) -> str | None:
+    """The same of one cluster in the volume."""
+    name, stored = holding.name, _proven_now(config, holding, backups)
+    if found.volume.users and any(user.running for user in found.volume.users):
+        return f"The volume {name} stays: {found.volume.users[0].container} uses it."
+    if covering(found.control, name, stored) is None:
+        return f"The volume {name} stays: {uncovered(found.control, name, stored)}."
     return None
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from tasks.containers.clusters import ClusterVolume
 from tasks.containers.compose_project import Project
+from tasks.containers.other_files import OtherFiles
 from tasks.models import Model
 
 
@@ -44,7 +45,7 @@ class Holding(Model):
     clusters: None where nobody could look; empty: no file is in it. expects_data: some container keeps, or would keep,
     a cluster there. strangers: containers of no or another project that mount it; targets: by whom it is pinned, or
     mounted as PGDATA. beside_data: a database's container mounts it beside its data, for a tablespace or the log.
-    known_by: the project's containers that mount it.
+    known_by: the project's containers that mount it. others: files in it that are no part of a cluster.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Holding(Model):
     known_by: list[str] = []
     strangers: list[str] = []
     targets: list[str] = []
+    others: list[OtherFiles] = []
 
     @property
     def precious(self) -> bool:
@@ -93,7 +95,7 @@ class Concerned(Model):
     """A target that the `down` has to do with.
 
     box: its container, where that is one of the project's; answers: whether a backup can be taken now, else why_silent;
-    serves_from: the volume that the answering server keeps its data on.
+    serves_from: the volume that the answering server keeps its data on; serves_path: its PGDATA below that one's root.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Concerned(Model):
     answers: bool
     why_silent: str = ""
     serves_from: str | None = None
+    serves_path: str = ""
     stored: list[Stored] = []
     unreachable: list[str] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from tasks.containers.contents import is_empty
 from tasks.containers.engine import EngineIdentity, engine, identity_of, inspect_container
 from tasks.containers.images import LocalImages
 from tasks.containers.mounts import anonymous
-from tasks.containers.observe import declared_pgdata, read
+from tasks.containers.observe import Container, declared_pgdata, read
+from tasks.containers.other_files import OtherFiles
 from tasks.containers.volumes import Volume, list_volumes
 from tasks.errors import ContainerMissing, EngineError, RollcallError
 from tasks.leaving.facts import Box, Concerned, Holding, Stored, World
@@ -68,11 +70,13 @@ def look_at_project(config: Config, folder: str, files: Sequence[str] = (), name
         everyone = found_of(client, project)
         found = [each for each in everyone if of_a_service(each, project.services)]
         volumes = {each.name: each for each in list_volumes(client)}
-        clusters = _clusters(client, config, _names(project, found, volumes), volumes)
+        clusters, others = _clusters(client, config, _names(project, found, volumes), volumes)
         boxes = [box_of(client, each, project) for each in found]
         kept_on = _kept_on(client, config)
         holdings = [
-            _holding(name, project, found, volumes.get(name), clusters, kept_on)
+            _holding(name, project, found, volumes.get(name), clusters, kept_on).model_copy(
+                update={"others": others.get(name, [])}
+            )
             for name in _names(project, found, volumes)
         ]
         holdings = [_unless_empty(client, each, config) for each in holdings]
@@ -104,23 +108,23 @@ def _names(project: Project, found: Sequence[dict[str, Any]], volumes: dict[str,
 
 def _clusters(
     client: docker.DockerClient, config: Config, names: Sequence[str], volumes: dict[str, Volume]
-) -> dict[str, list[ClusterVolume] | None]:
-    """The clusters in each volume that exists; None for one that could not be looked into."""
+) -> tuple[dict[str, list[ClusterVolume] | None], dict[str, list[OtherFiles]]]:
+    """The clusters in each volume that exists, None for one that could not be looked into; and its other files."""
     there = [name for name in names if name in volumes]
     if not there:
-        return {}
+        return {}, {}
     container = next(iter(config.targets.values())).container
     try:
         looked = look_into(client, LocalImages(client, container).to_look_with(), there, OWNER)
     except EngineError as error:
         log.warning("The project's volumes cannot be looked into: %s", error)
-        return dict.fromkeys(there)
+        return dict.fromkeys(there), {}
     known: dict[str, list[ClusterVolume] | None] = {
         name: [each for each in looked.clusters if each.volume.name == name] for name in there
     }
     # Where a driver or a mount of its own may have failed, finding nothing says nothing.
     odd = [name for name in there if volumes[name].driver != "local" or volumes[name].options or name in looked.unclear]
-    return known | {name: None for name in odd if not known[name]}
+    return known | {name: None for name in odd if not known[name]}, looked.others
 
 
 def _holding(
@@ -198,9 +202,11 @@ def _concerned(config: Config, boxes: Sequence[Box], holdings: Sequence[Holding]
 
 def _target(config: Config, target: str, box: str | None) -> Concerned:
     rules = config.target(target)
-    why, volume = "", None
+    why, volume, path = "", None, ""
     try:
-        volume = look_at_cluster(rules, look_at_container(rules)).identity.volume
+        seen = look_at_cluster(rules, look_at_container(rules))
+        volume = seen.identity.volume
+        path = _below(seen.container)
     except RollcallError as error:
         why = str(error)
     found = shelves(config, target)
@@ -211,9 +217,17 @@ def _target(config: Config, target: str, box: str | None) -> Concerned:
         answers=not why,
         why_silent=why,
         serves_from=volume,
+        serves_path=path,
         stored=[stored_of(each) for each in found.backups],
         unreachable=list(found.unreachable),
     )
+
+
+def _below(container: Container) -> str:
+    """PGDATA below the root of the volume that it is on."""
+    mount = container.data_mount
+    path = posixpath.relpath(container.pgdata, mount.destination) if mount else "."
+    return "" if path == "." else path
 
 
 def stored_of(entry: Entry) -> Stored:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from tasks.containers.clusters import ClusterVolume
+from tasks.containers.other_files import in_words
 from tasks.leaving.coverage import covering, uncovered
 from tasks.leaving.facts import Concerned, Holding, World
 from tasks.models import Model
@@ -67,8 +68,12 @@ def holds(holding: Holding) -> str:
     if holding.clusters is None:
         return "nobody can look into it"
     if not holding.clusters:
-        return "empty" if holding.empty else "no PostgreSQL cluster"
-    return " and ".join(_cluster(each) for each in holding.clusters)
+        return "empty" if holding.empty else f"no PostgreSQL cluster{_others(holding, '; ')}"
+    return f"{' and '.join(map(_cluster, holding.clusters))}{_others(holding, '; also ')}"
+
+
+def _others(holding: Holding, before: str) -> str:
+    return f"{before}{in_words(holding.others)}" if holding.others else ""
 
 
 def _cluster(found: ClusterVolume) -> str:
@@ -189,6 +194,11 @@ def _refusals(holding: Holding, world: World) -> Iterator[str]:
             "make it one in the configuration and back it up, or leave out --volumes."
         )
         return
+    if holding.others:
+        yield (
+            f"The volume {name} also holds {in_words(holding.others)}, which no backup of a database holds: copy that "
+            "elsewhere and delete it there, or leave out --volumes."
+        )
     for target in map(world.target, holding.targets):
         yield from _without_proof(holding, target)
 
@@ -199,23 +209,36 @@ def _without_proof(holding: Holding, target: Concerned) -> Iterator[str]:
             f"The container of {target.name} keeps its data on {holding.name}, and the pinned volume is "
             f"{target.pinned}: mend that first (rollcall restore-volume {target.name}), or leave out --volumes."
         )
-    elif not serves(target, holding):
+    else:
         for each in holding.clusters or []:
+            if serves(target, holding) and each.path == target.serves_path:
+                continue  # A backup of it is taken and proven first.
             if covering(each.control, holding.name, target.stored) is None:
                 why = uncovered(each.control, holding.name, target.stored)
                 silent = f" ({', '.join(target.unreachable)} cannot be asked)" if target.unreachable else ""
                 yield (
-                    f"No proven backup is known to hold every row of the volume {holding.name}: {why}{silent}. "
-                    f"{_how_to_serve(target)}, then ask again, or leave out --volumes."
+                    f"No proven backup is known to hold every row of {_where(each, holding)}: {why}{silent}. "
+                    f"{_how_to_serve(target, holding)}, or leave out --volumes."
                 )
 
 
-def _how_to_serve(target: Concerned) -> str:
+def _where(cluster: ClusterVolume, holding: Holding) -> str:
+    """The volume, and the folder in it where there is more than one cluster."""
+    folder = f"the folder {cluster.path} in " if len(holding.clusters or []) > 1 and cluster.path else ""
+    return f"{folder}the volume {holding.name}"
+
+
+def _how_to_serve(target: Concerned, holding: Holding) -> str:
+    if serves(target, holding):
+        return (
+            f"The server of {target.name} runs on another folder of the volume: copy this one elsewhere and delete it"
+        )
     if target.answers:
         return (
-            f"Its target {target.name} is on {target.serves_from} now: put that right (rollcall verify {target.name})"
+            f"Its target {target.name} is on {target.serves_from} now: put that right (rollcall verify {target.name}), "
+            "then ask again"
         )
-    return f"{target.why_silent} Have its database run"
+    return f"{target.why_silent} Have its database run, then ask again"
 
 
 def _notes(world: World) -> Iterator[str]:

@@ -164,7 +164,7 @@ def test_a_volume_that_cannot_be_read_is_neither_clear_nor_empty(
 ) -> None:
     image = bed.client.images.get(IMAGE).id
     with caplog.at_level(logging.WARNING, "rollcall"):
-        assert look_into(bed.client, IMAGE, [unreadable], owner) == ([], {unreadable})
+        assert look_into(bed.client, IMAGE, [unreadable], owner) == ([], {unreadable}, {})
     assert f"{unreadable} cannot be searched to its end (find: '/volumes/0': Permission denied)" in caplog.text
     with pytest.raises(EngineError, match=f"{unreadable} cannot be looked into: a search through it ended with 1"):
         is_empty(bed.client, unreadable, image, owner)
@@ -189,7 +189,7 @@ def test_what_goes_while_it_is_searched_makes_no_volume_unclear(
     box.remove(v=True)
     empty = new_volume()
     try:
-        found, unclear = look_into(bed.client, image, [postgres17.volume, empty], owner)
+        found, unclear, _ = look_into(bed.client, image, [postgres17.volume, empty], owner)
     finally:
         bed.client.images.remove(image)
     assert (places(found), unclear) == ([(postgres17.volume, "")], set())
@@ -306,7 +306,7 @@ def test_busybox_does_as_well_as_coreutils(bed: Bed, owner: str, postgres18: Pos
     image = f"rollcall-bed/busybox:{bed.run_id}"
     bed.client.api.import_image_from_data(_busybox_image(busybox), repository=image.partition(":")[0], tag=bed.run_id)
     try:
-        found, unclear = look_into(bed.client, image, [postgres18.volume], owner)
+        found, unclear, _ = look_into(bed.client, image, [postgres18.volume], owner)
     finally:
         bed.client.images.remove(image)
 
@@ -327,3 +327,29 @@ def _busybox_image(busybox: str) -> bytes:
             if tool != "busybox":
                 archive.addfile(link)
     return buffer.getvalue()
+
+
+LAYOUT = """
+cd /it && mkdir -p lost+found empty/deeper uploads/a 18/docker/conf.d wal/archive_status ts/one/PG_18_202506291 archive
+echo 1 | tee uploads/a/1.jpg '.hid den' 18/server.key 18/docker/conf.d/a.conf archive/0001 ts/one/strange > /dev/null
+ln -s /data/wal 18/docker/pg_wal2; rm -rf wal/*; mv 18/docker/pg_wal/* wal/; rm -r 18/docker/pg_wal
+ln -s /data/wal 18/docker/pg_wal; rm 18/docker/pg_wal2; ln -s /data/ts/one 18/docker/pg_tblspc/99
+"""
+
+
+def test_what_no_cluster_in_a_volume_needs_is_named(
+    bed: Bed, owner: str, postgres18: PostgresServer, new_volume: NewVolume
+) -> None:
+    copy = new_volume()
+    bed.client.containers.run(
+        IMAGE, ["sh", "-c", f"cp -a /from/. /it/ && {LAYOUT}"], entrypoint=[], remove=True, labels=bed.labels,
+        volumes={postgres18.volume: {"bind": "/from", "mode": "ro"}, copy: {"bind": "/it", "mode": "rw"}},
+    )  # fmt: skip
+
+    _, _, others = look_into(bed.client, IMAGE, [copy, postgres18.volume], owner)
+
+    assert sorted((each.path, each.files) for each in others[copy]) == [
+        (".hid den", 1), ("18/docker/conf.d/", 1), ("18/server.key", 1), ("archive/", 1), ("ts/one/strange", 1),
+        ("uploads/", 1),
+    ]  # fmt: skip
+    assert postgres18.volume not in others

@@ -211,3 +211,36 @@ def test_clusters_of_nobody_of_others_and_without_a_name_are_precious(
     scene.ask("SELECT 1")
     with pytest.raises(Refused, match="keeps a PostgreSQL cluster in itself"):
         scene.down(how="given")
+
+
+def test_a_volume_with_files_that_no_backup_holds_stays(scene: DownScene) -> None:
+    before = scene.ask(CONTENT)
+    box = scene.client.containers.get(scene.container)
+    box.exec_run(["sh", "-c", f"mkdir {DATA}/uploads && echo photo > {DATA}/uploads/1.jpg"])
+
+    with pytest.raises(Refused, match=rf"volume {scene.volume()} also holds uploads/ \(1 file, \d+ kB\), which no"):
+        scene.down(DELETE, volumes=True)
+    assert scene.runs() == BOTH
+
+    report = scene.down(how="given")
+    (line,) = [each for each in report.plan.volumes if each.name == scene.volume()]
+    assert "also uploads/ (1 file" in line.holds
+    scene.project.up()
+    assert scene.ask(CONTENT) == before
+    box = scene.client.containers.get(scene.container)
+    assert box.exec_run(["cat", f"{DATA}/uploads/1.jpg"]).output == b"photo\n"
+
+
+@pytest.mark.slow
+def test_a_file_that_comes_while_somebody_reads_keeps_the_volume(
+    scene: DownScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = scene.client.containers.get(scene.container)
+    late = Typing(lambda: box.exec_run(["touch", f"{DATA}/server.key"]))
+    monkeypatch.setattr("tests.integration.down_scene.io.StringIO", lambda _: late)
+
+    with pytest.raises(Refused, match=r"is started again\. The volume .* stays: it also holds server\.key"):
+        scene.down(volumes=True)
+
+    assert scene.runs() == BOTH
+    assert scene.exists(scene.volume())

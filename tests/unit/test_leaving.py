@@ -11,6 +11,7 @@ import pytest
 from tasks.containers.clusters import ClusterVolume
 from tasks.containers.compose_project import DeclaredVolume, Project
 from tasks.containers.control_file import ControlFile
+from tasks.containers.other_files import OtherFiles
 from tasks.containers.volumes import Volume
 from tasks.leaving.coverage import covering, uncovered
 from tasks.leaving.facts import Box, Concerned, Holding, Stored, World
@@ -54,9 +55,9 @@ def stored(**given: Any) -> Stored:
     return Stored.model_validate(known | given)
 
 
-def cluster(**given: Any) -> ClusterVolume:
+def cluster(path: str = "", **given: Any) -> ClusterVolume:
     volume = Volume(name=VOLUME, driver="local", labels={}, options={}, created_at="", mountpoint="", users=[])
-    return ClusterVolume(volume=volume, path="", major="17", control=control(**given), bytes=47_000_000)
+    return ClusterVolume(volume=volume, path=path, major="17", control=control(**given), bytes=47_000_000)
 
 
 def test_a_proven_backup_since_which_no_transaction_had_an_id_holds_all() -> None:
@@ -191,6 +192,22 @@ def test_a_precious_volume_that_cannot_be_proven_is_in_the_way(
     (blocker,) = plan(holding(**holding_is), targets=[concerned(**target_is)]).blockers
     assert why in blocker
     assert plan(holding(**holding_is), targets=[concerned(**target_is)], remove=False).blockers == []
+
+
+def test_files_that_no_backup_holds_are_in_the_way_and_named() -> None:
+    others = [OtherFiles(path=path, files=1, bytes=4096) for path in ("uploads/", "db/server.key", "a", "b")]
+    (blocker,) = plan(holding(others=others)).blockers
+    assert "volume atra_data also holds uploads/, db/server.key, a and 1 more (4 files, 16 kB), which no" in blocker
+    stays = plan(holding(others=others), remove=False)
+    assert stays.blockers == []
+    assert "; also uploads/, db/server.key, a and 1 more" in plan_text(stays)
+
+
+def test_another_cluster_in_the_volume_is_in_the_way_unless_a_backup_holds_it() -> None:
+    both = holding(clusters=[cluster("17/docker", system_identifier="6999"), cluster("18/docker")])
+    (blocker,) = plan(both, targets=[concerned(serves_path="18/docker")]).blockers
+    assert "every row of the folder 17/docker in the volume atra_data: no backup of it is stored" in blocker
+    assert "copy this one elsewhere" in blocker
 
 
 def test_a_stopped_database_goes_by_the_backup_that_already_holds_it() -> None:
