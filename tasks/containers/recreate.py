@@ -16,6 +16,7 @@ from docker.errors import APIError, DockerException, NotFound
 
 from tasks.containers.difference import difference
 from tasks.containers.engine import inspect_container
+from tasks.containers.layer import carry
 from tasks.containers.mounts import place, volumes_by_place
 from tasks.containers.payload import Payload, names_of, replacement
 from tasks.containers.refusals import blockers, lost_files, reports, stop_blockers
@@ -304,6 +305,7 @@ __all__ = [
     "STOP_PATIENCE",
     "Payload",
     "blockers",
+    "carry",
     "connect_networks",
     "create",
     "difference",

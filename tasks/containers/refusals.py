@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 from tasks.containers.engine import OUR_LABEL
+from tasks.containers.layer import RUN, Layer, is_in, layer_of, some
 from tasks.containers.mounts import place, structures_of, volumes_by_place
 from tasks.containers.networks import alone
 from tasks.containers.observe import Container, read
@@ -17,15 +17,6 @@ ORCHESTRATORS = {
     "io.kubernetes.": "a Kubernetes pod; change the volume of the pod instead",
 }
 NAMESPACES = {"NetworkMode": "network", "PidMode": "process", "IpcMode": "memory"}
-
-# Written anew by the engine and by the server at each start.
-MADE_BY_THE_ENGINE = ("/.dockerenv", "/sbin/docker-init", "/usr/sbin/docker-init")
-NEVER_KEPT = (
-    *("/run", "/var/run", "/tmp", "/dev", "/proc", "/sys"),  # noqa: S108 - only compared with
-    *("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", *MADE_BY_THE_ENGINE),
-)
-
-CHANGED, MOST_NAMED = 0, 5
 
 
 def blockers(
@@ -82,7 +73,7 @@ def _about_data(found: dict[str, Any], container: Container, others: Sequence[di
     """PGDATA must be on a volume of the container's own, and on the whole of it."""
     mount = container.data_mount
     if mount is None or mount.volume is None:
-        memory = _is_in(container.pgdata, list(found["HostConfig"].get("Tmpfs") or {}))
+        memory = is_in(container.pgdata, list(found["HostConfig"].get("Tmpfs") or {}))
         kinds = {"bind": "a folder of the host", "tmpfs": "memory"}
         kind = "memory" if memory else kinds.get(mount.kind if mount else "", "its own layer")
         yield (
@@ -147,31 +138,26 @@ def reports(found: dict[str, Any], diff: Sequence[dict[str, Any]]) -> list[str]:
 
     diff: the engine's list of changes in the container's own layer (Docker Engine API, ContainerChanges).
     """
-    return [*lost_files(found, diff), *_other_ports(found)]
+    layer = layer_of(found, diff)
+    return [*_carried(layer), *_lost(found, layer), *_other_ports(found)]
 
 
-def lost_files(found: dict[str, Any], diff: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """What was written inside the container and on no volume, in a sentence; nothing where nothing was."""
-    mounted = [each["Destination"] for each in found["Mounts"]] + list(found["HostConfig"].get("Tmpfs") or {})
-    paths = {each["Path"]: each["Kind"] for each in diff}
-    parents = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
-    lost = [
-        path
-        for path, kind in sorted(paths.items())
-        if not _is_in(path, [*NEVER_KEPT, *mounted])
-        and not (kind == CHANGED and path in parents)
-        and not any(PurePosixPath(each).is_relative_to(path) for each in mounted)
-    ]
-    if lost:
-        more = f" and {len(lost) - MOST_NAMED} more" if len(lost) > MOST_NAMED else ""
+def lost_files(found: dict[str, Any], diff: Sequence[dict[str, Any]]) -> list[str]:
+    """What was written inside the container and on no volume, by path, without what lies in /run."""
+    return [each for part in layer_of(found, diff) for each in part if not is_in(each, RUN)]
+
+
+def _carried(layer: Layer) -> Iterator[str]:
+    if layer.carried:
+        yield f"In the container itself, on no volume, and copied into the new one: {some(layer.carried)}."
+
+
+def _lost(found: dict[str, Any], layer: Layer) -> Iterator[str]:
+    if layer.lost:
         yield (
             f"Changed inside the container {_name(found)} itself, on no volume, and not in the new one: "
-            f"{', '.join(lost[:MOST_NAMED])}{more}; they stay in the old container, which is kept."
+            f"{some(layer.lost)}; they stay in the old container, which is kept."
         )
-
-
-def _is_in(path: str, folders: Sequence[str]) -> bool:
-    return any(PurePosixPath(path).is_relative_to(each) for each in folders)
 
 
 def _other_ports(found: dict[str, Any]) -> Iterator[str]:

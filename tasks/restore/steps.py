@@ -171,6 +171,7 @@ def _create_replacement(hands: Hands) -> Facts:
         )
         made = recreate.create(client, payload, new)
         recreate.connect_networks(client, payload, made)
+        recreate.carry(client, found, made)
     return {"replacement": made}
 
 

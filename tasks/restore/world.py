@@ -125,6 +125,7 @@ def _engine_side(
 ) -> World:
     mount = container.data_mount
     mounted = container.volume
+    obstacles = _obstacles(client, found, container, volumes.get(rules.volume), rules)
     return World(
         target=target,
         container=container.name,
@@ -142,7 +143,8 @@ def _engine_side(
         dependants=[_dependant(client, name) for name in rules.dependents],
         mending=mending_of(found, rules.volume, host_of(client)) if mounted != rules.volume else None,
         by_compose=container.compose_project is not None,
-        obstacles=_obstacles(client, found, container, volumes.get(rules.volume), rules),
+        notes=[] if obstacles else _notes(client, found, container, rules.volume),
+        obstacles=obstacles,
         free_bytes=_free_bytes(client),
         no_scratch=scratch.why_not_here(client),
         keep_days=rules.keep_days,
@@ -188,6 +190,22 @@ def _obstacles(
         if each["HostConfig"].get("AutoRemove")
     ]
     return list(dict.fromkeys(obstacles))
+
+
+def _notes(client: docker.DockerClient, found: dict[str, Any], container: Container, pinned: str) -> list[str]:
+    """What differs after a re-creation besides the volume; nothing where there is none."""
+    if container.volume in (pinned, None) or container.data_mount is None:
+        return []
+    image: dict[str, Any] = client.api.inspect_image(found["Image"])  # type: ignore[no-untyped-call]
+    payload = recreate.replacement(
+        found,
+        image,
+        api_version=client.api.api_version,
+        wrong=container.volume or "",
+        pinned=pinned,
+        destination=container.data_mount.destination,
+    )
+    return [*payload.notes, *recreate.reports(found, client.api.diff(found["Id"]) or [])]
 
 
 def _about_pinned(pinned: Volume, container: Container) -> list[str]:

@@ -53,6 +53,7 @@ def recreate_on(
     )
     made = recreate.create(client, payload, f"{payload.name}.new-test")
     recreate.connect_networks(client, payload, made)
+    recreate.carry(client, found, made)
     recreate.set_restart_policy(client, found["Id"], {"Name": "no"})
     recreate.stop(client, found["Id"])
     recreate.rename(client, found["Id"], f"{payload.name}.before-test")

@@ -367,6 +367,44 @@ def test_a_service_of_compose_comes_back_on_the_pinned_volume(
         assert volumes_of(new) == volumes_of(old) - {wrong} | {stage.pinned}
 
 
+COPIED_IN = """\
+services:
+  db:
+    image: {image}
+    entrypoint: ["bash", "-ec", "grep hunter2 /run/secrets/pw; grep on /etc/deep/our.conf; sleep infinity & wait"]
+    stop_signal: SIGKILL
+    network_mode: bridge
+    labels: BED_LABELS
+    volumes: ["{wrong}:{data}"]
+    secrets: [{{source: pw, uid: "999", mode: 0400}}]
+    configs: [{{source: conf, target: /etc/deep/our.conf}}]
+secrets: {{pw: {{environment: PW}}}}
+configs: {{conf: {{content: "on\\n"}}}}
+volumes: {{"{wrong}": {{external: true}}}}
+"""
+LISTED = (
+    "cd /; find run/secrets etc/deep opt -exec stat -c '%n %U %G %a %s' {} + | sort; cat opt/ours/*; "
+    "stat -c '%n %Y' run/secrets/pw etc/deep/our.conf opt/ours/*"
+)
+
+
+def test_what_compose_copied_in_and_a_person_wrote_comes_along(stage: Stage, tmp_path: Path) -> None:
+    text = COPIED_IN.format(image=images.tag(15), wrong=stage.wrong, data=DATA)
+    with compose_project(stage.bed, tmp_path, text) as project:
+        project.up(env={**os.environ, "PW": "hunter2"})
+        old = project.container()
+        shell = "mkdir -m 750 /opt/ours; echo x >/opt/ours/by-hand; chown -R postgres /opt/ours"
+        box = stage.client.containers.get(old["Id"])
+        assert box.exec_run(["bash", "-c", f"{shell}; ln -sf by-hand /opt/ours/link"]).exit_code == 0
+        before = box.exec_run(["bash", "-c", LISTED]).output.decode()
+
+        new = recreate_on(stage.client, old, stage.pinned, DATA)
+
+        after = stage.client.containers.get(new["Id"]).exec_run(["bash", "-c", LISTED]).output.decode()
+        assert "run/secrets/pw" in before
+        assert after == before
+
+
 def test_what_other_volumes_hold_stays_and_an_emptied_one_is_not_filled_again(stage: Stage) -> None:
     # The image has files in /etc/apt: a new volume there is filled with them.
     stage.run("-v", f"{stage.wrong}:{DATA}", "-v", "/extra", "-v", "/etc/apt", name=stage.name)
@@ -574,6 +612,9 @@ def test_files_that_only_the_container_holds_are_told(plain: Stage) -> None:
     plain.write(f"{DATA}/on-the-volume", "x")
     plain.write("/run/passing", "x")
 
-    (said,) = recreate.reports(plain.inspect(), plain.client.api.diff(plain.name))
+    plain.write("/var/log/by-hand", "x")
 
-    assert "not in the new one: /opt/by-hand; they stay in the old container" in said
+    carried, lost = recreate.reports(plain.inspect(), plain.client.api.diff(plain.name))
+
+    assert "copied into the new one: /opt/by-hand, /run/passing." in carried
+    assert "not in the new one: /var/log/by-hand; they stay in the old container" in lost

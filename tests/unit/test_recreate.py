@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.containers.difference import difference
+from tasks.containers.layer import MOST_CARRIED, layer_of
 from tasks.containers.mounts import remounted
 from tasks.containers.payload import Payload, means, names_of, replacement
 from tasks.containers.recreate import _stop_seconds
@@ -471,15 +472,31 @@ def test_only_files_of_the_containers_own_layer_are_lost() -> None:
         f"{DATA}/base": 1, "/scratch/y": 1, "/anonymous": 1, "/docker-entrypoint-initdb.d": 1, "/etc": 0,
         "/etc/hosts": 0, "/etc/passwd": 0, "/var/lib": 0, "/usr/bin/gone": 2,
     }  # fmt: skip
-    lost, ports = reports(recorded(), [{"Path": path, "Kind": kind} for path, kind in there.items()])
+    carried, lost, ports = reports(recorded(), [{"Path": path, "Kind": kind} for path, kind in there.items()])
 
-    assert "not in the new one: /etc/passwd, /root/.psql_history, /usr/bin/gone; they stay" in lost
+    assert carried.endswith("copied into the new one: /etc/passwd.")
+    assert "not in the new one: /root/.psql_history, /usr/bin/gone; they stay" in lost
     assert ports == "The host's port for 5432/tcp is chosen at each start: it may be another one afterwards."
 
 
 def test_many_lost_files_are_counted() -> None:
-    (lost, _) = reports(recorded(), [{"Path": f"/opt/{number}", "Kind": 1} for number in range(12)])
+    (lost, _) = reports(recorded(), [{"Path": f"/var/log/{number}", "Kind": 1} for number in range(12)])
     assert "and 7 more;" in lost
+
+
+def test_what_lies_where_secrets_do_is_carried_and_a_process_s_sign_of_life_is_not() -> None:
+    there = {
+        "/run": 0, "/run/secrets": 1, "/run/secrets/password": 1, "/run/our.conf": 1, "/run/a.pid": 1,
+        "/run/postgresql": 0, "/run/postgresql/.s.PGSQL.5432.lock": 1, "/run/lock/x": 1,
+    }  # fmt: skip
+    layer = layer_of(recorded(), [{"Path": path, "Kind": kind} for path, kind in there.items()])
+    assert layer == (["/run/our.conf", "/run/secrets", "/run/secrets/password"], [])
+
+
+def test_of_more_files_than_are_worth_copying_the_secrets_are() -> None:
+    there = [*(f"/usr/lib/x{number}" for number in range(MOST_CARRIED)), "/run/secrets/password"]
+    layer = layer_of(recorded(), [{"Path": path, "Kind": 1} for path in there])
+    assert (layer.carried, len(layer.lost)) == (["/run/secrets/password"], MOST_CARRIED)
 
 
 @pytest.mark.parametrize(("own", "seconds"), [(None, 60), (10, 60), (300, 300), (-1, -1), (0, 60)])
