@@ -7,6 +7,7 @@ argument list, no inspect output and no file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -130,6 +131,9 @@ PASSING = (
 # pg_dump keeps --lock-wait-timeout by means of a statement timeout, which it sets for nothing else.
 WAITED_FOR_A_LOCK = ("could not obtain lock", "lock timeout", "due to statement timeout", "deadlock detected")
 # What pg_dump says of a view, function or sequence, which nothing locks for it, that was dropped under its hands.
+# What the server says of a row that is longer than 1 GB in COPY's text form (MaxAllocSize), and of which table.
+TOO_LARGE = ("invalid memory alloc request size", "Cannot enlarge string buffer", "cannot enlarge string buffer")
+COPIED = re.compile(r"[Cc]ommand was: COPY (.+?) (?:\(.*\) )?TO stdout")
 CHANGED_MEANWHILE = ("cache lookup failed", "could not open relation with OID", "could not find tuple for")
 
 
@@ -142,9 +146,22 @@ def failure_of(status: int | None, stderr: str) -> DatabaseError:
         return TablesLocked(f"The dump program waited for a lock that another session holds or waits for: {words}.")
     if any(each in stderr for each in CHANGED_MEANWHILE):
         return TablesLocked(f"The schema changed while the dump program read it: {words}.")
+    if any(each in stderr for each in TOO_LARGE):
+        return DumpFailed(too_large(stderr, words))
     if any(each in stderr for each in PASSING):
         return DumpInterrupted(f"The dump program lost its server: {words}.")
     return DumpFailed(f"The dump program failed (exit {status}): {words}.")
+
+
+def too_large(stderr: str, words: str) -> str:
+    """What to do about a row that no dump can hold."""
+    found = COPIED.search(stderr)
+    table = found[1] if found else "a table"
+    query = f"SELECT ctid, pg_column_size(t.*) FROM {table} AS t ORDER BY 2 DESC LIMIT 5"  # noqa: S608 - to be read
+    return (
+        f"A row of {table} is too large for pg_dump: written as text it has over 1 GB, and bytea doubles. Find it: "
+        f"{query}; store that value in parts, or as a large object. pg_dump said: {words}."
+    )
 
 
 def line_broke() -> DumpInterrupted:

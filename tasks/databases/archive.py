@@ -53,6 +53,11 @@ def is_last(entry: Entry) -> bool:
     return entry.text.startswith(LAST) or bool(re.match(r"\w+ (- )?EVENT TRIGGER ", entry.text))
 
 
+def is_first(entry: Entry) -> bool:
+    """Whether it is the database, what belongs to that, or a schema: all that an extension needs."""
+    return bool(re.match(r"(DATABASE|DATABASE PROPERTIES|SCHEMA) |[A-Z ]+ (- )?DATABASE ", entry.text))
+
+
 def whole_command(database: str, user: str, jobs: int) -> list[str]:
     """pg_restore of one database with all its properties; it goes on after an error.
 
@@ -74,14 +79,20 @@ def section_command(database: str, user: str, section: str, jobs: int = 1) -> li
     return ["pg_restore", *how, f"--section={section}", *into(database, user), ARCHIVE]
 
 
-def chosen_command(database: str, user: str) -> list[str]:
-    """pg_restore of the entries in the file CHOSEN, one after the other."""
-    return ["pg_restore", "--verbose", f"--use-list={CHOSEN}", *into(database, user), ARCHIVE]
+def first_command(database: str, user: str) -> list[str]:
+    """pg_restore of the entries in the file CHOSEN, among them the database itself."""
+    return [*whole_command(database, user, 1)[:-1], f"--use-list={CHOSEN}", ARCHIVE]
 
 
-def list_command(section: str) -> list[str]:
-    """What prints the entries of a section."""
-    return ["pg_restore", "--list", f"--section={section}", ARCHIVE]
+def chosen_command(database: str, user: str, jobs: int = 1) -> list[str]:
+    """pg_restore of the entries in the file CHOSEN. With one job it says which entry failed."""
+    how = "--verbose" if jobs == 1 else f"--jobs={jobs}"
+    return ["pg_restore", how, f"--use-list={CHOSEN}", *into(database, user), ARCHIVE]
+
+
+def list_command(section: str = "") -> list[str]:
+    """What prints the entries of a section, or all."""
+    return ["pg_restore", "--list", *([f"--section={section}"] if section else []), ARCHIVE]
 
 
 def script_command(section: str) -> list[str]:

@@ -104,6 +104,13 @@ DATABASES = """
 """
 
 
+def in_recovery(connection: Connection) -> bool:
+    """Whether the server is a standby. Raise DatabaseError."""
+    with translated("whether the server is a standby"):
+        row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
+    return bool(row and row[0])
+
+
 def read_cluster(connection: Connection) -> dict[str, Any]:
     """How the cluster was initialised, and its databases; plain data that goes into a manifest.
 

@@ -11,7 +11,7 @@ from tasks.alerts.artifacts import size
 from tasks.checks.look import Seen, login
 from tasks.config import Config, Target
 from tasks.containers.engine import engine, shares_this_kernel
-from tasks.databases import rights
+from tasks.databases import extensions, rights
 from tasks.databases.cluster_state import not_carried
 from tasks.databases.connect import connect, quoted, translated
 from tasks.doctor.clocks import TOLERANCE, off_by
@@ -26,6 +26,7 @@ def server_diagnoses(config: Config, target: str, seen: Seen) -> Iterator[Diagno
     rules = config.target(target)
     yield tried(f"{target}: rights", partial(_rights, rules, seen))
     yield tried(f"{target}: completeness", partial(_left_out, rules, seen))
+    yield tried(f"{target}: extensions", partial(_extensions, rules, seen))
     yield tried(f"{target}: clock", partial(_clock, rules, seen))
     yield tried(f"{target}: room for a restore", partial(_room, rules, seen))
 
@@ -67,6 +68,21 @@ def _left_out(rules: Target, seen: Seen) -> str:
     carried = not_carried(seen.cluster)
     beside = f" But {'; '.join(carried)}." if carried else ""
     return f"Nothing of the databases is left out of a backup.{beside}"
+
+
+def _extensions(rules: Target, seen: Seen) -> str:
+    for database in seen.databases:
+        with connect(login(rules, seen.way, database)) as connection, translated("the extensions' versions"):
+            found = extensions.unmakeable(connection)
+        for name, version, default in found[:1]:
+            if default is None:
+                remedy = f"the container's image has no {name} at all: use an image that has it"
+            else:
+                remedy = f"the container's image makes {default}: ALTER EXTENSION {name} UPDATE"
+            raise DatabaseError(
+                f"The extension {name} of {database} has version {version}, which a restore cannot make, for {remedy}."
+            )
+    return "A restore makes every extension in the version that it has."
 
 
 def _some(names: list[str]) -> str:

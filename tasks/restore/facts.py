@@ -97,6 +97,7 @@ class World(Model):
     databases: every one of the cluster, whether or not a backup takes it, but for templates that nobody changed;
     closed: those of them that allow no connections. obstacles: what the engine's side says against it, a sentence each.
     free_bytes: of the engine's disk. no_scratch: why no data can be rebuilt from here; empty where it can.
+    standby: whether the server follows another one.
     """
 
     target: str
@@ -127,4 +128,5 @@ class World(Model):
     notes: list[str] = []
     free_bytes: int | None = None
     no_scratch: str = ""
+    standby: bool = False
     keep_days: int = 30

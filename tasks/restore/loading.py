@@ -19,7 +19,7 @@ from tasks.config import Config
 from tasks.containers.leashed import ProgramFailed
 from tasks.containers.scratch import Scratch
 from tasks.containers.scratch_settings import PORT
-from tasks.databases import archive, load
+from tasks.databases import archive, extensions, load
 from tasks.databases.archive import Entry, Failure, Hindrance, Paths
 from tasks.databases.connect import Login, connect
 from tasks.errors import DoesNotRestore
@@ -117,11 +117,32 @@ class _Database:
     def load(self) -> Loaded:
         """All of it. Raise DoesNotRestore where rows, or what all else needs, cannot be loaded."""
         try:
-            self._run(archive.whole_command(*self._into, jobs()))
+            self._make()
         except ProgramFailed as error:
             failed = self._in_degrees(error.said) + self._changed
             return Loaded([self._difference(each) for each in failed], self._notes)
         return Loaded([], [])
+
+    def _make(self) -> None:
+        """All at once; where extensions were of another version than the image's own, in three parts. Raise
+        ProgramFailed."""
+        with connect(Login(str(self._server.socket), PORT, self._server.user, None, "template1")) as connection:
+            versions = extensions.older(connection, self._backup.tallies[self._name])
+        if not versions or not self._in_versions(versions):
+            self._run(archive.whole_command(*self._into, jobs()))
+
+    def _in_versions(self, versions: Mapping[str, str]) -> bool:
+        """The database and its schemas, its extensions in these versions, then all else; False where they cannot be."""
+        listed = archive.entries(self._run(archive.list_command()))
+        first = [entry for entry in listed if archive.is_first(entry)]
+        self._choose(first)
+        self._run(archive.first_command(*self._into))
+        self._choose([entry for entry in listed if entry.text.startswith("EXTENSION ")])
+        if self._by_script(edit=extensions.edit(versions)):
+            return False
+        self._choose([entry for entry in listed if entry not in first])
+        self._run(archive.chosen_command(*self._into, jobs()))
+        return True
 
     def _difference(self, failure: Failure) -> Difference:
         objects = self._backup.tallies[self._name].schema_objects

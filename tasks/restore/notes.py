@@ -10,7 +10,23 @@ from tasks.restore.facts import Passed, Situation, Source, World
 
 def notes(world: World, source: Source | None, situation: Situation) -> list[str]:
     """A sentence each."""
-    return [*world.notes, *_of_dependants(world), *_of_source(source), *_of_closed(world, source, situation)]
+    rebuilds = situation in ("restore", "both")
+    return [
+        *world.notes,
+        *(_of_standby(world) if rebuilds else []),
+        *_of_dependants(world),
+        *_of_source(source),
+        *_of_closed(world, source, situation),
+    ]
+
+
+def _of_standby(world: World) -> list[str]:
+    if not world.standby:
+        return []
+    return [
+        f"{world.container} is a standby now. What is restored is a primary of its own: it follows no other server "
+        "and takes writes. To have a standby again, make it anew from its primary (pg_basebackup)."
+    ]
 
 
 def _of_dependants(world: World) -> list[str]:

@@ -18,7 +18,7 @@ from tasks.containers.engine import engine, everybody, host_of, inspect_containe
 from tasks.containers.observe import Container, declared_pgdata, read, with_network
 from tasks.containers.volumes import Volume, find_volume
 from tasks.databases.connect import connect
-from tasks.databases.identity import closed, databases, read_cluster
+from tasks.databases.identity import closed, databases, in_recovery, read_cluster
 from tasks.databases.reach import way_in
 from tasks.databases.roles import read_roles
 from tasks.errors import ContainerMissing, DatabaseError, EngineError, Refused
@@ -238,7 +238,7 @@ def _server_side(config: Config, target: str, world: World, container: Container
         return world.model_copy(update={"why_silent": seen, **_what_else_is_there(rules, container)})
     try:
         with connect(login(rules, seen.way)) as connection:
-            roles = read_roles(connection)
+            roles, standby = read_roles(connection), in_recovery(connection)
         tally = take_tally(rules, seen)
     except (DatabaseError, EngineError) as error:
         return world.model_copy(update={"why_silent": str(error), **_what_else_is_there(rules, container)})
@@ -251,6 +251,7 @@ def _server_side(config: Config, target: str, world: World, container: Container
             "databases": [*seen.databases, *seen.others],
             "closed": seen.closed,
             "roles": roles,
+            "standby": standby,
             "unwell": _unwell(config, target, seen, tally),
         }
     )

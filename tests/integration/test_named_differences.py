@@ -135,3 +135,33 @@ def test_rows_that_are_missing_are_accepted_by_no_option_for_definitions(
         RolledBack, match=r"rows in public\.t: 85 instead of 86.*--accept-differences 'rows in public.t'"
     ):
         restore(target, backup, ["all-definitions"])
+
+
+def test_an_extension_comes_back_in_its_version_and_one_that_the_image_cannot_make_is_named(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    server.execute(
+        'CREATE SCHEMA "Ext"',
+        "CREATE EXTENSION cube VERSION '1.4' SCHEMA \"Ext\"",
+        'CREATE EXTENSION earthdistance SCHEMA "Ext"',
+        "CREATE EXTENSION pg_trgm VERSION '1.4'",
+        "CREATE TABLE words AS SELECT 'word'::text AS word",
+        "CREATE INDEX ON words USING gin (word gin_trgm_ops)",
+        "CREATE DATABASE other",
+    )
+    with server.connect(dbname="other", autocommit=True) as connection:
+        connection.execute("CREATE TABLE o AS SELECT 1 AS a")
+        connection.execute("CREATE EXTENSION pg_trgm")
+    target = target_for(server, tmp_path)
+    target.backup()
+    assert drill(target).reason is None
+
+    server.execute("UPDATE pg_extension SET extversion = '0.9' WHERE extname = 'pg_trgm'")
+    target.backup()
+    result = drill(target)
+    assert (result.proven, result.rows_proven) == (False, True)
+    assert [each.object for each in result.unaccepted] == ["extension pg_trgm"]
+    assert "version 1.6 instead of version 0.9" in result.differences[0]
+    assert "ALTER EXTENSION pg_trgm UPDATE" in result.differences[0]
+    said = rollcall(target, "doctor").stdout
+    assert "The extension pg_trgm of knowledge_os has version 0.9" in " ".join(said.split())

@@ -156,6 +156,18 @@ def test_what_a_program_says_decides_whether_it_is_tried_again(
     assert type(failure_of(status, stderr)) is expected
 
 
+def test_a_row_that_is_too_large_for_a_dump_is_named_with_its_table_and_what_to_do() -> None:
+    said = (
+        'pg_dump: error: Dumping the contents of table "big" failed: PQgetResult() failed.\n'
+        "pg_dump: detail: Error message from server: ERROR:  invalid memory alloc request size 1100000003\n"
+        "pg_dump: detail: Command was: COPY public.big (id, body) TO stdout;\n"
+    )
+    error = failure_of(1, said)
+    assert type(error) is DumpFailed
+    assert str(error).startswith("A row of public.big is too large for pg_dump")
+    assert "SELECT ctid, pg_column_size(t.*) FROM public.big AS t" in str(error)
+
+
 @pytest.mark.parametrize(
     ("encoding", "codec", "name"),
     [

@@ -67,6 +67,13 @@ def plan(seen: World, source: Source | None = BACKUP, **asked: Any) -> Plan:
     return make_plan(seen, source, Request(**asked))
 
 
+def test_a_plan_for_a_standby_says_that_it_becomes_a_primary_where_data_is_rebuilt() -> None:
+    said = make_plan(world(standby=True), BACKUP, Request(backup="latest")).notes
+    assert any("is a standby now. What is restored is a primary" in each for each in said)
+    attached = make_plan(world(standby=True, mounted=WRONG), PINNED, Request()).notes
+    assert not any("standby" in each for each in attached)
+
+
 def test_a_backup_that_cannot_be_rebuilt_is_refused_by_the_plan_and_its_roles_are_not_offered_to_stay_behind() -> None:
     why = "Backup B holds no roles (roles: false in the configuration), so nobody could log in; restore it by hand."
     without_roles = BACKUP.model_copy(update={"roles": ["postgres"], "cannot_be_rebuilt": [why]})
