@@ -21,6 +21,7 @@ from tasks.containers.leash import Leash, Program, failure_of, too_late
 from tasks.containers.observe import Container
 from tasks.containers.program_folder import path_with
 from tasks.containers.shared_folders import path_on_engine
+from tasks.containers.startable import cause, start_each, why_not_started
 from tasks.errors import EngineError
 
 CHUNK = 1 << 20
@@ -106,18 +107,20 @@ def start_helper(client: docker.DockerClient, container: Container, program: Pro
     """Start `program` in a helper that shares the container's network. Raise NoHelper if none can be used here."""
     folder, shown = _folder(client)
     script = program.script(
-        prologue=f"[ -p /rollcall/out ] && : > /rollcall/ready || exit 9\n{path_with(container.major)}",
+        prologue=start_each("mv")
+        + f"[ -p /rollcall/out ] && : > /rollcall/ready || exit 9\n{path_with(container.major)}",
         output="> /rollcall/out 2> /rollcall/err",
         epilogue="echo $status > /rollcall/s && mv /rollcall/s /rollcall/status",
     )
     running = None
+    user = f"{os.getuid()}:{os.getgid()}"
     try:
         created = client.api.create_container(
             container.image_id,
             ["-c", script],
             entrypoint=["sh"],
             stdin_open=True,
-            user=f"{os.getuid()}:{os.getgid()}",
+            user=user,
             labels={OUR_LABEL: owner},
             host_config=_confined(client, container, shown, host_network=program.host_network),
         )
@@ -127,8 +130,9 @@ def start_helper(client: docker.DockerClient, container: Container, program: Pro
         running.await_ready()
     except BaseException as error:
         running.close() if running else shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, APIError):
-            raise NoHelper(str(error.explanation or error)) from error
+        if isinstance(error, APIError | NoHelper):
+            reason = cause(error) if isinstance(error, APIError) else str(error)
+            raise NoHelper(why_not_started(client, container.image_id, owner, ["mv"], user) or reason) from error
         raise
     return running
 

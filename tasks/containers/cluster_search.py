@@ -5,15 +5,19 @@ from __future__ import annotations
 
 from tasks.containers import other_files
 from tasks.containers.control_file import BYTES
+from tasks.containers.startable import start_each
 
 SEARCH_SECONDS = 30
 SIZE_SECONDS = 20
+PROGRAMS = ("find", "od", "tr", "cut", "du", "df", "tail", "head", "wc", "readlink")
+"""The helper ends with 127 if one of these cannot start."""
 
 # For coreutils and busybox alike. What it prints of others' files is hexadecimal: a name may hold anything. Links are
 # not followed, and the control file is read until two readings agree: its server may be writing it. A volume is unclear
 # where the search says of anything but what went meanwhile, as it may where a server runs, that it could not look.
 _TEXT = r"""
 export LC_ALL=C
+%(start_each)s
 if timeout 5 true 2>/dev/null; then limit() { timeout "$@"; }; else limit() { shift; "$@"; }; fi
 unclear() { echo "unclear $n x$(printf %%s "$1" | hex)"; }
 hex() { od -An -v -tx1 "$@" 2>/dev/null | tr -d ' \n'; }
@@ -56,6 +60,7 @@ PRUNED = (
     "pg_logical", "pg_replslot", "pg_notify", "pg_snapshots", "pg_serial", "pg_twophase", "pg_commit_ts", "pg_dynshmem",
 )  # fmt: skip
 SCRIPT = _TEXT % {
+    "start_each": start_each(*PROGRAMS),
     "bytes": BYTES,
     "size_seconds": SIZE_SECONDS,
     "search_seconds": SEARCH_SECONDS,

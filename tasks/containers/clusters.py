@@ -24,10 +24,11 @@ from docker.types import LogConfig, Mount
 from docker.utils.socket import frames_iter
 
 from tasks.containers import other_files
-from tasks.containers.cluster_search import SCRIPT
+from tasks.containers.cluster_search import PROGRAMS, SCRIPT
 from tasks.containers.control_file import ControlFile, parse
 from tasks.containers.engine import OUR_LABEL
 from tasks.containers.other_files import OtherFiles
+from tasks.containers.startable import why_not_started
 from tasks.containers.volumes import Volume, list_volumes, remove_unused
 from tasks.errors import ControlFileUnreadable, EngineError
 from tasks.models import Model
@@ -137,14 +138,18 @@ def _check_image(client: docker.DockerClient, image_id: str, owner: str) -> None
     try:
         _report(client, image_id, [], owner)
     except _CannotStart as reason:
-        raise EngineError(f"No helper container can be run from the image {image_id}: {reason}") from reason
+        why = why_not_started(client, image_id, owner, PROGRAMS) or str(reason).rstrip(".")
+        raise EngineError(f"No helper container can be run from the image {image_id}: {why}.") from reason
 
 
 def _report(client: docker.DockerClient, image_id: str, volumes: list[Volume], owner: str) -> list[str]:
-    """The helper's lines. It is tried again where another run of the same owner swept it. Raise _CannotStart."""
+    """The helper's lines. It is tried again where another run of the same owner swept it. Raise _CannotStart, and
+    EngineError where it gives no sign of its own."""
     for _ in range(ATTEMPTS):
         with contextlib.suppress(_Cut):
             return _run(client, image_id, volumes, owner)
+    if reason := why_not_started(client, image_id, owner, PROGRAMS):
+        raise EngineError(f"No helper container can look for clusters: {reason}.")
     names = ", ".join(each.name for each in volumes)
     raise EngineError(f"Looking for clusters was ended from outside {ATTEMPTS} times (volumes {names}); try again.")
 

@@ -10,12 +10,15 @@ from docker.errors import APIError, NotFound
 from docker.types import LogConfig, Mount
 
 from tasks.containers.engine import OUR_LABEL
+from tasks.containers.startable import cause, start_each, why_not_started
 from tasks.errors import EngineError
 
 SECONDS = 120
+PROGRAMS = ("find", "head")
 EMPTY = 7  # The helper's exit code: any other that is not 0 means that it could not look.
 # The first file, or how the search ended. It finds nothing, too, where it may not read.
 SCRIPT = f"""
+{start_each(*PROGRAMS)}
 cd /volume || exit 1
 case "$({{ find . ! -type d -print; echo "ended $?"; }} | head -n 1)" in
     ./*) exit 0 ;;
@@ -30,9 +33,11 @@ def is_empty(client: docker.DockerClient, volume: str, image_id: str, owner: str
     try:
         status = _run(client, volume, image_id, owner)
     except APIError as error:
-        raise EngineError(f"The volume {volume} cannot be looked into: {error.explanation or error}.") from error
+        why = why_not_started(client, image_id, owner, PROGRAMS) or cause(error)
+        raise EngineError(f"The volume {volume} cannot be looked into: {why}.") from error
     if status not in (0, EMPTY):
-        raise EngineError(f"The volume {volume} cannot be looked into: a search through it ended with {status}.")
+        why = why_not_started(client, image_id, owner, PROGRAMS) or f"a search through it ended with {status}"
+        raise EngineError(f"The volume {volume} cannot be looked into: {why}.")
     return status == EMPTY
 
 

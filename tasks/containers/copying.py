@@ -19,7 +19,7 @@ CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID")
 # $1 PGDATA below the root. One line for each fact; a link's last word is where it leads.
 LOOK = r"""
 cd "/source/$1" && [ -f global/pg_control ] || { echo "no cluster"; exit; }
-echo "version $(head -n 1 PG_VERSION)"
+version=$(head -n 1 PG_VERSION) || exit; echo "version $version"
 for file in standby.signal recovery.signal recovery.conf; do [ ! -e $file ] || echo "recovering $file"; done
 for link in pg_wal pg_tblspc/*; do [ ! -L "$link" ] || echo "link $link $(readlink "$link")"; done
 """

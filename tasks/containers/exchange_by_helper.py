@@ -17,14 +17,20 @@ from docker.types import LogConfig, Mount
 from tasks.containers import recreate
 from tasks.containers.engine import OUR_LABEL
 from tasks.containers.exchange_moves import ASIDE, DATA, Move, Place, places
+from tasks.containers.startable import cause, start_each, why_not_started
 from tasks.errors import EngineError
 
+PROGRAMS = ("grep", "mv", "sync", "stat")
 SECONDS = 600  # for the renames of one helper, which wait for the disk at their end
 
 # $1 and $2: the volumes; $3 and $4: what their folders are called. Then pairs of paths: each is renamed to the next,
 # which must be free, for `mv` would put it inside a folder that is there. Across a mount point `mv` would copy: so none
 # may be in the volumes' folders.
-SCRIPT = """
+SCRIPT = (
+    f"""
+{start_each(*PROGRAMS)}
+"""
+    + """
 cd /volumes || exit 1
 is_there() { [ -e "$1" ] || [ -L "$1" ]; }
 one=$1; other=$2; data=$3; aside=$4; shift 4
@@ -43,6 +49,7 @@ for each in "$one/$data" "$one/$aside" "$other/$data" "$other/$aside"; do
   if is_there "$each"; then stat -c "%d:%i $each" "$each" || exit 1; fi
 done
 """
+)
 
 
 class FoldersByHelper:
@@ -85,12 +92,16 @@ class FoldersByHelper:
         except requests.exceptions.ReadTimeout as error:
             raise self._failed(f"a helper container did not come to its end within {SECONDS} s") from error
         except APIError as error:
-            raise self._failed(f"the helper container does not start ({error.explanation or error})") from error
+            raise self._failed(self._why_not() or f"the helper container does not start ({cause(error)})") from error
         finally:
             _remove(self._client, made)
         if status != 0:
-            raise self._failed(" ".join(said["stderr"].split()) or f"the helper container ended with {status}")
+            words = " ".join(said["stderr"].split()) or f"the helper container ended with {status}"
+            raise self._failed(self._why_not() or words)
         return said["stdout"]
+
+    def _why_not(self) -> str:
+        return why_not_started(self._client, self._image_id, self._owner, PROGRAMS)
 
     def _create(self, arguments: Sequence[str]) -> str:
         """A helper that is not started. One of a killed run, which the engine is only about to make, has the name

@@ -24,6 +24,7 @@ from tasks.containers.engine import OUR_LABEL
 from tasks.containers.exec_status import exit_status
 from tasks.containers.leash import last_words
 from tasks.containers.line import Line
+from tasks.containers.startable import CANNOT_START, cause, why_not_started
 from tasks.errors import EngineError, RestoreFailed
 
 WAITING = "IFS= read -r end"
@@ -41,8 +42,10 @@ class ProgramFailed(RestoreFailed):
 class Leashed:
     """A running container of ours, and the line it hangs on."""
 
-    def __init__(self, client: docker.DockerClient, container_id: str, line: Line) -> None:
-        self._client, self._id, self._line = client, container_id, line
+    def __init__(
+        self, client: docker.DockerClient, container_id: str, line: Line, image_id: str = "", owner: str = ""
+    ) -> None:
+        self._client, self._id, self._line, self._image_id, self._owner = client, container_id, line, image_id, owner
 
     def run(
         self,
@@ -66,19 +69,27 @@ class Leashed:
             output, errors = conversation.carry_on(stdin)
             status = None if conversation.late else exit_status(self._client, made["Id"])
         except APIError as error:
-            raise RestoreFailed(f"{program} cannot be run: the scratch container is gone ({_said(error)}).") from error
+            why = self._why_not() or f"the scratch container is gone ({cause(error)})"
+            raise RestoreFailed(f"{program} cannot be run: {why}.") from error
         if conversation.late:
             raise RestoreFailed(f"{program} did not end within {deadline:g} s; raise `deadline` if it needs longer.")
+        if status is None and (why := self._why_not()):
+            raise RestoreFailed(f"{program} cannot be run: {why}.")
         if status is None:
             raise RestoreFailed(f"{program} was ended from outside: somebody, or the engine, ended its container.")
         if status != 0:
             words = last_words(errors or output).rstrip(".")
+            if status in CANNOT_START and (why := self._why_not(program)):
+                raise ProgramFailed(f"{program} cannot be run: {why}.", words, errors)
             raise ProgramFailed(f"{program} failed (exit {status}): {words}.", words, errors)
         return output
 
+    def _why_not(self, *programs: str) -> str:
+        return why_not_started(self._client, self._image_id, self._owner, programs)
+
     def through(self, client: docker.DockerClient) -> Leashed:
         """The same container by another client: a client is for one thread."""
-        return Leashed(client, self._id, self._line)
+        return Leashed(client, self._id, self._line, self._image_id, self._owner)
 
     def close(self) -> None:
         """End the container with all that runs in it, and wait until it is gone."""
@@ -160,9 +171,10 @@ def leashed(
             line.close()
         _remove(client, made)
         if isinstance(error, APIError):
-            raise EngineError(f"A scratch container cannot be started from {image_id}: {_said(error)}.") from error
+            why = why_not_started(client, image_id, owner) or f"from {image_id}: {cause(error)}"
+            raise EngineError(f"A scratch container cannot be started: {why}.") from error
         raise
-    box = Leashed(client, made, line)
+    box = Leashed(client, made, line, image_id, owner)
     try:
         yield box
     finally:
@@ -191,10 +203,6 @@ def _confined(
         auto_remove=True,
     )
     return config
-
-
-def _said(error: APIError) -> str:
-    return str(error.explanation or error).rstrip(".")
 
 
 def _remove(client: docker.DockerClient, container_id: str | None) -> None:

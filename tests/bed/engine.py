@@ -27,7 +27,6 @@ PACKAGES = {
 
 ON_DEMAND = {  # asked for by few tests
     "chromium": "chromium",
-    "busybox": "busybox",
     "zstd": "zstd",
     "sshd": "openssh-server",
     "pgbouncer": "pgbouncer",

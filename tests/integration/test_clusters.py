@@ -3,7 +3,6 @@
 import io
 import logging
 import os
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from tasks.containers.contents import is_empty
 from tasks.containers.engine import OUR_LABEL
 from tasks.containers.volumes import Volume, find_volume
 from tasks.errors import EngineError
-from tests.bed import engine, images
+from tests.bed import debian, images
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServer
 
@@ -301,8 +300,7 @@ def test_an_image_that_is_not_there_is_one_clear_sentence(
 
 
 def test_busybox_does_as_well_as_coreutils(bed: Bed, owner: str, postgres18: PostgresServer) -> None:
-    engine.require_tool("busybox")
-    busybox = shutil.which("busybox") or ""
+    busybox = str(debian.static_busybox())
     image = f"rollcall-bed/busybox:{bed.run_id}"
     bed.client.api.import_image_from_data(_busybox_image(busybox), repository=image.partition(":")[0], tag=bed.run_id)
     try:
