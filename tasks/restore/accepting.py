@@ -43,6 +43,15 @@ def options(differences: Sequence[Difference]) -> str:
     return " ".join(f"--accept-differences {shlex.quote(each)}" for each in names)
 
 
+def texts(differences: Sequence[Difference]) -> list[str]:
+    """Both texts of the first definitions that differ, a line each."""
+    found: list[str] = []
+    for each in differences[:MOST_NAMED]:
+        if each.kind == "definition" and each.expected and each.found:
+            found += [f"{each.object}, in the backup: {each.expected}", f"{each.object}, rebuilt: {each.found}"]
+    return found
+
+
 def named(differences: Sequence[Difference]) -> str:
     """`2 definitions differ: app: …; app: …`: the first of them."""
     counted = "1 definition differs" if len(differences) == 1 else f"{len(differences)} definitions differ"

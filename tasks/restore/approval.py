@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from tasks import orchestration
 from tasks.errors import NotEqual, Refused
 from tasks.models import Difference
-from tasks.restore.accepting import named, options, unaccepted
+from tasks.restore.accepting import named, options, texts, unaccepted
 from tasks.restore.compare import not_equal
 from tasks.restore.plan import Plan
 from tasks.restore.words import differences_markdown, plan_markdown, plan_text
@@ -79,7 +79,10 @@ def ask_about(plan: Plan, differences: Sequence[Difference]) -> None:
     advice = f"To restore it all the same: {options(left)}"
     if how == "given":
         raise Refused(f"{said} Nobody has accepted that. {advice}")
-    question = f"{said}\n\nNothing was stopped yet. Type {plan.target} to go on; anything else leaves all as it is: "
+    both = "".join(f"\n  {each}" for each in texts(left))
+    question = (
+        f"{said}{both}\n\nNothing was stopped yet. Type {plan.target} to go on; anything else leaves all as it is: "
+    )
     if how == "terminal":
         typed = read_line(question, advice)
     else:

@@ -49,10 +49,8 @@ def _of_source(source: Source | None) -> list[str]:
         found.append(f"No drill has proven backup {source.name}; it is proven now, before anything is stopped.")
     if source.passed is not None:
         found.append(_of_passed(source, source.passed))
-    found += [
-        f"Comes back in another way: {in_words(each)}. To approve this plan accepts that."
-        for each in source.differences
-    ]
+    accepted = "It was accepted by a drill." if source.proven_at else "To approve this plan accepts it; --yes does not."
+    found += [f"Comes back in another way: {in_words(each)}. {accepted}" for each in source.differences]
     return found + [f"Not in backup {source.name}: {each}." for each in source.omitted]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from tasks.alerts.artifacts import MOST, as_line, escape, table
 from tasks.alerts.run_reports import listed
 from tasks.models import Difference
-from tasks.restore.accepting import named
+from tasks.restore.accepting import named, texts
 from tasks.restore.compare import in_words
 from tasks.restore.drill import DrillResult
 from tasks.restore.facts import Source
@@ -246,7 +246,13 @@ def drill_lines(result: DrillResult) -> list[str]:
     how = "exactly as it was taken" if not result.named else f"with every row; {named(result.named)}"
     return [
         f"Backup {result.backup} comes back {how} (rows: {rows}).",
-        *([f"{result.reason}"] if result.reason else ["These differences are accepted."] if result.named else []),
+        *(
+            [result.reason, *texts(result.unaccepted)]
+            if result.reason
+            else ["These differences are accepted."]
+            if result.named
+            else []
+        ),
         f"Measured RTO, until it was proven and on the disk: {result.rto_seconds:.1f} s.",
         f"The proof is noted in {', '.join(result.storages) or 'no storage: none took the note'}.",
         *result.notes,
@@ -281,11 +287,8 @@ def drill_markdown(result: DrillResult, most: int = MOST) -> str:
 
 def differences_markdown(differences: Sequence[Difference], said: str) -> str:
     """The question about differences for Prefect's form, with both texts."""
-    lines = [f"## Go on?\n\n{escape(said)}\n\nNothing was stopped yet."]
-    for each in differences:
-        texts = [f"    {escape(text)}" for text in (each.expected, each.found) if text]
-        lines.append("\n".join([f"**{escape(in_words(each))}**", "", *texts]))
-    return "\n\n".join(lines) + "\n"
+    lines = "\n".join(f"- {escape(each)}" for each in texts(differences))
+    return f"## Go on?\n\n{escape(said)}\n\n{lines}\n\nNothing was stopped yet.\n"
 
 
 def _unproven_step(result: DrillResult) -> str:

@@ -1,0 +1,65 @@
+"""Which differences a person has accepted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tasks.models import Difference
+from tasks.restore.accepting import ALL_DEFINITIONS, options, texts, unaccepted
+from tasks.restore.facts import Source
+from tasks.restore.plan import make_plan
+from tests.unit.test_restore_plan import BACKUP, Request, world
+
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
+
+
+def differing(**changes: Any) -> Difference:
+    given = {"kind": "definition", "database": "app", "object": "view public.v", "expected": "a", "found": "b"}
+    return Difference.model_validate(given | changes)
+
+
+ROWS = differing(kind="rows", object="rows in public.t", expected="2", found="1")
+
+
+@pytest.mark.parametrize(
+    ("names", "known", "left"),
+    [
+        ([], [], ["view public.v", "rows in public.t"]),
+        (["view public.v"], [], ["rows in public.t"]),
+        (["app: view public.v"], [], ["rows in public.t"]),
+        (["other: view public.v", "view public"], [], ["view public.v", "rows in public.t"]),
+        ([ALL_DEFINITIONS], [], ["rows in public.t"]),
+        ([ALL_DEFINITIONS, "rows in public.t"], [], []),
+        ([], [differing(why="in other words"), ROWS], ["rows in public.t"]),
+        ([], [differing(found="c")], ["view public.v", "rows in public.t"]),
+        ([], [differing(database="other")], ["view public.v", "rows in public.t"]),
+    ],
+)
+def test_a_difference_is_accepted_by_its_name_and_what_is_data_by_nothing_else(
+    names: list[str], known: list[Difference], left: list[str]
+) -> None:
+    assert [each.object for each in unaccepted([differing(), ROWS], names, known)] == left
+
+
+def test_the_option_to_add_can_be_pasted_into_a_shell() -> None:
+    odd = differing(object='view public."it\'s"')
+    assert options([odd]) == "--accept-differences 'view public.\"it'\"'\"'s\"'"
+    assert options([differing(object=f"view public.v{n}") for n in range(6)]) == "--accept-differences all-definitions"
+
+
+def test_both_texts_are_shown() -> None:
+    assert texts([differing(), ROWS]) == ["view public.v, in the backup: a", "view public.v, rebuilt: b"]
+
+
+@pytest.mark.parametrize(
+    ("proven_at", "said"), [(NOW, "It was accepted by a drill."), (None, "To approve this plan accepts it; --yes does")]
+)
+def test_a_plan_names_what_is_known_to_come_back_in_another_way(proven_at: datetime | None, said: str) -> None:
+    source: Source = BACKUP.model_copy(
+        update={"differences": [differing()], "rows_proven_at": NOW, "proven_at": proven_at}
+    )
+    found = make_plan(world(), source, Request(backup="latest")).notes
+    assert any("the definition of the view public.v differs" in each and said in each for each in found)
