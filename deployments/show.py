@@ -95,10 +95,10 @@ def backup(manifest: Manifest) -> None:
             f"  {storage}: {len(mine)} objects, {size(sum(each.bytes for each in mine))}, read back and equal"
         )
     tallies = {manifest.database: manifest.tally, **manifest.databases}
+    dumped = {each.database for each in manifest.objects if each.role == "dump"}
     for name, tally in tallies.items():
-        console.print(
-            f"  database {escape(name)}: {sum(tally.counts.values()):,} rows in {tables_in_words(len(tally.counts))}"
-        )
+        rows = f"{sum(tally.counts.values()):,} rows in {tables_in_words(len(tally.counts))}"
+        console.print(f"  database {escape(name)}: {rows if name in dumped else 'not in this backup'}")
     _findings(console, manifest.findings)
     _next_step(console, manifest.findings, manifest.target)
     took = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in manifest.timings.items())

@@ -233,9 +233,14 @@ POLICIES: LiteralString = """
     FROM classes AS c JOIN pg_policy ON polrelid = c.oid
 """
 
+# pg_dump gives the sequence of an identity column the column's type; CREATE TABLE (LIKE … INCLUDING IDENTITY) made it a
+# bigint.
 SEQUENCES: LiteralString = """
     SELECT 'sequence ' || c.name,
-           json_build_array(format_type(seqtypid, NULL), seqstart, seqincrement, seqmin, seqmax, seqcache,
+           json_build_array(
+               CASE WHEN NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass
+                                     AND d.objid = c.oid AND deptype = 'i' AND refobjsubid > 0)
+                    THEN format_type(seqtypid, NULL) END, seqstart, seqincrement, seqmin, seqmax, seqcache,
                seqcycle, relpersistence,
                (SELECT json_build_array(refobjid::regclass::text, attname, deptype) FROM pg_depend AS d
                 JOIN pg_attribute AS a ON attrelid = refobjid AND attnum = refobjsubid
@@ -267,9 +272,10 @@ TYPES: LiteralString = """
       AND (t.oid, 'pg_type'::regclass) NOT IN (SELECT objid, classid FROM members)
 """
 
+# What copies "C" is of every encoding, and what pg_dump makes of it is of the database's own.
 COLLATIONS: LiteralString = """
     SELECT 'collation ' || s.name || '.' || quote_ident(collname),
-           (to_jsonb(o) - 'oid' - 'collowner' - 'collnamespace' - 'collversion')::text
+           (to_jsonb(o) - 'oid' - 'collowner' - 'collnamespace' - 'collversion' - 'collencoding')::text
     FROM pg_collation AS o JOIN spaces AS s ON s.oid = collnamespace
     WHERE (o.oid, 'pg_collation'::regclass) NOT IN (SELECT objid, classid FROM members)
 """

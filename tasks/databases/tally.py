@@ -243,9 +243,14 @@ OWN_LOCKS = """
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
+# A prepared transaction has no session: by its lock on its own id it is known.
 WHO_LOCKS = """
-    SELECT l.relation::regclass::text, l.pid FROM pg_locks AS l
-    WHERE l.mode = 'AccessExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid() AND l.relation >= 16384
+    SELECT l.relation::regclass::text, l.pid, x.gid FROM pg_locks AS l
+    LEFT JOIN pg_locks AS own ON l.pid IS NULL AND own.pid IS NULL AND own.locktype = 'transactionid'
+        AND own.virtualtransaction = l.virtualtransaction
+    LEFT JOIN pg_prepared_xacts AS x ON x.transaction = own.transactionid
+    WHERE l.mode = 'AccessExclusiveLock' AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+      AND l.relation >= 16384
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     ORDER BY l.relation LIMIT 1
 """
@@ -253,6 +258,11 @@ WHO_LOCKS = """
 
 def _who_locks(connection: Connection, login: Login, lock_wait: float) -> str:
     row = connection.execute(WHO_LOCKS).fetchone()
+    if row and row[2] is not None:
+        return (
+            f"The prepared transaction {row[2]!r} has locked {row[0]} in {login}, and keeps it locked until somebody "
+            "runs COMMIT PREPARED or ROLLBACK PREPARED with that name."
+        )
     who = f"The session with pid {row[1]} has locked {row[0]}" if row else "Another session had locked a table"
     return f"{who} in {login} for longer than {lock_wait:g} s; wait for its end, end it, or raise `lock_wait`."
 

@@ -12,7 +12,9 @@ from tasks.checks.acceptance import accept_present
 from tasks.containers.scratch_place import Place
 from tasks.databases import cluster_state
 from tasks.databases.cluster_state import settings_sql
-from tasks.errors import HistoryError
+from tasks.databases.connect import Login
+from tasks.databases.tally import frozen
+from tasks.errors import HistoryError, TablesLocked
 from tasks.models import Manifest, SequencePosition
 from tasks.restore.facts import Request
 from tasks.restore.plan import make_plan
@@ -158,6 +160,15 @@ def test_what_is_set_for_all_roles_comes_back(
         "setting", "setting no_such_setting of all roles", "missing", False,
     )  # fmt: skip
     assert "no_such_setting" in str(difference.why)
+
+
+def test_a_prepared_transaction_that_keeps_a_table_locked_is_named(server: PostgresServer) -> None:
+    server.execute("CREATE TABLE t (i int)", "BEGIN; LOCK TABLE t; PREPARE TRANSACTION 'it''s mine'")
+    login = Login(server.host, server.port, server.user, server.password, server.database)
+    with pytest.raises(
+        TablesLocked, match=r"prepared transaction \"it's mine\" has locked public.t .* ROLLBACK PREPARED"
+    ):
+        frozen(login, lock_wait=0.2).__enter__()
 
 
 def test_what_cannot_come_back_as_it_is_is_named_in_manifest_plan_and_proof(
