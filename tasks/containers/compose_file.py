@@ -9,12 +9,13 @@ it never holds a resolved value.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from ruamel.yaml.nodes import MappingNode
 
 from tasks.containers.compose_pin import is_pinned, pin
-from tasks.containers.compose_program import resolved
+from tasks.containers.compose_program import all_files, resolved
 from tasks.containers.compose_service import (
     CannotMend,
     Mend,
@@ -55,15 +56,29 @@ def plan_mend(service: Service, destination: str, pinned: str) -> Mend | None:
         raise CannotMend(_names_no_volume(service, source, destination, pinned))
     declaring = [path for path, root in documents.items() if has_volume(root, source.text)]
     if not declaring:
-        raise CannotMend(
-            f"{service.files[-1]} and the files before it do not declare the volume {source.text} themselves. Write:\n"
-            f"{by_hand(pinned, source.text)}"
-        )
+        if not _is_pinned_elsewhere(service, source.text, pinned):
+            raise CannotMend(f"{_where(service, source.text)}\n{by_hand(pinned, source.text)}")
+        return None
     entries = [child(root, "volumes", source.text) for root in documents.values()]
     if is_pinned(entries, source.text, pinned):
         return None
     mend = _mend(declaring[-1], service, documents, source.text, destination, pinned)
     return mend and mend.model_copy(update={"fixed": fixed_name(entries, source.text) == pinned})
+
+
+def _is_pinned_elsewhere(service: Service, key: str, pinned: str) -> bool:
+    """Whether the volume, which none of the files declares, is pinned in what Compose makes of all it includes."""
+    text, _ = resolved(service, service.files)
+    return text is not None and is_pinned([child(read(text), "volumes", key)], key, pinned)
+
+
+def _where(service: Service, key: str) -> str:
+    """Which file a person writes the pin into: the included one that declares it; Compose may refuse it in another."""
+    for path in all_files(service):
+        with suppress(ComposeFileError):
+            if has_volume(read(read_text(path)), key):
+                return f"{path}, which is included, declares the volume {key}. Write there:"
+    return f"{service.files[-1]} and the files before it do not declare the volume {key} themselves. Write:"
 
 
 def special_options(service: Service, destination: str, pinned: str) -> list[str]:

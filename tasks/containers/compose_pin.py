@@ -41,7 +41,7 @@ class _Edit(NamedTuple):
 
 
 def pin(text: str, key: str, name: str) -> Pinned:
-    """The text with the volume `key` pinned: `external: true`, `name: …`, and nothing beside them.
+    """The text with the volume `key` pinned: `external: true`, `name: …`, and nothing beside them but extensions (x-…).
 
     Raise ComposeFileError where the change cannot be made to this volume alone.
     """
@@ -52,7 +52,7 @@ def pin(text: str, key: str, name: str) -> Pinned:
         raise ComposeFileError(f"its volume {key} is not declared where it could be changed by itself")
     if is_pinned([found[1]], key, name):
         return Pinned(text, [])
-    dropped = [each for each in keys(found[1]) if each not in ("external", "name")]
+    dropped = [each for each in keys(found[1]) if each not in ("external", "name") and not _is_kept(found, each)]
     mended = _apply(text, list(_edits(text, volumes, *found, name)))
     if not _only_pinned(root, _reread(mended, key), key, name):
         raise ComposeFileError(f"its volume {key} shares its lines with others")
@@ -74,6 +74,11 @@ def is_pinned(entries: Sequence[Node | None], key: str, name: str) -> bool:
     )
 
 
+def _is_kept(found: tuple[Node, Node], option: str) -> bool:
+    """Whether it is an extension of the entry's own lines: those stay."""
+    return option.startswith("x-") and found[1].start_mark.index > found[0].start_mark.index
+
+
 def _says(entry: Node, option: str, name: str) -> bool:
     """Whether the entry's own line for the option is as it should be."""
     found = next((value for each, value in entry.value if each.value == option), None) if keys(entry) else None
@@ -81,9 +86,10 @@ def _says(entry: Node, option: str, name: str) -> bool:
 
 
 def _edits(text: str, volumes: MappingNode, key: Node, value: Node, name: str) -> Iterator[_Edit]:
-    inline = _inline(text, key, name)
     behind = _behind(text, key)
-    if value.start_mark.index < key.start_mark.index:  # an alias: its node stands where the anchor is
+    aliased = value.start_mark.index < key.start_mark.index
+    inline = _inline(text, key, name, [] if aliased else _extensions(text, value))
+    if aliased:  # its node stands where the anchor is
         yield _Edit(behind, _end_of_alias(text, behind), f" {inline}")
     elif isinstance(value, MappingNode) and not value.flow_style:
         yield from _block(text, value, name)
@@ -105,11 +111,20 @@ def _end_of_alias(text: str, start: int) -> int:
     return alias.end() if alias else start
 
 
-def _inline(text: str, key: Node, name: str) -> str:
+def _extensions(text: str, value: Node) -> list[str]:
+    """The entry's own x-…, as they are written."""
+    pairs = value.value if isinstance(value, MappingNode) else []
+    return [
+        text[one.start_mark.index : _content_end(text, one, other)] for one, other in pairs if one.value[:2] == "x-"
+    ]
+
+
+def _inline(text: str, key: Node, name: str, extensions: Sequence[str]) -> str:
     """In the style of JSON where the key is quoted so."""
+    more = "".join(f", {each}" for each in extensions)
     if text[key.start_mark.index] == '"':
-        return f'{{"external": true, "name": "{name}"}}'
-    return f"{{external: true, name: {_quoted(name)}}}"
+        return f'{{"external": true, "name": "{name}"{more}}}'
+    return f"{{external: true, name: {_quoted(name)}{more}}}"
 
 
 def _quoted(name: str) -> str:
@@ -145,7 +160,7 @@ def _block(text: str, value: MappingNode, name: str) -> Iterator[_Edit]:
         if key.value in ("external", "name"):
             if not _says(value, key.value, name):
                 yield _Edit(key.start_mark.index, end, external if key.value == "external" else naming)
-        else:
+        elif not key.value.startswith("x-"):
             yield _Edit(_line_start(text, key.start_mark.index), _line_end(text, end), "")
 
 

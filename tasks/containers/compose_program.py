@@ -15,11 +15,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ruamel.yaml.nodes import Node
+
 from tasks.containers.compose_service import CannotMend, Mend, Service, by_hand, files_with
-from tasks.containers.compose_yaml import Source, child, read, read_text, scalar, source_at, strings, volume_name
+from tasks.containers.compose_yaml import (
+    Source,
+    child,
+    extended,
+    included,
+    read,
+    read_text,
+    scalar,
+    source_at,
+    strings,
+    volume_name,
+)
 from tasks.errors import ComposeFileError
 
 SECONDS = 60
+HOOKS = ("post_start", "pre_stop")
 PLUGIN, STANDALONE = ["docker", "compose"], ["docker-compose"]
 CHECK_BY_HAND = "Change the file by hand."
 NOT_SET = re.compile(r"(\w+)\W+variable is not set")
@@ -134,12 +148,39 @@ def _line(command: list[str], service: Service, files: Sequence[Path], *more: st
 
 
 def _profiles(service: Service) -> list[str]:
-    """Those of the service, without which Compose would leave it out."""
+    """Those of the service, without which Compose would leave it out; also of the one that it extends."""
     found: list[str] = []
-    for path in service.files:
+    waiting = [(path, service.service) for path in all_files(service)]
+    for number, (path, name) in enumerate(waiting):
         with suppress(ComposeFileError):
-            found += strings(child(read(read_text(path)), "services", service.service, "profiles"))
+            root = read(read_text(path))
+            found += strings(child(root, "services", name, "profiles"))
+            other = extended(root, name, path)
+            waiting += [other] if other and other not in waiting[: number + 1] else []
     return list(dict.fromkeys(found))
+
+
+def all_files(service: Service) -> list[Path]:
+    """The service's files and those that they include, each once; one that cannot be read includes none."""
+    found = list(service.files)
+    for path in found:
+        with suppress(ComposeFileError):
+            found += [each for each in included(read(read_text(path)), path.parent) if each not in found]
+    return found
+
+
+def hooks_of(service: Service) -> list[str]:
+    """Which hooks Compose would run for the service where it starts or stops it; none where Compose cannot be asked."""
+    try:
+        text, _ = resolved(service, service.files)
+        return hooks_in(read(text), service.service) if text else []
+    except (CannotMend, ComposeFileError):
+        return []
+
+
+def hooks_in(root: Node, service: str) -> list[str]:
+    """The names of the hooks that the service has, of what Compose makes of the files (pure)."""
+    return [each for each in HOOKS if child(root, "services", service, each) is not None]
 
 
 def _run(line: list[str], folder: Path) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ruamel.yaml.nodes import Node
 
-from tasks.containers.compose_program import NOT_SET, SECONDS, compose_commands, of_the_first_generation
+from tasks.containers.compose_program import NOT_SET, SECONDS, compose_commands, hooks_in, of_the_first_generation
 from tasks.containers.compose_yaml import child, keys, read, scalar, volume_name
 from tasks.errors import ComposeFileError
 from tasks.models import Model
@@ -43,7 +43,7 @@ class Project(Model):
     Compose 1 always reads the files, and has only those options that were given. Compose of today reads none where it
     is given a name and no file, and takes every container of that name for the project's: those of other folders too.
     services: without those of profiles that are not active. unset: variables that its files use and that are not set
-    here.
+    here. hooks: services with a hook that Compose runs before it stops them.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Project(Model):
     services: list[str]
     volumes: list[DeclaredVolume]
     unset: list[str] = []
+    hooks: list[str] = []
 
     def line(self, *words: str) -> list[str]:
         """A command line of Compose about this project and no other, whatever the environment says later."""
@@ -93,6 +94,7 @@ def read_project(
         services=keys(child(root, "services")),
         volumes=volumes,
         unset=sorted(set(NOT_SET.findall(said))),
+        hooks=[each for each in keys(child(root, "services")) if "pre_stop" in hooks_in(root, each)],
     )
 
 

@@ -144,6 +144,29 @@ def kept_elsewhere(entries: Sequence[Node | None]) -> list[str]:
     return [*found, "driver_opts"] if isinstance(options, MappingNode) and options.value else found
 
 
+def included(root: Node, folder: Path) -> list[Path]:
+    """The files that the document includes, as far as they are files of this machine (Compose file reference, include).
+
+    folder: the document's own, which the paths start from.
+    """
+    listed = child(root, "include")
+    found: list[str] = []
+    for entry in listed.value if isinstance(listed, SequenceNode) else []:
+        paths = child(entry, "path") if isinstance(entry, MappingNode) else entry
+        found += strings(paths) if isinstance(paths, SequenceNode) else filter(None, [scalar(paths)])
+    return [folder / each for each in found if "://" not in each and "$" not in each]
+
+
+def extended(root: Node, service: str, path: Path) -> tuple[Path, str] | None:
+    """The file and the service that a service of the document extends; path: the document's own."""
+    extends = child(root, "services", service, "extends")
+    if isinstance(extends, MappingNode):
+        other = scalar(child(extends, "service"))
+        return (path.parent / (scalar(child(extends, "file")) or path.name), other) if other else None
+    other = scalar(extends)
+    return (path, other) if other else None
+
+
 def source_at(root: Node, service: str, destination: str) -> Source | None:
     """What the service mounts at `destination`; None where this document does not say."""
     entries = child(root, "services", service, "volumes")

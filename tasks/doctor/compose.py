@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from tasks.config import Target
+from tasks.containers.compose_program import all_files
 from tasks.containers.compose_service import Service, mounted_by_hand, service_of
 from tasks.containers.compose_yaml import child, keys, read, read_text, scalar
 from tasks.containers.mounts import anonymous, place
@@ -18,7 +19,11 @@ from tasks.errors import ComposeFileError
 from tasks.restore.facts import Mending
 from tasks.restore.mending import mending_of
 
+INIT = "init scripts"
 INIT_SCRIPTS = "/docker-entrypoint-initdb.d"
+MADE_ANEW = (
+    "Compose 2.40 and later offers to recreate such a volume, empty, once its lines are changed (`up -y` says yes)."
+)
 POSTGRES_HOME = "/var/lib/postgresql"
 
 
@@ -142,9 +147,10 @@ def _pin(target: str, rules: Target, container: Container, mending: Mending, *, 
 def _unpinned(volume: str, mending: Mending) -> str:
     if mending.fixed:
         return (
-            f"The volume {volume} belongs to its project, whose `down --volumes` removes it: it lacks external: true."
+            f"The volume {volume} belongs to its project, whose `down --volumes` removes it: it lacks external: true. "
+            f"{MADE_ANEW}"
         )
-    return f"The volume {volume} is not pinned: an up from another project starts with an empty one."
+    return f"The volume {volume} is not pinned: an up from another project starts with an empty one. {MADE_ANEW}"
 
 
 def _init_scripts(target: str, rules: Target, container: Container) -> Iterator[Diagnosis]:
@@ -153,7 +159,7 @@ def _init_scripts(target: str, rules: Target, container: Container) -> Iterator[
     if scripts is None:
         return
     yield wrong(
-        f"{target}: init scripts",
+        f"{target}: {INIT}",
         f"{scripts.volume or scripts.source} would build the schema anew in an empty volume: the database then looks "
         f"alive and holds no rows. Pin the volume {rules.volume} (external: true), and no empty one comes about.",
         [f"# mounted at {INIT_SCRIPTS}: {scripts.source or scripts.volume}"],
@@ -199,7 +205,7 @@ def _claims(target: str, name: str, service: Service | None, others: Sequence[di
 
 def claimants(service: Service, name: str) -> Iterator[tuple[str, str]]:
     """(file, service) of the project's services whose container_name is `name`; a file that cannot be read is none."""
-    for path in service.files:
+    for path in all_files(service):
         try:
             services = child(read(read_text(path)), "services")
         except ComposeFileError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tasks.config import Config
 from tasks.containers.engine import engine, inspect_container
+from tasks.doctor.compose import INIT
 from tasks.doctor.diagnosis import Diagnosis, Pin
 from tasks.errors import RollcallError
 from tasks.restore.mending import kept_original, mend, prepare_mend
@@ -21,7 +22,15 @@ def fixed(config: Config, found: Sequence[Diagnosis]) -> list[Diagnosis]:
     The original stays beside the file. Nothing but compose files is changed, and no data is moved.
     """
     run = new_id(datetime.now(UTC), secrets.token_hex(3))
-    return [_fixed(config, each, each.pin, run) if each.pin else each for each in found]
+    done = [_fixed(config, each, each.pin, run) if each.pin else each for each in found]
+    pinned = {before.pin.target for before, after in zip(found, done, strict=True) if before.pin and after.well}
+    return [_harmless(each) if each.subject in {f"{name}: {INIT}" for name in pinned} else each for each in done]
+
+
+def _harmless(scripts: Diagnosis) -> Diagnosis:
+    """Init scripts, once the volume is pinned."""
+    words = "They would build the schema anew in an empty volume; the volume is pinned now, so none comes about."
+    return scripts.model_copy(update={"well": True, "words": words, "lines": []})
 
 
 def _fixed(config: Config, diagnosis: Diagnosis, pin: Pin, run: str) -> Diagnosis:

@@ -244,6 +244,11 @@ def _how_to_serve(target: Concerned, holding: Holding) -> str:
 def _notes(world: World) -> Iterator[str]:
     if world.project.unset:
         yield f"Variables that the compose files use are not set here: {', '.join(world.project.unset)}."
+    if world.project.hooks:
+        yield (
+            f"The pre_stop hooks of {', '.join(world.project.hooks)} do not run: Rollcall stops the containers itself, "
+            "and only Compose runs hooks. Run what they do first, if it matters."
+        )
     for box in world.boxes:
         if box.folder:
             yield (

@@ -14,6 +14,8 @@ from tasks.checks.look import Seen, login, look_at_cluster, take_tally
 from tasks.config import Config, Target
 from tasks.containers import recreate, scratch
 from tasks.containers.clusters import ClusterVolume, clusters_in
+from tasks.containers.compose_program import hooks_of
+from tasks.containers.compose_service import service_of
 from tasks.containers.engine import engine, everybody, host_of, inspect_container, shares_this_kernel
 from tasks.containers.observe import Container, declared_pgdata, read, with_network
 from tasks.containers.volumes import Volume, find_volume
@@ -143,7 +145,7 @@ def _engine_side(
         dependants=[_dependant(client, name) for name in rules.dependents],
         mending=mending_of(found, rules.volume, host_of(client)) if mounted != rules.volume else None,
         by_compose=container.compose_project is not None,
-        notes=[] if obstacles else _notes(client, found, container, rules.volume),
+        notes=[] if obstacles else [*_hooks(client, found, rules), *_notes(client, found, container, rules.volume)],
         obstacles=obstacles,
         free_bytes=_free_bytes(client),
         no_scratch=scratch.why_not_here(client),
@@ -190,6 +192,20 @@ def _obstacles(
         if each["HostConfig"].get("AutoRemove")
     ]
     return list(dict.fromkeys(obstacles))
+
+
+def _hooks(client: docker.DockerClient, found: dict[str, Any], rules: Target) -> list[str]:
+    """The hooks of the service, and of the dependants, which a restore passes by."""
+    if host_of(client) is not None:
+        return []
+    boxes = [found, *(each for each in everybody(client) if each["Name"].lstrip("/") in rules.dependents)]
+    known = [(service, hooks_of(service)) for each in boxes if (service := service_of(each)) is not None]
+    return [
+        f"The hooks of the service {service.service} ({', '.join(hooks)}) do not run: Rollcall stops and starts the "
+        "container itself, and only Compose runs hooks. Do afterwards what they do, if it matters."
+        for service, hooks in known
+        if hooks
+    ]
 
 
 def _notes(client: docker.DockerClient, found: dict[str, Any], container: Container, pinned: str) -> list[str]:

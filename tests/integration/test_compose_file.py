@@ -41,6 +41,7 @@ volumes:
 
 # the end
 """.replace("IMAGE", images.tag(15))
+MARK = "networks: {default: {labels: BED_LABELS}}\n"
 MENDED = """\
   data:   # rows
     external: true
@@ -321,6 +322,36 @@ def test_what_a_person_must_write_is_told_and_works_as_it_is(
     scene.project.down()
     scene.project.up(files=("docker-compose.yml", "told.yml"))
     assert data_mount(scene.project.container(), DATA) == scene.pinned
+
+
+def test_a_volume_of_an_included_file_is_told_there_and_is_pinned_once_it_is_written(scene: Scene) -> None:
+    scene.project.write(TEXT, "parts/db.yml")
+    scene.project.write("include: [{path: parts/db.yml}]\nservices: {}\n")
+    scene.project.up()
+
+    said = scene.refused()
+
+    file = scene.project.folder / "parts/db.yml"
+    assert said.startswith(f"{file}, which is included, declares the volume data. Write there:\nvolumes:\n  data:\n")
+    file.write_text(
+        file.read_text().replace(
+            "  data:   # rows\n    labels", f"  data: {{external: true, name: {scene.pinned}}}\nx-a:\n    labels"
+        )
+    )
+    assert mending.mending_of(scene.project.container(), scene.pinned) is None
+    scene.project.up()
+    assert data_mount(scene.project.container(), DATA) == scene.pinned
+
+
+def test_a_profile_and_a_volume_of_the_extended_file_are_found(scene: Scene) -> None:
+    base = TEXT.partition("networks:")[0].replace("    init: true", "    init: true\n    profiles: [data]")
+    scene.project.write(base, "base.yml")
+    scene.project.write(f"services: {{db: {{extends: {{file: base.yml, service: db}}}}}}\n{TEXT.partition(MARK)[2]}")
+    scene.project.compose("--profile", "data", "up", "-d")
+    planned = mending.mending_of(scene.project.container(), scene.pinned)
+    assert planned is not None
+    assert planned.by_hand is None
+    assert f"+ name: {scene.pinned}" in planned.changes
 
 
 def test_a_variable_that_only_the_users_shell_knows_is_named(scene: Scene) -> None:

@@ -176,7 +176,22 @@ def test_what_files_say_one_after_the_other_counts_together() -> None:
 
 def test_what_had_to_go_is_named() -> None:
     text = "volumes:\n  data:\n    driver: local\n    labels: {secret: x}\n    x-note: y\n"
-    assert pin(text, "data", "kept").dropped == ["driver", "labels", "x-note"]
+    assert pin(text, "data", "kept").dropped == ["driver", "labels"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "volumes:\n  v:\n    x-owner: me\n    labels: {a: b}\n",
+        "volumes: {v: {labels: {a: b}, x-owner: me}}\n",
+        '{"volumes": {"v": {"labels": {"a": "b"}, "x-owner": "me"}}}\n',
+    ],
+)
+def test_an_extension_which_compose_allows_there_stays(text: str) -> None:
+    made = pin(text, "v", "p")
+    entry = {"external": True, "name": "p", "x-owner": "me"}
+    assert YAML(typ="safe").load(made.text) == {"volumes": {"v": entry}}
+    assert made.dropped == ["labels"]
 
 
 @pytest.mark.parametrize(
@@ -252,7 +267,7 @@ def test_any_entry_is_pinned_and_nothing_else_changes(
     loaded = YAML(typ="safe").load(made)
     assert loaded["volumes"] == {
         "a": {},
-        "data": {"external": True, "name": "atra_data"},
+        "data": {"external": True, "name": "atra_data"} | {k: v for k, v in (entry or {}).items() if k[:2] == "x-"},
         "z": {"driver": "local"},
     }
     assert loaded["services"] == {"db": {"image": "x"}}

@@ -13,9 +13,10 @@ from deployments.doctor_prefect import block_diagnoses, prefect_diagnoses
 from tasks.config import Config, LocalStorage, Target
 from tasks.containers.compose_service import Service, service_of
 from tasks.containers.observe import Container, Mount
+from tasks.doctor import fix
 from tasks.doctor.clocks import off_by
 from tasks.doctor.compose import claimants, compose_diagnoses, lacks_name, misplaced, wanted_place
-from tasks.doctor.diagnosis import Diagnosis, all_of, tried
+from tasks.doctor.diagnosis import Diagnosis, Pin, all_of, tried
 from tasks.doctor.server import enough
 from tasks.doctor.shelf import shelf_diagnoses
 from tasks.errors import EngineError
@@ -217,3 +218,11 @@ def test_compose_files_of_an_engine_elsewhere_are_not_looked_for_here(tmp_path: 
         (True, "Compose files are on db1.example")
     ]
     assert not all(each.well for each in compose_diagnoses("t", rules, found, f"{HOME}/data", [other], True))
+
+
+def test_once_the_volume_is_pinned_init_scripts_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinning = Diagnosis(subject="t: compose file", well=False, words="", pin=Pin(target="t", container="c", volume="v"))
+    scripts = [Diagnosis(subject=f"{name}: init scripts", well=False, words="", lines=["x"]) for name in ("t", "u")]
+    monkeypatch.setattr(fix, "_fixed", lambda _config, each, _pin, _run: each.model_copy(update={"well": True}))
+    found = fix.fixed(Config.model_construct(), [pinning, *scripts])
+    assert [(each.well, each.lines) for each in found[1:]] == [(True, []), (False, ["x"])]
