@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tasks.containers.startable import cause, start_each, why_not_started
 from tasks.errors import EngineError
 
 CHUNK = 1 << 20
+NEVER_STARTED_SECONDS = 600.0  # between the making of a helper and its start, on the slowest machine
 
 
 class NoHelper(Exception):
@@ -168,9 +170,26 @@ def _confined(client: docker.DockerClient, container: Container, folder: str, *,
     return config
 
 
+def never_started(client: docker.DockerClient) -> list[dict[str, Any]]:
+    """Helpers of anybody's that were made long ago and never started, as the engine lists them.
+
+    A live run starts a helper at once, and one that has started ends with its run. These are of runs that were killed
+    while the engine made one, and keep every volume that they mount from being removed.
+    """
+    found = client.api.containers(all=True, filters={"label": OUR_LABEL, "status": "created"})
+    if not found:
+        return []
+    # By the engine's own clock, which may differ from ours.
+    now = datetime.fromisoformat(client.info()["SystemTime"]).timestamp()
+    return [each for each in found if now - each["Created"] > NEVER_STARTED_SECONDS]
+
+
 def sweep_helpers(client: docker.DockerClient, owner: str) -> list[str]:
-    """Remove the helpers that a killed run of `owner` left; the caller holds the target's lock. Return their ids."""
-    left = client.api.containers(all=True, filters={"label": f"{OUR_LABEL}={owner}"})
+    """Remove the helpers that a killed run of `owner` left; the caller holds the target's lock. Return their ids.
+
+    Those of anybody's, too, that were made long ago and never started.
+    """
+    left = client.api.containers(all=True, filters={"label": f"{OUR_LABEL}={owner}"}) + never_started(client)
     for each in left:
         with contextlib.suppress(EngineError):
             recreate.remove(client, each["Id"], force=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -25,6 +26,7 @@ KEEP_UNTIL_LABEL = "io.rollcall.keep_until"
 ALIVE = ("running", "paused", "restarting", "removing")
 
 CONFLICT = 409
+STUCK_SECONDS = 30.0  # a live run starts a helper that was made for it at once
 PASSING_SECONDS = 300.0
 """A helper that looks into many volumes has all of them for as long, and may measure each for half a minute."""
 
@@ -112,13 +114,27 @@ def remove_unused(client: docker.DockerClient, name: str) -> None:
     Raise EngineError where any container, even a stopped one, mounts it.
     """
     given_up = time.monotonic() + PASSING_SECONDS
+    stuck: dict[str, float] = {}
     while (volume := find_volume(client, name)) is not None:
         if volume.users:
             users = ", ".join(each.container for each in volume.users)
             raise EngineError(f"The volume {name!r} is mounted by {users}; it is left as it is.")
         if _is_removed(client, name, given_up):
             return
+        _end_stuck(client, name, stuck)
         time.sleep(0.2)
+
+
+def _end_stuck(client: docker.DockerClient, volume: str, since: dict[str, float]) -> None:
+    """Remove helpers that have the volume and do not start: whoever had the engine make them was killed.
+
+    since: when each was seen first; kept by the caller.
+    """
+    filters = {"label": OUR_LABEL, "status": "created", "volume": volume}
+    for each in client.api.containers(all=True, filters=filters):
+        if time.monotonic() - since.setdefault(each["Id"], time.monotonic()) > STUCK_SECONDS:
+            with contextlib.suppress(NotFound, APIError):
+                client.api.remove_container(each["Id"], force=True)
 
 
 def _is_removed(client: docker.DockerClient, name: str, given_up: float) -> bool:

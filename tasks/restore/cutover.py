@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from tasks.checks.judgement import judge_cluster, judge_tally
 from tasks.checks.look import Seen, look_at_cluster, look_at_container, take_tally
 from tasks.config import Config, Target
-from tasks.containers.engine import engine
+from tasks.containers.engine import engine, inspect_container
 from tasks.containers.programs import sweep_helpers
-from tasks.containers.recreate import wait_healthy
+from tasks.containers.recreate import said_last, wait_healthy
 from tasks.containers.scratch_place import Place
-from tasks.errors import DatabaseUnreachable, RestoreError
+from tasks.errors import ContainerStopped, DatabaseUnreachable, RestoreError
 from tasks.history.manifests import other
 from tasks.history.records import Observation
 from tasks.history.store import open_history
@@ -64,17 +64,31 @@ def verify(hands: Hands) -> Facts:
 
 
 def first_answer(config: Config, target: str, rules: Target) -> Seen:
-    """The cluster as it answers first; asked again until `start_wait` is over."""
+    """The cluster as it answers first; asked again until `start_wait` is over.
+
+    Raise ContainerStopped and RestoreError with the end of the container's own log.
+    """
     given_up = time.monotonic() + rules.start_wait
     while True:
         try:
             return look_at_cluster(rules, look_at_container(rules))
+        except ContainerStopped as error:
+            raise ContainerStopped(
+                f"The container {rules.container} does not go on running. {_said(rules)}".rstrip()
+            ) from error
         except DatabaseUnreachable as error:
             if time.monotonic() > given_up:
-                raise RestoreError(
-                    f"{target} does not answer {rules.start_wait:g} s after its start: {error}"
-                ) from error
+                late = f"{target} does not answer {rules.start_wait:g} s after its start: {error}"
+                raise RestoreError(f"{late} {_said(rules)}".rstrip()) from error
             time.sleep(ASK_EVERY)
+
+
+def _said(rules: Target) -> str:
+    """With which code the target's container ended, if it did, and the end of its log."""
+    with engine(rules.docker) as client:
+        found = inspect_container(client, rules.container)
+        ended = "" if found["State"]["Running"] else f"It ended with exit code {found['State']['ExitCode']}. "
+        return ended + said_last(client, found)
 
 
 def _check_identity(hands: Hands, seen: Seen) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,15 +22,17 @@ import pytest
 from docker.errors import DockerException
 
 from tests.bed.labels import Bed
-from tests.bed.postgres import PostgresServers
+from tests.bed.postgres import PASSWORD, USER, PostgresServers
 from tests.bed.progress import BedError
 from tests.faults.restore_scene import BAD, Scene, Scenes, Situation, content
 from tests.faults.slow_stop import Slow, clients_connected, slow_image
-from tests.faults.victim import Outcome, Process
+from tests.faults.test_down_killed import asked
+from tests.faults.victim import Outcome, Process, Runs
+from tests.integration.down_scene import CONTENT, DownScene, down_scene
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
-CELLS = 9
+CELLS = 11
 KILLS = max(1, int(os.environ.get("ROLLCALL_KILLS", "40")) // CELLS)
 PATIENCE = 30.0  # seconds, after what is to be done next, for the database to serve
 
@@ -181,3 +184,52 @@ def _next_run(made: Scene, command: str) -> str:
     if outcome.code != wanted or "Traceback" in outcome.stderr:
         return f"the next {command}: exit {outcome.code}: {outcome.stderr[-500:]}"
     return f"left: {made.staging()}" if made.staging() else ""
+
+
+def _down(runs: Runs, scene: DownScene, *options: str) -> Process:
+    """Start a `down` with the words on standard input."""
+    output = Path(tempfile.mkdtemp(prefix="run-", dir=scene.config.parent))
+    request = {**asked(scene, "nowhere", *options), **{name: str(output / name) for name in ("stdout", "stderr")}}
+    pid = runs.ask(request)
+    return Process(pid, lambda: runs.ask({"pid": pid}), output, output)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 5.0, 20.0])
+def test_a_down_killed_at_random(
+    runs: Runs, bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """What is to be done next: in turn, `down` again, and what brings the project back."""
+    tally = Tally(f"down, entry point {seconds:g} s", span=12 + 1.5 * seconds)
+    with (
+        slow_image(bed, 17, "entry point", seconds) as image,
+        down_scene(bed, tmp_path, monkeypatch, image) as made,
+    ):
+        before = made.ask(CONTENT)
+        while tally.kills < KILLS:
+            running = _down(runs, made, "--yes")
+            if tally.struck(running):
+                at = time.monotonic()
+                again = tally.kills % 2 == 0
+                wrong = _ended(_down(runs, made, "--yes")) if again else ""
+                made.project.compose("stop", "--timeout", "60")
+                made.project.up()
+                wrong = wrong or wrong_with(lambda: _serves(made, before), PATIENCE, at + seconds + 3)
+                tally.note(at - running.started, wrong)
+            else:
+                made.project.up()
+                made.ask("SELECT 1")
+    tally.must_be_clean()
+
+
+def _ended(running: Process) -> str:
+    """What is wrong with a `down` that is to come to its end; empty if nothing is."""
+    outcome = running.ended()
+    return "" if outcome.code == 0 else f"down again: exit {outcome.code}: {outcome.stderr[-500:]}"
+
+
+def _serves(made: DownScene, before: str) -> None:
+    """Asked once: what waits until it answers would see no moment in which it does not."""
+    line = ["psql", "-h", "127.0.0.1", "-U", USER, "-d", "knowledge_os", "-Atc", CONTENT]
+    code, said = made.client.containers.get(made.container).exec_run(line, environment={"PGPASSWORD": PASSWORD})
+    assert (code, said.decode().strip()) == (0, before)
+    assert made.runs() == ["app", "db"]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import docker
 import pytest
 
-from tasks.containers import at_rest, recreate
+from tasks.containers import at_rest, by_helper, recreate, volumes
 from tasks.containers.engine import OUR_LABEL
 from tasks.containers.volumes import RUN_LABEL
 from tasks.errors import EngineError
@@ -109,3 +109,18 @@ def test_a_volume_goes_with_the_helpers_that_have_it(bed: Bed) -> None:
         )
     at_rest.remove_volume_for_good(bed.client, name, owner)
     assert not bed.has_volume(name)
+
+
+def test_a_helper_that_never_started_keeps_no_volume(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run was killed while the engine made it: its volumes could not be removed, by anybody."""
+    name, labels = bed.name("at-rest-data"), {**bed.labels, OUR_LABEL: bed.name("down")}
+    bed.client.volumes.create(name, labels={**bed.labels, RUN_LABEL: "r"})
+    host = bed.client.api.create_host_config(binds=[f"{name}:/data:ro"], tmpfs={"/var/lib/postgresql/data": ""})
+    made = bed.client.api.create_container(images.tag(17), ["true"], labels=labels, host_config=host)["Id"]
+    assert made not in [each["Id"] for each in by_helper.never_started(bed.client)]
+    monkeypatch.setattr(by_helper, "NEVER_STARTED_SECONDS", -60.0)
+    assert made in [each["Id"] for each in by_helper.never_started(bed.client)]
+    monkeypatch.setattr(volumes, "STUCK_SECONDS", 0.5)
+    volumes.remove_ours(bed.client, name)
+    assert not bed.has_volume(name)
+    assert not at_rest.is_there(bed.client, made)
