@@ -33,6 +33,7 @@ REMOVE_SECONDS = 300.0  # for a removal of somebody else's: a container is only 
 LOG_LINES, LOG_CHARACTERS = 12, 600
 CONFLICT = 409
 ALREADY = "already in progress"  # what the engine says of a removal
+RESTARTS = 8  # which the engine makes within half a minute, waiting twice as long each time
 NEVER = "0001-01-01T00:00:00Z"  # StartedAt of a container that never ran
 
 RestartPolicy = dict[str, Any]
@@ -175,15 +176,16 @@ def _stop_seconds(found: dict[str, Any]) -> int:
 
 
 def start(client: docker.DockerClient, container: str) -> None:
-    """Start the container; one that runs already is left so. Raise EngineError, with the end of its log."""
+    """Start the container; one that runs already is left so. Raise EngineError, with the end of its log if it began."""
     found = inspect_container(client, container)
     try:
         client.api.start(found["Id"])
     except APIError as error:
-        why = str(error.explanation or error).rstrip(".")
-        raise EngineError(
-            f"The container {_name(found)} cannot be started: {why}. {said_last(client, found)}".rstrip()
-        ) from None
+        why, now = str(error.explanation or error).rstrip("."), inspect_container(client, found["Id"])
+        # The log of a start before this one says nothing about it.
+        began = now["State"]["StartedAt"] != found["State"]["StartedAt"]
+        said = said_last(client, now) if began else ""
+        raise EngineError(f"The container {_name(found)} cannot be started: {why}. {said}".rstrip()) from None
 
 
 def said_last(client: docker.DockerClient, found: Mapping[str, Any]) -> str:
@@ -260,19 +262,19 @@ def remove_created(client: docker.DockerClient, container: str) -> None:
 def wait_healthy(client: docker.DockerClient, container: str, deadline: float) -> None:
     """Return once the container's healthcheck is green; where it has none, once it has run for a second on end.
 
-    Raise EngineError if it ends, or if that takes more than `deadline` seconds.
+    Raise EngineError if it ends, again and again where it is restarted, or if that takes more than `deadline` seconds.
     """
     given_up = time.monotonic() + deadline
-    start, seen = "", 0.0
+    start, seen, starts = "", 0.0, 0
     while True:
         found = inspect_container(client, container)
         state = found["State"]
         if state["StartedAt"] != start:
-            start, seen = state["StartedAt"], time.monotonic()
+            start, seen, starts = state["StartedAt"], time.monotonic(), starts + 1
         settled = time.monotonic() - seen >= SETTLED
         if state["Status"] == "running" and (_health(found) == "healthy" or (_health(found) == "none" and settled)):
             return
-        if state["Status"] in ("exited", "dead"):
+        if state["Status"] in ("exited", "dead") or starts > RESTARTS:
             raise EngineError(
                 f"The container {_name(found)} ended with exit code {state['ExitCode']}. {said_last(client, found)}"
             )

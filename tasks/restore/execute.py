@@ -56,7 +56,7 @@ def _perform_all(hands: Hands, names: Sequence[str]) -> None:
 def _undone(hands: Hands, error: BaseException) -> RollcallError:
     """Undo what was begun; what is to be raised of that. Raise NeedsRecover where it cannot be undone."""
     if hands.journal.committed:
-        return NeedsRecover(_unfinished(hands, error))
+        return NeedsRecover(unfinished(hands, error))
     down = _undo_for(hands, error)
     return RolledBack(f"{_sentence(error)} Every step was undone{as_it_was(down)}{written_meanwhile(hands)}")
 
@@ -125,10 +125,11 @@ def _undo_for(hands: Hands, error: BaseException) -> list[str]:
     try:
         return roll_back(hands)
     except BaseException as worse:
-        raise NeedsRecover(_unfinished(hands, worse)) from worse
+        raise NeedsRecover(unfinished(hands, worse)) from worse
 
 
-def _unfinished(hands: Hands, error: BaseException) -> str:
+def unfinished(hands: Hands, error: BaseException) -> str:
+    """The sentence about a restore that neither went on nor could be undone."""
     target = hands.plan.target
     return f"{_sentence(error)} The restore of {target} is neither finished nor undone: run rollcall recover {target}"
 

@@ -8,11 +8,11 @@ from typing import Literal
 from tasks.checks.lock import is_held, sharing
 from tasks.config import Config
 from tasks.containers.engine import engine, has_container, identity_of
-from tasks.errors import NeedsRecover, Refused
+from tasks.errors import NeedsRecover, Refused, RollcallError
 from tasks.models import Finding, Model
 from tasks.restore.cutover import sweep
 from tasks.restore.dependants import unwell
-from tasks.restore.execute import as_it_was, finish, roll_back, written_meanwhile
+from tasks.restore.execute import as_it_was, finish, roll_back, unfinished, written_meanwhile
 from tasks.restore.hands import Hands
 from tasks.restore.journal import Journal, active_path, beside, interrupted
 
@@ -45,7 +45,12 @@ def recover(config: Config, target: str) -> Recovery:
         finish(hands)
         words = " ".join([f"The restore {hands.run} of {target} was committed, and is finished now.", *unwell(hands)])
         return Recovery(target=target, outcome="finished", run=hands.run, words=words)
-    down = roll_back(hands, killed=True)
+    try:
+        down = roll_back(hands, killed=True)
+    except NeedsRecover:
+        raise
+    except RollcallError as error:
+        raise NeedsRecover(unfinished(hands, error)) from error
     words = f"The restore {hands.run} of {target} is undone{as_it_was(down)}{written_meanwhile(hands)}"
     return Recovery(target=target, outcome="undone", run=hands.run, words=words)
 

@@ -162,7 +162,7 @@ def dependant(bed: Bed, version: int) -> str:
     """A container that only runs."""
     name = bed.name("dependant")
     bed.client.containers.run(
-        images.tag(version), ["600"], entrypoint=["sleep"], name=name, detach=True, labels=bed.labels,
+        images.tag(version), ["86400"], entrypoint=["sleep"], name=name, detach=True, labels=bed.labels,
         network_mode="none", stop_signal="SIGKILL",
     )  # fmt: skip
     return name

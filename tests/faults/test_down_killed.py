@@ -73,13 +73,14 @@ def test_a_down_killed_at_any_point_loses_no_row(runs: Runs, scene: DownScene) -
 def test_a_down_killed_while_a_database_stops_is_made_good_by_the_next_one(
     runs: Runs, bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next one finds it running, and about to end."""
+    """The next one finds it running, and about to end; and rows that no backup holds, for it still took some."""
     with (
-        slow_image(bed, 17, "entry point", 4.0) as image,
+        slow_image(bed, 17, "entry point", 12.0) as image,
         down_scene(bed, tmp_path, monkeypatch, image) as made,
     ):
-        before = made.ask(CONTENT)
         killed(runs, made, "inside stop")
+        made.ask("INSERT INTO experts VALUES (86, 'written while it was about to stop')")
+        before = made.ask(CONTENT)
         report = made.down(DELETE, volumes=True)
         assert made.volume() in report.removed
         made.project.up()
