@@ -90,6 +90,16 @@ def test_one_that_does_not_come_up_is_named_with_the_end_of_its_own_log(bed: Bed
     assert at_rest.not_running(bed.client, [broken])[0].count("could not read /run/secrets/pw") == 1
 
 
+def test_one_that_is_restarted_again_and_again_is_not_waited_for(
+    bed: Bed, box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looping = box("echo not today; exit 4", False)
+    bed.client.containers.get(looping).update(restart_policy={"Name": "always"})
+    monkeypatch.setattr(recreate, "RESTARTS", 2)
+    with pytest.raises(EngineError, match=r"exit code 4\. The end of its log: not today"):
+        at_rest.start_for_good(bed.client, looping, 300)
+
+
 def test_a_container_goes_with_its_name_and_a_free_name_stays_free(bed: Bed, box: Box) -> None:
     """What is created to see whether the name is free does not stay."""
     name = box("exit 0", False)
