@@ -274,7 +274,7 @@ def wait_healthy(client: docker.DockerClient, container: str, deadline: float) -
         settled = time.monotonic() - seen >= SETTLED
         if state["Status"] == "running" and (_health(found) == "healthy" or (_health(found) == "none" and settled)):
             return
-        if state["Status"] in ("exited", "dead") or starts > RESTARTS:
+        if state["Status"] in ("exited", "dead") or (state["Status"] == "restarting" and starts > RESTARTS):
             raise EngineError(
                 f"The container {_name(found)} ended with exit code {state['ExitCode']}. {said_last(client, found)}"
             )
