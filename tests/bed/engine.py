@@ -9,7 +9,7 @@ from pathlib import Path
 import docker
 from docker.errors import DockerException
 
-from tests.bed.progress import STATE, BedError, run, step, wait_until
+from tests.bed.progress import STATE, BedError, run, say, step, wait_until
 
 ANSWER_SECONDS = 90
 PID_FILE = STATE / "dockerd.pid"
@@ -29,6 +29,9 @@ ON_DEMAND = {  # asked for by few tests
     "chromium": "chromium",
     "zstd": "zstd",
     "sshd": "openssh-server",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "ps": "procps",
     "pgbouncer": "pgbouncer",
 }
 
@@ -61,6 +64,19 @@ def up() -> None:
         with step("engine"):
             _install(_missing_packages())
             _start()
+    say(f"packages: {'; '.join(versions())}")
+
+
+def versions() -> list[str]:
+    """Every Debian package that the bed may install, with the version that is here: for a log that somebody reads who
+    has another machine."""
+    packages = sorted({*PACKAGES.values(), *ON_DEMAND.values()})
+    if shutil.which("dpkg-query") is None:
+        return [f"none of Debian ({', '.join(packages)})"]
+    asked = ["dpkg-query", "--show", "--showformat", "${Package} ${Version}\n", *packages]
+    listed = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.splitlines()
+    known = {name: version for name, _, version in (line.partition(" ") for line in listed)}
+    return [f"{each} {known.get(each) or 'not installed'}" for each in packages]
 
 
 def down() -> None:
@@ -105,6 +121,7 @@ def _install(packages: list[str]) -> None:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise BedError(f"Missing here: {', '.join(packages)}; start a Docker engine, or be root on Debian.")
     quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=120"]
+    say(f"installing {', '.join(packages)}")
     run([*quiet, "update"])
     run([*quiet, "install", "-y", "--no-install-recommends", *packages])
 

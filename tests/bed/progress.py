@@ -23,9 +23,14 @@ class BedError(Exception):
 def step(what: str) -> Iterator[None]:
     """Print what is being done and, once it is, how long it took: a silent minute looks like a hang."""
     started = time.monotonic()
-    print(f"bed: {what} …", file=sys.stderr, flush=True)
+    say(f"{what} …")
     yield
-    print(f"bed: {what}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+    say(f"{what}: {time.monotonic() - started:.1f} s")
+
+
+def say(what: str) -> None:
+    """Print a line for whoever reads the log."""
+    print(f"bed: {what}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bed.engine import require_tool
 from tests.bed.ports import free_port
 from tests.bed.progress import BedError, wait_until
 
@@ -152,6 +153,7 @@ def _said(process: subprocess.Popen[bytes], out: Path, log: Path) -> dict[str, A
 
 def children_of(parent: int, word: str) -> list[int]:
     """The processes that `parent` started and whose command line has `word` in it."""
+    require_tool("ps")
     listed = subprocess.run(
         ["ps", "--ppid", str(parent), "-o", "pid=,args="], capture_output=True, text=True, check=False
     )
