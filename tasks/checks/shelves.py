@@ -144,7 +144,7 @@ def _unproven(config: Config, target: str, found: Catalogue, first: datetime, no
     rows = [each for each in good if each.rows_proven_at is not None and since < each.rows_proven_at <= until]
     if rows:
         number = len(rows[0].differences)
-        last = f"the rows of {rows[0].manifest.id} are, and {number} definition{'s' * (number > 1)} of it differ"
+        last = f"the rows of {rows[0].manifest.id} are, and {number} of its definitions differ{'s' * (number == 1)}"
     message = f"No backup of {target} was proven by a drill in {limit.days} days ({last}); run: rollcall drill {target}"
     return [Finding(code="backup.unproven", severity="warning", message=message)]
 

@@ -44,7 +44,7 @@ def _settled(
                 yield each
             elif name.startswith("extension "):
                 yield _versions(each, before[name], now[name])
-            elif not reprint.same(connection, name, before[name], now[name]):
+            elif each.why or not reprint.same(connection, name, before[name], now[name]):
                 yield each.model_copy(update={"expected": before[name], "found": now[name]})
 
 

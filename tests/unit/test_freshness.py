@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from tasks.checks.shelves import freshness_findings
 from tasks.config import Config, load
-from tasks.models import Identity, Manifest, Tally
+from tasks.models import Difference, Identity, Manifest, Tally
 from tasks.storage.catalogue import Catalogue, Entry
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -50,7 +51,11 @@ def entry(age: float, proven: float | None = None, *, quarantined: bool = False)
     return Entry(manifest, ["a"], None if proven is None else NOW - timedelta(days=proven))
 
 
+VIEW = Difference(kind="definition", database="d", object="view public.v")
+ROWS_ONLY = replace(entry(31), rows_proven_at=NOW - timedelta(days=1), differences=[VIEW])
+
 CASES = [
+    ("only the rows are proven", [entry(1), ROWS_ONLY], "and 1 of its definitions differs); run"),
     ("none yet is old enough", [entry(29), entry(1)], None),
     ("old ones and no proof", [entry(1), entry(31)], "none was ever proven"),
     ("a fresh proof", [entry(1), entry(31, 29)], None),
