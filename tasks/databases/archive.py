@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from psycopg.conninfo import make_conninfo
 
+from tasks.databases.load import quoted
+
 PRE_DATA, DATA, POST_DATA = "pre-data", "data", "post-data"
 ARCHIVE = "/archives/archive"
 CHOSEN = "/archives/chosen"
 
-QUOTED = 124  # characters of a failed statement that pg_restore quotes
 # Entries after which nothing may run that they would see: event triggers see every statement of a restore.
 LAST = ("EVENT TRIGGER",)
 
@@ -26,20 +27,6 @@ class Entry(NamedTuple):
 
     number: int
     text: str
-
-
-class Failure(NamedTuple):
-    """An entry that was not restored, and the server's or the program's own words."""
-
-    entry: Entry
-    why: str
-
-
-class Outcome(NamedTuple):
-    """What pg_restore said. `strays`: errors of no known entry, in its own words."""
-
-    failed: list[Failure]
-    strays: list[str]
 
 
 def entries(listing: str) -> list[Entry]:
@@ -58,17 +45,25 @@ def is_first(entry: Entry) -> bool:
     return bool(re.match(r"(DATABASE|DATABASE PROPERTIES|SCHEMA) |[A-Z ]+ (- )?DATABASE ", entry.text))
 
 
+def is_of_database(entry: Entry) -> bool:
+    """Whether it is of the database as a whole (settings, comment, grants): pg_restore makes it with --create alone."""
+    return bool(re.match(r"(DATABASE PROPERTIES|\w[\w ]* - DATABASE) ", entry.text))
+
+
 def whole_command(database: str, user: str, jobs: int) -> list[str]:
     """pg_restore of one database with all its properties; it goes on after an error.
 
     initdb has made `postgres` and `template1`: they are dropped and made again like any other, from a connection to
     another one (PostgreSQL documentation, pg_restore, --create with --clean).
     """
-    through = "template1" if database == "postgres" else "postgres"
     return [
         "pg_restore", "--create", "--clean", "--if-exists", f"--jobs={jobs}", "--no-password",
-        f"--username={user}", f"--dbname={through}", ARCHIVE,
+        f"--username={user}", f"--dbname={_through(database)}", ARCHIVE,
     ]  # fmt: skip
+
+
+def _through(database: str) -> str:
+    return "template1" if database == "postgres" else "postgres"
 
 
 def section_command(database: str, user: str, section: str, jobs: int = 1) -> list[str]:
@@ -90,9 +85,17 @@ def chosen_command(database: str, user: str, jobs: int = 1) -> list[str]:
     return ["pg_restore", how, f"--use-list={CHOSEN}", *into(database, user), ARCHIVE]
 
 
+def properties_command(database: str, user: str) -> list[str]:
+    """The chosen entries of the database as a whole, each statement for itself; it prints the errors."""
+    script = 'pg_restore --create --use-list="$1" --file=- "$2" | { shift 2; exec "$@" 2>&1; }'
+    through = ["psql", "--no-psqlrc", "--quiet", "--set=VERBOSITY=terse", "--file=-", *into(_through(database), user)]
+    return ["sh", "-c", script, "sh", CHOSEN, ARCHIVE, *through]
+
+
 def list_command(section: str = "") -> list[str]:
-    """What prints the entries of a section, or all."""
-    return ["pg_restore", "--list", *([f"--section={section}"] if section else []), ARCHIVE]
+    """What prints the entries of a section, or all. With --create, those of the database are listed in each."""
+    whole = ["--create"] if section == PRE_DATA else []
+    return ["pg_restore", "--list", *whole, *([f"--section={section}"] if section else []), ARCHIVE]
 
 
 def script_command(section: str) -> list[str]:
@@ -137,65 +140,6 @@ def by_script_command(database: str, user: str, *, before: str = "", edit: str =
 def chosen(these: Iterable[Entry]) -> str:
     """The text of the file CHOSEN."""
     return "".join(f"{entry.number}; 0 0 -\n" for entry in these)
-
-
-ERROR = "pg_restore: error: "
-
-
-def outcome(said: str, listed: Sequence[Entry]) -> Outcome:
-    """What a pg_restore of one job and `--verbose` could not restore."""
-    known = {entry.number: entry for entry in listed}
-    failed: dict[int, Failure] = {}
-    strays, current = [], None
-    for message in _messages(said):
-        if found := re.match(r"pg_restore: from TOC entry (\d+); ", message):
-            current = known.get(int(found[1]))
-        elif message.startswith(ERROR):
-            if current is None:
-                strays.append(words(message))
-            else:
-                failed.setdefault(current.number, Failure(current, words(message)))
-    return Outcome(list(failed.values()), strays)
-
-
-def outcome_of_jobs(said: str, script: str, listed: Sequence[Entry]) -> Outcome:
-    """The same of several jobs, which say the statement and no entry. script: what `script_command` prints."""
-    known = {entry.number: entry for entry in listed}
-    statements = _statements(script)
-    failed: dict[int, Failure] = {}
-    strays = []
-    for message in _messages(said):
-        if not message.startswith(ERROR):
-            continue
-        _, _, statement = message.partition("\nCommand was: ")
-        beginning = statement.strip().removesuffix("...")[:QUOTED]
-        numbers = [number for number, text in statements.items() if beginning and text.startswith(beginning)]
-        if not numbers:
-            strays.append(words(message))
-        for number in numbers:
-            failed.setdefault(number, Failure(known[number], words(message)))
-    return Outcome(list(failed.values()), strays)
-
-
-def _messages(said: str) -> list[str]:
-    return re.split(r"^(?=pg_restore: )", said, flags=re.MULTILINE)
-
-
-def _statements(script: str) -> dict[int, str]:
-    """The SQL of each entry by its number."""
-    parts = re.split(r"^-- TOC entry (\d+) \(class .*\n(?:--.*\n)*", script, flags=re.MULTILINE)
-    return {int(number): text.strip() for number, text in zip(parts[1::2], parts[2::2], strict=True)}
-
-
-def words(message: str) -> str:
-    """The reason in a message of pg_restore or psql, in one line: no detail or context, which may hold a row."""
-    first = message.strip().partition("\n")[0]
-    return re.sub(r"^.*(?:ERROR|FATAL|error): +", "", first).rstrip(".")
-
-
-def first_words(said: str) -> str:
-    """The first reason that pg_restore gave: what follows is often only its consequence."""
-    return next((words(message) for message in _messages(said) if message.startswith(ERROR)), "")
 
 
 def title(entry: Entry) -> str:
@@ -261,14 +205,10 @@ def search_paths(entry: Entry, known: Paths) -> list[str]:
     others = [path for role, path in known.roles.items() if role != owner]
     paths = [known.roles.get(owner, ""), known.own, *others]
     if owner:
-        paths = [path.replace('"$user"', _quoted(owner)) for path in paths]
+        paths = [path.replace('"$user"', quoted(owner)) for path in paths]
     first = sorted(known.schemas, key=lambda name: not re.match(rf"[A-Z ]+ {re.escape(name)} ", entry.text))
-    paths.append(", ".join(_quoted(name) for name in first))
+    paths.append(", ".join(quoted(name) for name in first))
     return [path for path in dict.fromkeys(paths) if path and path != '""']
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 # What keeps rows out of the table of an entry, as four columns: where it is, its name, its definition, its comment.

@@ -64,13 +64,17 @@ LIVENESS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Login:
-    """Where a database is and who asks. Its text never shows the password; None lets libpq search for one."""
+    """Where a database is and who asks. Its text never shows the password; None lets libpq search for one.
+
+    settings: what a session of it has whatever was set for its database or role.
+    """
 
     host: str
     port: int
     user: str
     password: str | None = field(repr=False)
     database: str
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def to(self, database: str) -> Login:
         """The same login to another database of the cluster."""
@@ -112,7 +116,7 @@ def connect(
             application_name=application_name,
             connect_timeout=max(2, round(timeout)),
             client_encoding="UTF8",
-            options=" ".join(f"-c {name}={value}" for name, value in settings.items()),
+            options=" ".join(f"-c {name}={value}" for name, value in {**settings, **login.settings}.items()),
             autocommit=True,
             prepare_threshold=None,
             **LIVENESS,

@@ -12,13 +12,15 @@ from tasks.models import Manifest, Tally
 OLDEST_WITH_PROVIDER = 15
 MIB = 1 << 20
 
+# One that is missing would end the session.
+NO_LIBRARIES = {"session_preload_libraries": "", "local_preload_libraries": ""}
+
 # A session of ours is not to depend on what was set for its database or role: `ALTER DATABASE … SET
 # default_transaction_read_only = on`, `ALTER ROLE … SET role = …` would end a restore half-way.
 SESSION = {
     "default_transaction_read_only": "off",
     "session_replication_role": "origin",
-    "session_preload_libraries": "",
-    "local_preload_libraries": "",
+    **NO_LIBRARIES,
     "role": "none",
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
@@ -140,6 +142,8 @@ def loadable_globals(script: bytes, bootstrap_user: str) -> Globals:
         text = settings.sub("", text)
         text, demoted = _superuser_who_may_log_in(text, found[1])
         afterwards += f"ALTER ROLE {found[1]} {' '.join(demoted)};\n" if demoted else ""
+    # One within PGDATA, which the server gives its place itself (PostgreSQL 15 dumps it as it is there).
+    text = re.sub(r"^(CREATE TABLESPACE .* LOCATION )'pg_tblspc/\d+';$", r"\1'';", text, flags=re.MULTILINE)
     folders = re.findall(r"^CREATE TABLESPACE .* LOCATION '((?:[^']|'')+)';$", text, re.MULTILINE)
     names = [each.replace("''", "'").encode("latin-1").decode(errors="surrogateescape") for each in folders]
     return Globals(text.encode("latin-1"), afterwards.encode("latin-1"), names)
@@ -158,11 +162,24 @@ def _superuser_who_may_log_in(text: str, role: str) -> tuple[str, list[str]]:
 
 
 def psql_command(user: str) -> list[str]:
-    """psql that reads a script and stops at its first error, which quotes no statement: one may hold a verifier."""
+    """psql that reads a script to its end, and prints its errors, which quote no statement: one may hold a verifier."""
     return [
+        "sh", "-c", 'exec "$@" 2>&1', "sh",
         "psql", "--no-psqlrc", "--quiet", "--no-password", f"--username={user}", "--dbname=postgres",
-        "--set=ON_ERROR_STOP=1", "--set=VERBOSITY=terse", "--file=-",
+        "--set=VERBOSITY=terse", "--file=-",
     ]  # fmt: skip
+
+
+def refused(said: str, script: bytes) -> list[tuple[str, str]]:
+    """The statements of a globals script that psql, by what it printed, could not run, without values; and why."""
+    lines = script.decode("latin-1").split("\n")
+    found = re.findall(r"^psql:<stdin>:(\d+): (?:ERROR|FATAL): +(.*)$", said, re.MULTILINE)
+    return [(_without_values(lines[int(number) - 1]), why) for number, why in found]
+
+
+def _without_values(statement: str) -> str:
+    shown = re.split(r" WITH | PASSWORD | TO '| = | LOCATION | IS '|;", statement)[0]
+    return shown.encode("latin-1").decode(errors="replace")
 
 
 def analyze_command(user: str, jobs: int) -> list[str]:
@@ -287,8 +304,14 @@ def cannot_be_rebuilt(manifest: Manifest, destination: str) -> list[str]:
 
 
 def _is_inside(place: str, destination: str) -> bool:
-    """An empty location is that of a tablespace within PGDATA itself."""
-    return not place or (".." not in PurePosixPath(place).parts and PurePosixPath(place).is_relative_to(destination))
+    return is_in_place(place) or (
+        ".." not in PurePosixPath(place).parts and PurePosixPath(place).is_relative_to(destination)
+    )
+
+
+def is_in_place(tablespace: str) -> bool:
+    """Whether a tablespace of this location is within PGDATA itself: its path is relative, or none."""
+    return not tablespace.startswith("/")
 
 
 def configuration_in_pgdata(manifest: Manifest, names: Sequence[str]) -> list[str]:

@@ -19,8 +19,9 @@ from tasks.config import Config
 from tasks.containers.leashed import ProgramFailed
 from tasks.containers.scratch import Scratch
 from tasks.containers.scratch_settings import PORT
-from tasks.databases import archive, extensions, load
-from tasks.databases.archive import Entry, Failure, Hindrance, Paths
+from tasks.databases import archive, archive_errors, extensions, load
+from tasks.databases.archive import Entry, Hindrance, Paths
+from tasks.databases.archive_errors import Failure
 from tasks.databases.connect import Login, connect
 from tasks.errors import DoesNotRestore
 from tasks.models import Difference, Manifest
@@ -68,7 +69,7 @@ def jobs() -> int:
 
 def login_to(server: Scratch, database: str) -> Login:
     """How to log in to a database of a scratch server."""
-    return Login(str(server.socket), PORT, server.user, None, database)
+    return Login(str(server.socket), PORT, server.user, None, database, {"role": "none", **load.NO_LIBRARIES})
 
 
 def load_databases(backup: Backup, server: Scratch, archives: Path) -> Loaded:
@@ -126,7 +127,7 @@ class _Database:
     def _make(self) -> None:
         """All at once; where extensions were of another version than the image's own, in three parts. Raise
         ProgramFailed."""
-        with connect(Login(str(self._server.socket), PORT, self._server.user, None, "template1")) as connection:
+        with connect(login_to(self._server, "template1")) as connection:
             versions = extensions.older(connection, self._backup.tallies[self._name])
         if not versions or not self._in_versions(versions):
             self._run(archive.whole_command(*self._into, jobs()))
@@ -152,7 +153,7 @@ class _Database:
     def _in_degrees(self, said: str) -> list[Failure]:
         """What cannot be made after all. said: what pg_restore said of the database as a whole."""
         script = self._run(archive.script_command(archive.POST_DATA))
-        found = archive.outcome_of_jobs(said, script, self._listed(archive.POST_DATA))
+        found = archive_errors.outcome_of_jobs(said, script, self._listed(archive.POST_DATA))
         return self._by_section() if found.strays or not found.failed else self._again(found.failed, archive.POST_DATA)
 
     def _by_section(self) -> list[Failure]:
@@ -160,7 +161,7 @@ class _Database:
         failed: list[Failure] = []
         for section in (archive.PRE_DATA, archive.DATA, archive.POST_DATA):
             said = self._restore(archive.section_command(*self._into, section))
-            found = archive.outcome(said, self._listed(section))
+            found = archive_errors.outcome(said, self._listed(section))
             if found.strays:
                 raise self._does_not(found.strays[0])
             failed += self._again(found.failed, section)
@@ -182,7 +183,8 @@ class _Database:
             return []
         last = self._without_event_triggers() if section == archive.POST_DATA else []
         loosened: dict[Hindrance, str] = {}
-        left, before = [each for each in failed if each.entry not in last], 0
+        of_database = [each.entry for each in failed if archive.is_of_database(each.entry)]
+        left, before = [each for each in failed if each.entry not in (*last, *of_database)], 0
         while left and len(left) != before:
             before = len(left)
             left = self._one_by_one([each.entry for each in left])
@@ -190,7 +192,15 @@ class _Database:
             if len(left) == before:
                 left = [each for each in left if not self._loosened(each, loosened)]
         self._validate(loosened)
-        return left + self._one_by_one(last)
+        return left + self._one_by_one(last) + self._properties(of_database)
+
+    def _properties(self, entries: Sequence[Entry]) -> list[Failure]:
+        failed = []
+        for entry in entries:
+            self._choose([entry])
+            refused = archive_errors.errors(self._run(archive.properties_command(*self._into)))
+            failed += [Failure(entry, "; ".join(refused))] if refused else []
+        return failed
 
     def _without_event_triggers(self) -> list[Entry]:
         """Drop those that are there already; the entries that make them."""
@@ -204,7 +214,7 @@ class _Database:
             return []
         self._choose(entries)
         said = self._restore(archive.chosen_command(*self._into))
-        found = archive.outcome(said, entries)
+        found = archive_errors.outcome(said, entries)
         if found.strays:
             raise self._does_not(found.strays[0])
         return [each for each in found.failed if "already exists" not in each.why]
@@ -278,7 +288,7 @@ class _Database:
         try:
             self._run(command, script, path)
         except ProgramFailed as error:
-            return archive.words(error.said) or error.words
+            return archive_errors.words(error.said) or error.words
         return ""
 
     def _restore(self, command: Sequence[str]) -> str:
@@ -289,7 +299,7 @@ class _Database:
         except ProgramFailed as error:
             if "errors ignored on restore" in error.said:
                 return error.said
-            raise self._does_not(archive.first_words(error.said) or error.words) from error
+            raise self._does_not(archive_errors.first_words(error.said) or error.words) from error
         return ""
 
     def _run(self, command: Sequence[str], script: str | None = None, path: str = "") -> str:

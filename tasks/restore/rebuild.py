@@ -121,30 +121,32 @@ def rebuild_from_backup(
 
 def _scratch_settings(backup: Backup) -> dict[str, str]:
     """What the scratch server takes over of the old one's configuration."""
-    return {**load.session_settings(backup.server_settings), **FRESH}
+    tablespaces = (backup.manifest.cluster.get("tablespaces") or {}).values()
+    needed = {"allow_in_place_tablespaces": "on"} if any(load.is_in_place(each) for each in tablespaces) else {}
+    return {**load.session_settings(backup.server_settings), **needed, **FRESH}
 
 
 def _bring_back(
     config: Config, backup: Backup, server: Scratch, archives: Path, clock: _Clock, notes: list[str]
 ) -> Rebuilt:
     """Everything of the backup into a server that is new; compared, shut down, on the disk."""
-    _load_roles(backup, server)
+    not_made = _load_roles(backup, server)
     clock.lap("roles")
     with meter().stage(share=LOAD):
-        not_made, told = load_databases(backup, server, archives)
+        loaded = load_databases(backup, server, archives)
         set_positions(partial(login_to, server), backup.tallies)
     clock.lap("load")
     with meter().stage("counting, to prove it equal", PROVE):
         tallies = _tallies(config, backup.target, server, list(backup.tallies))
         require_compared(backup.tallies, f"backup {backup.manifest.id}")
-        differences = prove(backup.tallies, tallies, not_made, lambda name: login_to(server, name))
+        differences = prove(backup.tallies, tallies, not_made + loaded.not_made, lambda name: login_to(server, name))
     clock.lap("prove")
     with meter().stage("gathering statistics", ANALYZE):
-        notes += told + _analyze(backup, server)
+        notes += loaded.notes + _analyze(backup, server)
     clock.lap("analyze")
     with meter().stage("shutting down, bringing all of it onto the disk", SYNC):
         differences += set_for_all_roles(partial(login_to, server), backup.manifest)
-        control = _finish(backup, server)
+        refused, control = _finish(backup, server)
     clock.lap("shut down and sync")
     notes += _notes(backup, tallies)
     for note in notes:
@@ -157,25 +159,35 @@ def _bring_back(
         source=backup.manifest.id,
         notes=notes,
         storages=gave_all(backup.fetched),
-        differences=differences,
+        differences=differences + refused,
     )
 
 
-def _load_roles(backup: Backup, server: Scratch) -> None:
-    """Roles first, with their password verifiers: owners and grants need them."""
+def _load_roles(backup: Backup, server: Scratch) -> list[Difference]:
+    """Roles first, with their password verifiers: owners and grants need them. What was refused."""
+    refused = []
     for script in backup.globals:
         for folder in script.tablespaces:
             server.run(["mkdir", "-p", "-m", "0700", folder])
-        _psql(backup, server, script.script)
+        refused += _psql(backup, server, script.script)
+    return refused
 
 
-def _psql(backup: Backup, server: Scratch, script: bytes) -> None:
+def _psql(backup: Backup, server: Scratch, script: bytes) -> list[Difference]:
+    """Run a script of roles to its end: one statement that is refused takes nothing else with it."""
     if not script:
-        return
+        return []
     try:
-        server.run(load.psql_command(backup.user), [script], backup.deadline, load.session_environment(backup.major))
+        said = server.run(
+            load.psql_command(backup.user), [script], backup.deadline, load.session_environment(backup.major)
+        )
     except ProgramFailed as error:
         raise DoesNotRestore(f"The roles of backup {backup.manifest.id} cannot be restored: {error.words}.") from error
+    database = backup.manifest.database
+    return [
+        Difference(kind="missing", database=database, object=statement, why=why)
+        for statement, why in load.refused(said, script)
+    ]
 
 
 def _analyze(backup: Backup, server: Scratch) -> list[str]:
@@ -188,15 +200,14 @@ def _analyze(backup: Backup, server: Scratch) -> list[str]:
     return []
 
 
-def _finish(backup: Backup, server: Scratch) -> dict[str, str]:
+def _finish(backup: Backup, server: Scratch) -> tuple[list[Difference], dict[str, str]]:
     """Last words, a clean end, the configuration, and all of it onto the disk."""
-    for script in backup.globals:
-        _psql(backup, server, script.afterwards)
+    refused = [each for script in backup.globals for each in _psql(backup, server, script.afterwards)]
     control = server.stop()
     for name in load.configuration_in_pgdata(backup.manifest, list(backup.files)):
         server.put_file(name, backup.files[name])
     server.sync()
-    return control
+    return refused, control
 
 
 def _notes(backup: Backup, tallies: dict[str, Tally]) -> list[str]:

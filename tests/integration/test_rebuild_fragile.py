@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -13,7 +14,7 @@ from tasks.containers.volumes import RUN_LABEL, create_volume
 from tasks.restore.rebuild import Rebuilt, rebuild_from_backup
 from tests.bed import images
 from tests.bed.labels import Bed
-from tests.bed.postgres import PostgresServer, PostgresServers
+from tests.bed.postgres import PASSWORD, PostgresServer, PostgresServers
 from tests.bed.target import NAME, Target, target_for
 
 FAST = ["-c", "fsync=off"]
@@ -89,11 +90,11 @@ NAMED = {
 
 
 @pytest.fixture
-def rebuilt(engine: docker.DockerClient, bed: Bed, tmp_path: Path) -> Callable[[PostgresServer], Rebuilt]:
-    """Backs a server up and rebuilds that."""
+def rebuilt(engine: docker.DockerClient, bed: Bed, tmp_path: Path) -> Callable[..., Rebuilt]:
+    """Backs a server up, by the rules given, and rebuilds that."""
 
-    def rebuild(server: PostgresServer) -> Rebuilt:
-        target: Target = target_for(server, tmp_path)
+    def rebuild(server: PostgresServer, **rules: Any) -> Rebuilt:
+        target: Target = target_for(server, tmp_path, **rules)
         taken = target.backup()
         volume, recipe = bed.name("staging"), images.RECIPES[server.version]
         create_volume(engine, volume, {RUN_LABEL: "test", **bed.labels})
@@ -107,7 +108,7 @@ def rebuilt(engine: docker.DockerClient, bed: Bed, tmp_path: Path) -> Callable[[
 
 @pytest.mark.parametrize("version", [15, 17])
 def test_what_can_be_made_by_another_way_is_and_the_rest_is_named(
-    version: int, postgres: PostgresServers, rebuilt: Callable[[PostgresServer], Rebuilt]
+    version: int, postgres: PostgresServers, rebuilt: Callable[..., Rebuilt]
 ) -> None:
     server = postgres(version=version, command=FAST)
     # 17 itself empties the search path for an index or a materialised view.
@@ -124,3 +125,36 @@ def test_what_can_be_made_by_another_way_is_and_the_rest_is_named(
         assert tally.materialized_views["public.totals"] == 2
         assert tally.counts["other.rows"] == 100
         assert any("was made with the search path" in note for note in done.notes)
+
+
+HINDERING = [
+    'CREATE ROLE "o\'clock ""7"""',
+    'ALTER ROLE "o\'clock ""7""" SET work_mem = \'9MB\'',
+    "CREATE ROLE nobody",
+    "CREATE TABLE experts AS SELECT generate_series(1, 85) AS id",
+    "ALTER DATABASE knowledge_os SET role = 'nobody'",
+    f"CREATE ROLE keeper SUPERUSER LOGIN PASSWORD '{PASSWORD}'",
+    "ALTER ROLE keeper IN DATABASE knowledge_os SET role = 'none'",
+    "ALTER ROLE admin IN DATABASE knowledge_os SET local_preload_libraries = 'gone'",
+    "ALTER DATABASE knowledge_os CONNECTION LIMIT 0",
+    "SET allow_in_place_tablespaces = on",
+    "CREATE TABLESPACE within LOCATION ''",
+    "CREATE TABLE inside TABLESPACE within AS SELECT 1 AS i",
+    # A locale that this image does not have, as that of an older one.
+    "ALTER ROLE nobody SET lc_monetary = 'C'",
+    "ALTER DATABASE knowledge_os SET lc_numeric = 'C'",
+    "UPDATE pg_db_role_setting SET setconfig = replace(setconfig::text, '=C', '=xx_XX')::text[]",
+]
+
+
+def test_what_was_set_for_roles_and_databases_hinders_nothing_and_is_named_where_it_cannot_be(
+    postgres: PostgresServers, rebuilt: Callable[..., Rebuilt]
+) -> None:
+    server = postgres(version=15, command=FAST)
+    server.execute(*HINDERING)
+    done = rebuilt(server, user="keeper")
+    assert done.tallies["knowledge_os"].counts == {"public.experts": 85, "public.inside": 1}
+    assert {each.object: each.why for each in done.differences} == {
+        "ALTER ROLE nobody SET lc_monetary": 'invalid value for parameter "lc_monetary": "xx_XX"',
+        "DATABASE PROPERTIES knowledge_os": 'invalid value for parameter "lc_numeric": "xx_XX"',
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.databases import archive
+from tasks.databases import archive, archive_errors
 from tasks.databases.archive import Entry, Hindrance, Paths
 
 LISTING = """;
@@ -56,28 +56,36 @@ REFRESH MATERIALIZED VIEW public.totals;
 
 
 def test_the_entries_that_failed_are_found_with_the_reason_and_no_row() -> None:
-    found = archive.outcome(ONE_JOB, ENTRIES)
+    found = archive_errors.outcome(ONE_JOB, ENTRIES)
     assert found.strays == []
     assert [each.entry.number for each in found.failed] == [3368, 3366]
     assert found.failed[0].why == 'new row for relation "adata" violates check constraint "k"'
     assert found.failed[1].why == 'relation "software" does not exist'
-    assert archive.first_words(ONE_JOB) == found.failed[0].why
+    assert archive_errors.first_words(ONE_JOB) == found.failed[0].why
 
 
 def test_of_several_jobs_the_statement_says_which_entry_failed() -> None:
     post_data = [entry for entry in ENTRIES if entry.number in (3220, 3366)]
-    found = archive.outcome_of_jobs(ONE_JOB, SCRIPT, post_data)
+    found = archive_errors.outcome_of_jobs(ONE_JOB, SCRIPT, post_data)
     assert [each.entry.number for each in found.failed] == [3366]
     assert found.strays == ['new row for relation "adata" violates check constraint "k"']
 
 
 def test_what_ends_pg_restore_is_of_no_entry() -> None:
     said = 'pg_restore: error: connection to server failed: FATAL:  database "x" does not exist\n'
-    assert archive.outcome(said, ENTRIES) == archive.Outcome([], ['database "x" does not exist'])
+    assert archive_errors.outcome(said, ENTRIES) == archive_errors.Outcome([], ['database "x" does not exist'])
 
 
 def test_an_event_trigger_and_what_belongs_to_it_come_last() -> None:
     assert [entry.number for entry in ENTRIES if archive.is_last(entry)] == [3400, 3401]
+
+
+def test_what_only_create_makes_is_known() -> None:
+    texts = ["DATABASE PROPERTIES - app admin", "COMMENT - DATABASE app admin", "ACL - DATABASE app admin"]
+    assert all(archive.is_of_database(Entry(1, text)) for text in texts)
+    assert not archive.is_of_database(Entry(1, "TABLE public DATABASE admin"))
+    said = 'psql:<stdin>:12: ERROR:  invalid value for parameter "lc_numeric": "xx_XX"\n'
+    assert archive_errors.errors(said) == ['invalid value for parameter "lc_numeric": "xx_XX"']
 
 
 NAMES = [

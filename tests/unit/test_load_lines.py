@@ -102,6 +102,17 @@ def test_a_demoted_superuser_of_initdb_is_one_until_all_is_loaded() -> None:
     assert afterwards.decode() == 'ALTER ROLE "the ""Boss""" NOSUPERUSER NOLOGIN;\n'
 
 
+def test_statements_that_were_refused_are_named_without_their_values() -> None:
+    script = (
+        "SET client_encoding = 'UTF8';\nCREATE ROLE \"Größe\";\n"
+        "ALTER ROLE \"Größe\" WITH LOGIN PASSWORD 'secret';\nALTER ROLE app SET a.b TO 'secret';\nGRANT a TO b;\n"
+    ).encode()
+    said = "".join(f"psql:<stdin>:{number}: ERROR:  not this\n" for number in (2, 3, 4, 5))
+    named = ['CREATE ROLE "Größe"', 'ALTER ROLE "Größe"', "ALTER ROLE app SET a.b", "GRANT a TO b"]
+    assert load.refused(said, script) == [(each, "not this") for each in named]
+    assert load.refused("", script) == []
+
+
 def test_a_script_in_another_encoding_comes_through_byte_for_byte() -> None:
     told = 'CREATE ROLE admin;\nCREATE ROLE "Größe";\n'.encode("latin-1")
     assert load.loadable_globals(told, "admin").script == 'CREATE ROLE "Größe";\n'.encode("latin-1")
