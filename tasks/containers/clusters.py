@@ -71,11 +71,13 @@ class _CannotStart(Exception):
 
 class Looked(NamedTuple):
     """clusters: those that were found; unclear: volumes that may hold more, for they could not be mounted, searched to
-    their end, or read; others: by volume, the files that are no part of its clusters."""
+    their end, or read; others: by volume, the files that are no part of its clusters; linked: volumes with a cluster
+    that has parts outside of its own folder, its log or a tablespace."""
 
     clusters: list[ClusterVolume]
     unclear: set[str]
     others: dict[str, list[OtherFiles]]
+    linked: set[str]
 
 
 def clusters_in(client: docker.DockerClient, image_id: str, names: Sequence[str], owner: str) -> list[ClusterVolume]:
@@ -97,6 +99,7 @@ def look_into(client: docker.DockerClient, image_id: str, names: Sequence[str], 
         sorted(found.clusters, key=lambda each: (each.volume.name, float(each.major), each.path)),
         found.unclear,
         found.others,
+        found.linked,
     )
 
 
@@ -106,6 +109,7 @@ def _joined(parts: Iterable[Looked]) -> Looked:
         [one for each in every for one in each.clusters],
         set().union(*(each.unclear for each in every)),
         {name: found for each in every for name, found in each.others.items()},
+        set().union(*(each.linked for each in every)),
     )
 
 
@@ -130,7 +134,7 @@ def _search(client: docker.DockerClient, image_id: str, volumes: list[Volume], o
             return _joined(_search(client, image_id, part, owner) for part in halves)
         _check_image(client, image_id, owner)
         log.warning("The volume %s cannot be looked into, for it cannot be mounted: %s", volumes[0].name, reason)
-        return Looked([], {volumes[0].name}, {})
+        return Looked([], {volumes[0].name}, {}, set())
 
 
 def _check_image(client: docker.DockerClient, image_id: str, owner: str) -> None:
@@ -269,6 +273,7 @@ def _read(lines: Sequence[str], volumes: Sequence[Volume]) -> Looked:
     found: list[ClusterVolume] = []
     unclear: set[str] = set()
     others: dict[str, list[OtherFiles]] = {}
+    linked: set[str] = set()
     for line in lines:
         kind, _, rest = line.partition(" ")
         if kind == "unclear":
@@ -286,7 +291,9 @@ def _read(lines: Sequence[str], volumes: Sequence[Volume]) -> Looked:
         elif kind == "other":
             number, *fields = rest.split(" ")
             others.setdefault(volumes[int(number)].name, []).append(other_files.read(fields))
-    return Looked(found, unclear, others)
+        elif kind == "linked":
+            linked.add(volumes[int(rest)].name)
+    return Looked(found, unclear, others, linked)
 
 
 def read_cluster(fields: Sequence[str], volume: Volume) -> ClusterVolume | None:

@@ -24,8 +24,9 @@ for file in standby.signal recovery.signal recovery.conf; do [ ! -e $file ] || e
 for link in pg_wal pg_tblspc/*; do [ ! -L "$link" ] || echo "link $link $(readlink "$link")"; done
 """
 
-# What is left of a server that ended badly must not pass for one that runs: in a container both may be process 1.
-COPY = 'cp -a /source/. /copy/ && rm -f "/copy/$1/postmaster.pid"'
+# $2: the folder that is copied, empty for all of the volume. What is left of a server that ended badly must not pass
+# for one that runs: in a container both may be process 1.
+COPY = 'mkdir -p "/copy/$2" && cp -a "/source/$2/." "/copy/$2/" && rm -f "/copy/$1/postmaster.pid"'
 
 
 def copy_volume(
@@ -37,9 +38,10 @@ def copy_volume(
     image_id: str,
     owner: str,
     deadline: float,
+    below: str = "",
 ) -> int:
-    """Copy all of `source` into the empty `volume`, with owners, rights and holes; return the major version of the
-    cluster at `place`. deadline is in seconds.
+    """Copy all of `source`, or the folder `below` in it, into the empty `volume`, with owners, rights and holes; return
+    the major version of the cluster at `place`. deadline is in seconds.
 
     Raise RestoreFailed: no such volume, one that is in use before or after, no cluster there, one that recovers or
     follows another or that lies on more than this volume, or a full disk.
@@ -52,7 +54,7 @@ def copy_volume(
     with leashed(client, image_id=image_id, owner=owner, user="0:0", mounts=mounts, capabilities=CAPABILITIES) as box:
         major = checked(box.run(["sh", "-c", LOOK, "sh", place.below]), source, place)
         try:
-            box.run(["sh", "-c", COPY, "sh", place.below], deadline=deadline)
+            box.run(["sh", "-c", COPY, "sh", place.below, below], deadline=deadline)
         except ProgramFailed as error:
             full = " The disk is full: make room there, then try again." if is_full(error.words) else ""
             raise RestoreFailed(f"The volume {source} cannot be copied into {volume}: {error}{full}") from error

@@ -1,5 +1,7 @@
 """Exchange the data of two volumes: their `_data` folders change places, no byte is copied, both names stay.
 
+Where PGDATA lies below the volume's root, its folder alone is exchanged: what lies beside it stays where it is.
+
 The engine notices nothing, for it looks for a volume's folder by its path whenever a container starts; while the folder
 is missing it refuses to start one. Where this process may, it makes the exchange itself by one atomic call; else a
 helper container does, by three renames that may be interrupted between any two and be taken up again.
@@ -16,7 +18,7 @@ import docker
 from tasks.containers.engine import shares_this_kernel
 from tasks.containers.exchange_by_helper import FoldersByHelper
 from tasks.containers.exchange_here import FoldersHere
-from tasks.containers.exchange_moves import DATA, Move, Place, different_file_systems, moves
+from tasks.containers.exchange_moves import DATA, Move, Place, data_folder, different_file_systems, moves
 from tasks.containers.shared_folders import path_on_engine
 from tasks.containers.volumes import Volume, find_volume
 from tasks.errors import EngineError
@@ -53,17 +55,21 @@ def folder_id(client: docker.DockerClient, volume: str, image_id: str, owner: st
     return folder_ids(client, [volume], image_id, owner)[volume]
 
 
-def folder_ids(client: docker.DockerClient, volumes: Sequence[str], image_id: str, owner: str) -> dict[str, str]:
-    """`device:inode` of the data folders of one or two volumes, by volume. Raise EngineError.
+def folder_ids(
+    client: docker.DockerClient, volumes: Sequence[str], image_id: str, owner: str, below: str = ""
+) -> dict[str, str]:
+    """`device:inode` of the data folders of one or two volumes, or of the folders `below` in those, by volume.
 
-    Also where an exchange that was interrupted has left a data folder elsewhere: nobody knows then what is to be where.
+    Raise EngineError. Also where an exchange that was interrupted has left a data folder elsewhere: nobody knows then
+    what is to be where.
     """
-    return _in_place(_folders(client, volumes, image_id, owner).arrange(), volumes)
+    data = data_folder(below)
+    return _in_place(_folders(client, volumes, image_id, owner, data).arrange(), volumes, data)
 
 
-def _in_place(found: Mapping[Place, str], volumes: Sequence[str]) -> dict[str, str]:
+def _in_place(found: Mapping[Place, str], volumes: Sequence[str], data: str = DATA) -> dict[str, str]:
     """What each volume holds. Raise EngineError where an interrupted exchange left a folder in between."""
-    if sorted(found) != sorted(Place(volume, DATA) for volume in volumes):
+    if sorted(found) != sorted(Place(volume, data) for volume in volumes):
         there = ", ".join(map(str, sorted(found))) or "none"
         raise EngineError(
             f"An exchange of the data of {' and '.join(volumes)} was interrupted (folders found: {there}); "
@@ -84,29 +90,32 @@ def exchange(client: docker.DockerClient, one: str, other: str, image_id: str, o
 
 
 def settle(
-    client: docker.DockerClient, one: str, other: str, wanted: Mapping[str, str], image_id: str, owner: str
-) -> None:
+    client: docker.DockerClient, one: str, other: str, wanted: Mapping[str, str], image_id: str, owner: str,
+    below: str = "",
+) -> None:  # fmt: skip
     """Bring two volumes to hold exactly the folders that are wanted, from any state an interrupted exchange left.
 
-    wanted: `device:inode` by volume, as `folder_id` told before the exchange. Doing it twice does no harm. The caller
-    sees to it that nobody else is at work on the two. Raise EngineError.
+    wanted: `device:inode` by volume, as `folder_ids` told of `below` before the exchange. Doing it twice does no harm.
+    The caller sees to it that nobody else is at work on the two. Raise EngineError.
     """
-    folders = _folders(client, [one, other], image_id, owner)
-    _bring(client, folders, folders.arrange(), wanted)
+    data = data_folder(below)
+    folders = _folders(client, [one, other], image_id, owner, data)
+    _bring(client, folders, folders.arrange(), wanted, data)
 
 
 def _bring(
-    client: docker.DockerClient, folders: Folders, found: Mapping[Place, str], wanted: Mapping[str, str]
-) -> None:
+    client: docker.DockerClient, folders: Folders, found: Mapping[Place, str], wanted: Mapping[str, str],
+    data: str = DATA,
+) -> None:  # fmt: skip
     """Move what is not where it is wanted, if no container has come in the way."""
-    chosen = moves(found, wanted)
+    chosen = moves(found, wanted, data)
     if not chosen:
         return
     one, other = _fit(client, list(wanted))
     reason = can_exchange(one, other, list(found.values()))
     if reason:
         raise EngineError(reason)
-    if moves(folders.arrange(chosen), wanted):
+    if moves(folders.arrange(chosen), wanted, data):
         raise EngineError(
             f"The data of {' and '.join(wanted)} is not where it was just put: somebody else is at work there."
         )
@@ -145,7 +154,7 @@ def _in_use(volume: Volume) -> str | None:
     return f"The volume {volume.name} is in use by {', '.join(users)}; stop that first." if users else None
 
 
-def _folders(client: docker.DockerClient, names: Sequence[str], image_id: str, owner: str) -> Folders:
+def _folders(client: docker.DockerClient, names: Sequence[str], image_id: str, owner: str, data: str = DATA) -> Folders:
     """The way to the volumes' folders: this process where it sees them and may write there, else a helper container.
 
     Raise EngineError where one is missing or is no folder that can be moved.
@@ -154,7 +163,7 @@ def _folders(client: docker.DockerClient, names: Sequence[str], image_id: str, o
     if len(roots) > 1:
         raise EngineError(different_file_systems(*names))
     root = roots.pop()
-    here = FoldersHere(Path(root), names)
+    here = FoldersHere(Path(root), names, data)
     if shares_this_kernel(client) and path_on_engine(client, Path(root)) == str(root) and here.usable():
         return here
-    return FoldersByHelper(client, str(root), names, image_id, owner)
+    return FoldersByHelper(client, str(root), names, image_id, owner, data)

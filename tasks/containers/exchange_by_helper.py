@@ -16,11 +16,11 @@ from docker.types import LogConfig, Mount
 
 from tasks.containers import recreate
 from tasks.containers.engine import OUR_LABEL
-from tasks.containers.exchange_moves import ASIDE, DATA, Move, Place, places
+from tasks.containers.exchange_moves import DATA, Move, Place, aside, places
 from tasks.containers.startable import cause, start_each, why_not_started
 from tasks.errors import EngineError
 
-PROGRAMS = ("grep", "mv", "sync", "stat")
+PROGRAMS = ("grep", "mv", "sync", "stat", "dirname")
 SECONDS = 600  # for the renames of one helper, which wait for the disk at their end
 
 # $1 and $2: the volumes; $3 and $4: what their folders are called. Then pairs of paths: each is renamed to the next,
@@ -44,8 +44,9 @@ while [ $# -gt 1 ]; do
   mv "$1" "$2" || exit 1
   shift 2
 done
-sync "$one" "$other" || sync || exit 1
+sync "$one" "$other" "$(dirname "$one/$data")" "$(dirname "$other/$data")" || sync || exit 1
 for each in "$one/$data" "$one/$aside" "$other/$data" "$other/$aside"; do
+  if [ -L "$each" ]; then echo "$each is no folder" >&2; exit 1; fi
   if is_there "$each"; then stat -c "%d:%i $each" "$each" || exit 1; fi
 done
 """
@@ -56,9 +57,11 @@ class FoldersByHelper:
     """The data folders of some volumes below `root`, the engine's folder of volumes, seen by a helper container."""
 
     def __init__(
-        self, client: docker.DockerClient, root: str, volumes: Sequence[str], image_id: str, owner: str
-    ) -> None:
+        self, client: docker.DockerClient, root: str, volumes: Sequence[str], image_id: str, owner: str,
+        data: str = DATA,
+    ) -> None:  # fmt: skip
         self._client, self._root, self._volumes, self._image_id, self._owner = client, root, volumes, image_id, owner
+        self._data = data
 
     def arrange(self, chosen: Sequence[Move] = ()) -> dict[Place, str]:
         """Make the moves, put them on the disk, and return what is where: `device:inode` by place.
@@ -66,10 +69,10 @@ class FoldersByHelper:
         Raise EngineError: then an earlier move may have been made.
         """
         pairs = [str(place) for move in chosen for place in move]
-        arguments = [self._volumes[0], self._volumes[-1], DATA, ASIDE, *pairs]
+        arguments = [self._volumes[0], self._volumes[-1], self._data, aside(self._data), *pairs]
         lines = [line.partition(" ") for line in self._run(arguments).splitlines()]
         ids = {path: folder_id for folder_id, _, path in lines}
-        return {place: ids[str(place)] for place in places(self._volumes) if str(place) in ids}
+        return {place: ids[str(place)] for place in places(self._volumes, self._data) if str(place) in ids}
 
     @property
     def name(self) -> str:

@@ -7,11 +7,12 @@ import errno
 import functools
 import os
 import platform
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tasks.containers.exchange_moves import ASIDE, DATA, Move, Place, is_whole_exchange, places
+from tasks.containers.exchange_moves import DATA, Move, Place, aside, is_whole_exchange, places
 from tasks.errors import EngineError
 
 # linux/fcntl.h, linux/fs.h
@@ -28,12 +29,12 @@ NOT_THERE = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM}
 class FoldersHere:
     """The data folders of some volumes below `root`, the engine's folder of volumes, which is on this machine."""
 
-    def __init__(self, root: Path, volumes: Sequence[str]) -> None:
-        self._root, self._volumes = root, volumes
+    def __init__(self, root: Path, volumes: Sequence[str], data: str = DATA) -> None:
+        self._root, self._volumes, self._data = root, volumes, data
 
     def usable(self) -> bool:
         """Whether this process sees every volume's folder and may rename what is in it."""
-        return all(map(_may_write, (self._root / each for each in self._volumes)))
+        return all(_may_write(self._root / each, self._data) for each in self._volumes)
 
     def arrange(self, chosen: Sequence[Move] = ()) -> dict[Place, str]:
         """Make the moves, put them on the disk, and return what is where: `device:inode` by place.
@@ -44,7 +45,8 @@ class FoldersHere:
             self._make(list(chosen))
             for each in self._volumes:
                 _sync_folder(self._root / each)
-            return {place: folder_id for place in places(self._volumes) if (folder_id := self._id(place))}
+                _sync_folder((self._root / each / self._data).parent)
+            return {place: folder_id for place in places(self._volumes, self._data) if (folder_id := self._id(place))}
         except OSError as error:
             raise EngineError(
                 f"The data folders of {' and '.join(self._volumes)} cannot be exchanged in {self._root}: "
@@ -62,18 +64,21 @@ class FoldersHere:
     def _id(self, place: Place) -> str | None:
         try:
             found = self._path(place).lstat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, f"{place} is no folder")
         return f"{found.st_dev}:{found.st_ino}"
 
     def _path(self, place: Place) -> Path:
         return self._root / place.volume / place.folder
 
 
-def _may_write(folder: Path) -> bool:
+def _may_write(folder: Path, data: str) -> bool:
     """Whether what is in the folder may be moved to another; a folder that moves must be writable too (rename(2))."""
-    data = [each for name in (DATA, ASIDE) if os.path.lexists(each := folder / name)]
-    return all(os.access(each, os.W_OK | os.X_OK, effective_ids=True) for each in (folder, *data))
+    moved = [each for name in (data, aside(data)) if os.path.lexists(each := folder / name)]
+    parents = (folder, (folder / data).parent)
+    return all(os.access(each, os.W_OK | os.X_OK, effective_ids=True) for each in (*parents, *moved))
 
 
 def exchange_paths(one: Path, other: Path) -> bool:

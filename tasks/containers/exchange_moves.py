@@ -1,9 +1,10 @@
 """Which folders must be renamed so that two volumes hold what they are to hold: decided purely, from any state.
 
-A volume of the driver `local` keeps its data in `<volume>/_data`. Where the two folders cannot change places in one
-call, one is first put aside as `<volume>/_data.rollcall-exchange`, so that whoever finds it knows what was going on. A
-folder is known by its inode, which a rename does not change (POSIX, rename) and a restart of the machine does not
-either; the number of its device may be another one then, and both folders are on one device anyway.
+A volume of the driver `local` keeps its data in `<volume>/_data`, and PGDATA is that folder or lies below it. Where the
+two folders cannot change places in one call, one is first put aside as `<volume>/_data.rollcall-exchange`, followed by
+its path below `_data`, so that whoever finds it knows what was going on. A folder is known by its inode, which a rename
+does not change (POSIX, rename) and a restart of the machine does not either; the number of its device may be another
+one then, and both folders are on one device anyway.
 """
 
 from __future__ import annotations
@@ -34,12 +35,22 @@ class Move(NamedTuple):
     target: Place
 
 
-def places(volumes: Iterable[str]) -> list[Place]:
+def data_folder(below: str = "") -> str:
+    """The folder that is exchanged: a volume's whole data folder, or the folder `below` in it."""
+    return f"{DATA}/{below}" if below else DATA
+
+
+def aside(data: str) -> str:
+    """Where a data folder is put aside: beside the volume's `_data`, wherever in that it was."""
+    return ASIDE + data.removeprefix(DATA).replace("/", "-")
+
+
+def places(volumes: Iterable[str], data: str = DATA) -> list[Place]:
     """Every place where a data folder of these volumes may be, or may have been left by an exchange."""
-    return [Place(volume, folder) for volume in volumes for folder in (DATA, ASIDE)]
+    return [Place(volume, folder) for volume in volumes for folder in (data, aside(data))]
 
 
-def moves(found: Mapping[Place, str], wanted: Mapping[str, str]) -> list[Move]:
+def moves(found: Mapping[Place, str], wanted: Mapping[str, str], data: str = DATA) -> list[Move]:
     """The renames, in order, after which each volume holds the folder that it is wanted to hold; none if it does.
 
     found: what is there now, `device:inode` by place; wanted: `device:inode` by volume, two of each. Raise EngineError
@@ -47,7 +58,7 @@ def moves(found: Mapping[Place, str], wanted: Mapping[str, str]) -> list[Move]:
     """
     _check(found, wanted)
     state, chosen = {place: _inode(each) for place, each in found.items()}, list[Move]()
-    while move := _next(state, {volume: _inode(each) for volume, each in wanted.items()}):
+    while move := _next(state, {volume: _inode(each) for volume, each in wanted.items()}, data):
         state[move.target] = state.pop(move.source)
         chosen.append(move)
     return chosen
@@ -58,15 +69,15 @@ def is_whole_exchange(chosen: list[Move]) -> bool:
     return len(chosen) == 3
 
 
-def _next(state: Mapping[Place, str], wanted: Mapping[str, str]) -> Move | None:
+def _next(state: Mapping[Place, str], wanted: Mapping[str, str], data: str) -> Move | None:
     """Into an empty place goes what belongs there; where none is empty, one is emptied."""
     where = {inode: place for place, inode in state.items()}
     for volume, inode in wanted.items():
-        if Place(volume, DATA) not in state:
-            return Move(where[inode], Place(volume, DATA))
+        if Place(volume, data) not in state:
+            return Move(where[inode], Place(volume, data))
     for volume, inode in wanted.items():
-        if where[inode] != Place(volume, DATA):
-            return Move(Place(volume, DATA), Place(volume, ASIDE))
+        if where[inode] != Place(volume, data):
+            return Move(Place(volume, data), Place(volume, aside(data)))
     return None
 
 

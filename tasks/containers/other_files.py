@@ -79,6 +79,7 @@ other_files() {
     links=$(printf '%s\n' "$homes" | while IFS= read -r home; do
         for link in "$home"pg_wal "$home"pg_xlog "$home"pg_tblspc/*; do [ ! -L "$link" ] || readlink "$link"; done
     done)$nl
+    [ "$links" = "$nl" ] || echo "linked $n"
     told=0 rest=0 most=1000
     [ -z "$homes" ] || most=1000000
     walk "$root"

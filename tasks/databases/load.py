@@ -269,14 +269,14 @@ def settings_notes(settings: Mapping[str, str], pgdata: str) -> list[str]:
         lacking = sorted(each for each in named if each and PurePosixPath(pgdata, each).is_relative_to(pgdata))
         if lacking:
             notes.append(
-                f"The configuration uses TLS with {', '.join(lacking)} in PGDATA, and no backup holds these: put them "
-                "there, or the server will not start."
+                f"The configuration uses TLS with {', '.join(lacking)} in PGDATA, and no backup holds these: a "
+                "restore takes them over from the volume that is there; without them the server does not start."
             )
     included = sorted({name for name in settings if name in ("include", "include_dir")})
     if included:
         notes.append(
             f"The configuration reads further files ({', '.join(settings[name] for name in included)}), and no backup "
-            "holds these: put them there, or the server may not start."
+            "holds these: a restore takes over those in PGDATA from the volume that is there."
         )
     return notes
 

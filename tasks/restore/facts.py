@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+from tasks.containers.other_files import OtherFiles
 from tasks.models import Difference, Model
 
 Situation = Literal["nothing", "reattach", "restore", "both"]
@@ -44,7 +45,8 @@ class Source(Model):
     cannot_be_rebuilt: why the backup cannot be loaded into a volume, a sentence each. omitted: what a backup left out
     of the cluster it was taken of, as its manifest says. passed: only where nobody named a backup. rows_proven_at: when
     a drill last proved the rows; differences: the definitions that it found to differ, accepted where proven_at is
-    known.
+    known. linked: the cluster has parts outside of PGDATA, its log or a tablespace. others: files in the volume that
+    are no part of a cluster.
     """
 
     kind: SourceKind
@@ -61,6 +63,8 @@ class Source(Model):
     server_version: str = ""
     bytes: int = 0
     cannot_be_rebuilt: list[str] = []
+    linked: bool = False
+    others: list[OtherFiles] = []
     omitted: list[str] = []
     passed: Passed | None = None
     differences: list[Difference] = []
@@ -96,8 +100,9 @@ class World(Model):
     cluster or none could be read. counts: rows by table of the target's database; None where it cannot be asked.
     databases: every one of the cluster, whether or not a backup takes it, but for templates that nobody changed;
     closed: those of them that allow no connections. obstacles: what the engine's side says against it, a sentence each.
-    free_bytes: of the engine's disk. no_scratch: why no data can be rebuilt from here; empty where it can.
-    standby: whether the server follows another one.
+    others: by volume, files in it that are no part of a cluster. linked: volumes with a cluster that has parts outside
+    of its own folder; bare: those that nothing is in. free_bytes: of the engine's disk. no_scratch: why no data can be
+    rebuilt from here; empty where it can. standby: whether the server follows another one.
     """
 
     target: str
@@ -126,6 +131,9 @@ class World(Model):
     by_compose: bool = False
     obstacles: list[str] = []
     notes: list[str] = []
+    others: dict[str, list[OtherFiles]] = {}
+    linked: list[str] = []
+    bare: list[str] = []
     free_bytes: int | None = None
     no_scratch: str = ""
     standby: bool = False

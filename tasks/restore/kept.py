@@ -147,12 +147,12 @@ def _kept(config: Config, target: str, volumes: Sequence[Volume]) -> list[Volume
 def _look(client: docker.DockerClient, config: Config, target: str, names: Sequence[str]) -> Looked:
     """The clusters in these volumes; all volumes are unclear where no image is here to look with."""
     if not names:
-        return Looked([], set(), {})
+        return Looked([], set(), {}, set())
     try:
         image = LocalImages(client, config.target(target).container).to_look_with()
         return look_into(client, image, names, config.owner(target))
     except EngineError:
-        return Looked([], set(names), {})
+        return Looked([], set(names), {}, set())
 
 
 def _would_be_lost(client: docker.DockerClient, config: Config, target: str, volume: Volume) -> str | None:
@@ -178,6 +178,7 @@ def _facts(client: docker.DockerClient, config: Config, target: str, volume: Vol
         run=volume.labels[RUN_LABEL],
         backup=volume.labels.get(BACKUP_LABEL, ""),
         clusters=None if clusters is None else [each.control for each in clusters],
+        others=looked.others.get(volume.name, []),
         empty=clusters == [] and _is_empty(client, config, target, volume.name),
         stored=_stored(found),
         unreachable=list(found.unreachable),

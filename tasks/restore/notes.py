@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from tasks.restore.compare import in_words
 from tasks.restore.facts import Passed, Situation, Source, World
+from tasks.restore.moving import notes_of_other_files
 
 
 def notes(world: World, source: Source | None, situation: Situation) -> list[str]:
@@ -17,6 +18,7 @@ def notes(world: World, source: Source | None, situation: Situation) -> list[str
         *_of_dependants(world),
         *_of_source(source),
         *_of_closed(world, source, situation),
+        *notes_of_other_files(world, source, situation),
     ]
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from tasks.containers.control_file import ControlFile
+from tasks.containers.other_files import OtherFiles, in_words
 from tasks.history.judge import lsn
 from tasks.models import Model
 
@@ -33,7 +34,8 @@ class Record(Model):
     """A restore that has ended, as its journal tells.
 
     committed_at: None if it was undone. source_volume: the volume that it copied, if any. rebuilt_cluster, rebuilt_at:
-    what lay in its staging volume when it was proven. served: whether the container was then started on it.
+    what lay in its staging volume when it was proven. served: whether the container was then started on it. taken_over:
+    files in PGDATA that it copied, so that they are in both volumes.
     """
 
     run: str
@@ -43,13 +45,14 @@ class Record(Model):
     rebuilt_cluster: str | None = None
     rebuilt_at: datetime | None = None
     served: bool = False
+    taken_over: list[str] = []
 
 
 class Facts(Model):
     """A kept volume and everything that may hold its rows too.
 
-    run, backup: as its labels say. clusters: None if nobody could look. empty: no file is in it. records: of every
-    restore of the target that has ended.
+    run, backup: as its labels say. clusters: None if nobody could look. empty: no file is in it. others: files in it
+    that are no part of a cluster. records: of every restore of the target that has ended.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Facts(Model):
     backup: str
     clusters: list[ControlFile] | None
     empty: bool
+    others: list[OtherFiles] = []
     stored: list[Stored]
     unreachable: list[str] = []
     records: list[Record] = []
@@ -74,11 +78,23 @@ def only_copy(facts: Facts) -> str | None:
         )
     lost = [each for each in facts.clusters if not holders(each, facts)]
     if not lost:
-        return None
+        return _other_files(facts)
     what = " and ".join(f"cluster {each.system_identifier} as it was at {_time(each.changed_at)}" for each in lost)
     return (
         f"The volume {facts.name} holds {what}, and no stored backup is known to hold every row of it: "
         f"{_nearest(lost[0], facts)}{_save(facts)}"
+    )
+
+
+def _other_files(facts: Facts) -> str | None:
+    """That files would be lost which no backup holds, and no restore has copied."""
+    taken = {name for each in facts.records if each.run == facts.run for name in each.taken_over}
+    found = [each for each in facts.others if each.path.rstrip("/").rpartition("/")[2] not in taken]
+    if not found:
+        return None
+    return (
+        f"The volume {facts.name} also holds {in_words(found)}, which no backup of a database holds; copy that "
+        "elsewhere first. To lose it, add --even-if-only-copy."
     )
 
 

@@ -8,6 +8,7 @@ import json
 from tasks.models import Model
 from tasks.restore.blockers import blockers, is_right
 from tasks.restore.facts import Mending, Request, Situation, Source, World
+from tasks.restore.moving import exchanged, taken_over_from
 from tasks.restore.notes import notes
 
 
@@ -21,7 +22,11 @@ class Step(Model):
 
 
 class Plan(Model):
-    """What a restore will do, and everything a person needs to say yes or no to it."""
+    """What a restore will do, and everything a person needs to say yes or no to it.
+
+    exchanged: the folder in the volumes that changes places, empty for all that is in them. taken_over_from: the volume
+    whose PGDATA has files that are not PostgreSQL's own and are taken over.
+    """
 
     target: str
     situation: Situation
@@ -46,6 +51,8 @@ class Plan(Model):
     databases_now: list[str] = []
     leave_behind: list[str] = []
     accept: list[str] = []
+    exchanged: str = ""
+    taken_over_from: str | None = None
     hash: str = ""
 
     @property
@@ -90,6 +97,8 @@ def make_plan(world: World, source: Source | None, request: Request) -> Plan:
         databases_now=_countable(world),
         leave_behind=sorted(request.leave_behind),
         accept=sorted(request.accept),
+        exchanged=exchanged(world, source),
+        taken_over_from=taken_over_from(world),
     )
     plan = plan.model_copy(update={"steps": steps(plan, world), "kept": kept(plan, world)})
     return plan.model_copy(update={"hash": hash_of(plan)})
@@ -165,9 +174,10 @@ def _stop(plan: Plan) -> Step:
 
 
 def _exchange(plan: Plan, *, downtime: bool) -> Step:
+    what = f"the folders {plan.exchanged}" if plan.exchanged else "the data folders"
     return Step(
         name="exchange",
-        does=f"Exchange the data folders of {plan.pinned} and the staging volume.",
+        does=f"Exchange {what} of {plan.pinned} and the staging volume.",
         undo="Exchange them back.",
         downtime=downtime,
     )

@@ -227,9 +227,10 @@ def rebuild_from_volume(
     image_id: str,
     place: Place,
     owner: str | None = None,
+    below: str = "",
 ) -> Rebuilt:
-    """Copy the volume `source`, which is mounted read-only, into the empty `volume`; count what the cluster at `place`
-    in it holds, on a scratch server. One that was not shut down cleanly recovers in the copy.
+    """Copy the volume `source`, which is mounted read-only, or the folder `below` in it, into the empty `volume`; count
+    what the cluster at `place` holds, on a scratch server. One that was not shut down cleanly recovers in the copy.
 
     Raise RestoreFailed, also while a running container may write to the source: a copy of what is being written is
     none; LoginRefused where it does not hold the target's database.
@@ -240,7 +241,7 @@ def rebuild_from_volume(
         with meter().stage(f"copying the volume {source}", FETCH + LOAD):
             major = copy_volume(
                 client, source=source, volume=volume, place=place,
-                image_id=image_id, owner=owner, deadline=rules.deadline,
+                image_id=image_id, owner=owner, deadline=rules.deadline, below=below,
             )  # fmt: skip
         clock.lap("copy")
         with scratch_server(

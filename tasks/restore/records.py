@@ -59,6 +59,7 @@ def record_of(journal: Journal) -> Record:
         source_volume=source.name if source is not None and source.kind == "volume" else None,
         rebuilt_cluster=journal.facts.get("rebuilt", {}).get("system_identifier") if rebuilt_at else None,
         rebuilt_at=rebuilt_at,
+        taken_over=journal.facts.get("taken_over", []),
         served=any(line.event == "starting" and line.step in STARTS for line in journal.lines),
     )
 

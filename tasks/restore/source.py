@@ -7,7 +7,7 @@ import logging
 from tasks.backups.omitted import omitted
 from tasks.checks.shelves import shelves
 from tasks.config import Config
-from tasks.containers.clusters import clusters_in
+from tasks.containers.clusters import look_into
 from tasks.containers.engine import engine
 from tasks.containers.volumes import find_volume
 from tasks.databases.load import cannot_be_rebuilt
@@ -55,7 +55,8 @@ def _volume(config: Config, world: World, name: str) -> Source:
     with engine(config.target(world.target).docker) as client:
         if find_volume(client, name) is None:
             raise Refused(f"There is no volume {name} on this engine. See: rollcall census {world.target}")
-        found = clusters_in(client, world.image_id, [name], config.owner(world.target))
+        looked = look_into(client, world.image_id, [name], config.owner(world.target))
+    found = looked.clusters
     if not found:
         raise Refused(f"The volume {name} holds no PostgreSQL cluster. See: rollcall census {world.target}")
     cluster = found[0]
@@ -68,6 +69,8 @@ def _volume(config: Config, world: World, name: str) -> Source:
         system_identifier=cluster.control.system_identifier,
         server_version=cluster.major,
         bytes=cluster.bytes or 0,
+        linked=name in looked.linked,
+        others=looked.others.get(name, []),
     )
 
 
@@ -139,6 +142,7 @@ def source_of(config: Config, entry: Entry) -> Source:
         server_version=manifest.server_version,
         omitted=omitted(manifest),
         bytes=sum(dumps.values()),
+        linked=any((manifest.cluster.get("tablespaces") or {}).values()),
         differences=entry.differences,
     )
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from tasks.containers import at_rest, exchange, recreate
 from tasks.containers.engine import engine, everybody, host_of, inspect_container
+from tasks.containers.taking_over import make_folder
 from tasks.containers.volumes import (
     KEEP_UNTIL_LABEL,
     OWNER_LABEL,
@@ -27,6 +28,7 @@ from tasks.containers.volumes import (
 from tasks.errors import ContainerMissing, RestoreError
 from tasks.restore import cutover, mending
 from tasks.restore.approval import require_data
+from tasks.restore.completing import complete, take_over
 from tasks.restore.dependants import start_dependants, start_dependants_again, stop_dependants
 from tasks.restore.hands import Act, Facts, Hands
 from tasks.restore.hiding import hide_old
@@ -52,8 +54,9 @@ def _rebuild(hands: Hands) -> Facts:
         raise RestoreError("The plan names no source to rebuild from.")
     if plan.source.kind == "volume":
         built = rebuild_from_volume(
-            hands.config, plan.target, plan.source.name, volume=staging, image_id=plan.image_id, place=place
-        )
+            hands.config, plan.target, plan.source.name, volume=staging, image_id=plan.image_id, place=place,
+            below=plan.exchanged,
+        )  # fmt: skip
         _require_databases(plan, built)
     else:
         manifest = manifest_of(hands.config, plan.target, plan.source)
@@ -62,7 +65,7 @@ def _rebuild(hands: Hands) -> Facts:
             volume=staging, image_id=plan.image_id, place=place,
         )  # fmt: skip
         require_data(plan, built.differences)
-    return {"rebuilt": _proof(built)}
+    return {"rebuilt": _proof(built), "taken_over": complete(hands)}
 
 
 def _require_databases(plan: Plan, built: Rebuilt) -> None:
@@ -133,10 +136,13 @@ def _remove_pinned(hands: Hands) -> None:
 
 
 def _folders(hands: Hands) -> Facts:
-    pinned, staging = hands.plan.pinned, hands.journal.header.staging
+    plan, staging, owner = hands.plan, hands.journal.header.staging, hands.journal.header.owner
+    taken = take_over(hands)
     with engine(hands.docker) as client:
-        ids = exchange.folder_ids(client, [pinned, staging], hands.plan.image_id, hands.journal.header.owner)
-    return {"folders": ids}
+        if plan.exchanged:
+            make_folder(client, volume=plan.pinned, below=plan.exchanged, image_id=plan.image_id, owner=owner)
+        ids = exchange.folder_ids(client, [plan.pinned, staging], plan.image_id, owner, plan.exchanged)
+    return {"folders": ids, "taken_over": taken}
 
 
 def _settle(hands: Hands, *, exchanged: bool) -> None:
@@ -147,7 +153,9 @@ def _settle(hands: Hands, *, exchanged: bool) -> None:
         return
     wanted = {pinned: before[staging], staging: before[pinned]} if exchanged else before
     with engine(hands.docker) as client:
-        exchange.settle(client, pinned, staging, wanted, hands.plan.image_id, hands.journal.header.owner)
+        exchange.settle(
+            client, pinned, staging, wanted, hands.plan.image_id, hands.journal.header.owner, hands.plan.exchanged
+        )
 
 
 # Containers

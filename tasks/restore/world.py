@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from tasks.checks.judgement import judge_tally
 from tasks.checks.look import Seen, login, look_at_cluster, take_tally
 from tasks.config import Config, Target
 from tasks.containers import recreate, scratch
-from tasks.containers.clusters import ClusterVolume, clusters_in
+from tasks.containers.clusters import ClusterVolume, Looked, look_into
 from tasks.containers.compose_program import hooks_of
 from tasks.containers.compose_service import service_of
 from tasks.containers.engine import engine, everybody, host_of, inspect_container, shares_this_kernel
@@ -44,8 +45,9 @@ def observe_world(config: Config, target: str) -> World:
         pgdata = asked.container.pgdata if isinstance(asked, Seen) else _told_before(config, target, found)
         container = container.model_copy(update={"pgdata": pgdata or container.pgdata})
         volumes = _volumes(client, container, rules)
-        clusters = _clusters(client, config, target, container, volumes)
-        world = _engine_side(client, found, container, rules, volumes, clusters, target)
+        looked = _look(client, config, target, container, volumes)
+        world = _engine_side(client, found, container, rules, volumes, _at_pgdata(looked, container), target)
+        world = world.model_copy(update=_other_files(looked, volumes))
     with open_history(config.history) as history:
         pin = history.pin(target)
     world = world.model_copy(update={"known_cluster": pin.system_identifier if pin else None})
@@ -107,13 +109,25 @@ def _volumes(client: docker.DockerClient, container: Container, rules: Target) -
     return {name: volume for name in wanted if (volume := find_volume(client, name)) is not None}
 
 
-def _clusters(
+def _look(
     client: docker.DockerClient, config: Config, target: str, container: Container, volumes: dict[str, Volume]
-) -> dict[str, ClusterVolume]:
+) -> Looked:
     if not volumes:
-        return {}
-    found = clusters_in(client, container.image_id, list(volumes), config.owner(target))
-    return {each.volume.name: each for each in found}
+        return Looked([], set(), {}, set())
+    return look_into(client, container.image_id, list(volumes), config.owner(target))
+
+
+def _at_pgdata(looked: Looked, container: Container) -> dict[str, ClusterVolume]:
+    """By volume the cluster at the container's PGDATA, else any."""
+    mount = container.data_mount
+    pgdata = posixpath.relpath(container.pgdata, mount.destination) if mount else ""
+    ordered = sorted(looked.clusters, key=lambda each: (each.path or ".") == pgdata)
+    return {each.volume.name: each for each in ordered}
+
+
+def _other_files(looked: Looked, volumes: dict[str, Volume]) -> dict[str, Any]:
+    used = {each.volume.name for each in looked.clusters} | looked.others.keys() | looked.unclear
+    return {"others": looked.others, "linked": sorted(looked.linked), "bare": sorted(volumes.keys() - used)}
 
 
 def _engine_side(

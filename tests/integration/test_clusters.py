@@ -163,7 +163,7 @@ def test_a_volume_that_cannot_be_read_is_neither_clear_nor_empty(
 ) -> None:
     image = bed.client.images.get(IMAGE).id
     with caplog.at_level(logging.WARNING, "rollcall"):
-        assert look_into(bed.client, IMAGE, [unreadable], owner) == ([], {unreadable}, {})
+        assert look_into(bed.client, IMAGE, [unreadable], owner) == ([], {unreadable}, {}, set())
     assert f"{unreadable} cannot be searched to its end (find: '/volumes/0': Permission denied)" in caplog.text
     with pytest.raises(EngineError, match=f"{unreadable} cannot be looked into: a search through it ended with 1"):
         is_empty(bed.client, unreadable, image, owner)
@@ -188,7 +188,7 @@ def test_what_goes_while_it_is_searched_makes_no_volume_unclear(
     box.remove(v=True)
     empty = new_volume()
     try:
-        found, unclear, _ = look_into(bed.client, image, [postgres17.volume, empty], owner)
+        found, unclear, *_ = look_into(bed.client, image, [postgres17.volume, empty], owner)
     finally:
         bed.client.images.remove(image)
     assert (places(found), unclear) == ([(postgres17.volume, "")], set())
@@ -304,7 +304,7 @@ def test_busybox_does_as_well_as_coreutils(bed: Bed, owner: str, postgres18: Pos
     image = f"rollcall-bed/busybox:{bed.run_id}"
     bed.client.api.import_image_from_data(_busybox_image(busybox), repository=image.partition(":")[0], tag=bed.run_id)
     try:
-        found, unclear, _ = look_into(bed.client, image, [postgres18.volume], owner)
+        found, unclear, *_ = look_into(bed.client, image, [postgres18.volume], owner)
     finally:
         bed.client.images.remove(image)
 
@@ -344,10 +344,11 @@ def test_what_no_cluster_in_a_volume_needs_is_named(
         volumes={postgres18.volume: {"bind": "/from", "mode": "ro"}, copy: {"bind": "/it", "mode": "rw"}},
     )  # fmt: skip
 
-    _, _, others = look_into(bed.client, IMAGE, [copy, postgres18.volume], owner)
+    _, _, others, linked = look_into(bed.client, IMAGE, [copy, postgres18.volume], owner)
 
     assert sorted((each.path, each.files) for each in others[copy]) == [
         (".hid den", 1), ("18/docker/conf.d/", 1), ("18/server.key", 1), ("archive/", 1), ("ts/one/strange", 1),
         ("uploads/", 1),
     ]  # fmt: skip
     assert postgres18.volume not in others
+    assert linked == {copy}

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.containers import exchange_here
 from tasks.containers.exchange_here import CALL_NUMBERS, FoldersHere, exchange_paths
-from tasks.containers.exchange_moves import ASIDE, DATA, Move, Place, moves
+from tasks.containers.exchange_moves import ASIDE, DATA, Move, Place, aside, moves
 from tasks.errors import EngineError
 
 VOLUMES = ["pinned", "staging"]
@@ -121,6 +121,31 @@ def test_what_an_interrupted_exchange_left_is_seen(root: Path, folders: FoldersH
 def test_folders_that_are_not_there_cannot_be_used_from_here(tmp_path: Path, root: Path) -> None:
     assert FoldersHere(root, VOLUMES).usable()
     assert not FoldersHere(tmp_path, ["pinned", "nowhere"]).usable()
+
+
+def test_a_folder_below_is_exchanged_and_all_beside_it_stays(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = f"{DATA}/18/docker"
+    for each in VOLUMES:
+        (root / each / below).mkdir(parents=True)
+        (root / each / below / "whose").write_text(each)
+    folders = FoldersHere(root, VOLUMES, below)
+    for atomic in (True, False):
+        if not atomic:
+            monkeypatch.setattr(exchange_here, "_renameat2", lambda: None)
+        found = folders.arrange()
+        wanted = {"pinned": found[Place("staging", below)], "staging": found[Place("pinned", below)]}
+        after = folders.arrange(moves(found, wanted, below))
+        assert moves(after, wanted, below) == []
+        owner = "staging" if atomic else "pinned"
+        assert (root / "pinned" / below / "whose").read_text() == owner
+    assert whose(root) == {each: each for each in VOLUMES}
+    assert aside(below) == f"{ASIDE}-18-docker"
+
+
+def test_a_link_in_the_place_of_a_folder_is_not_moved(root: Path) -> None:
+    (root / "pinned" / DATA / "db").symlink_to("elsewhere")
+    with pytest.raises(EngineError, match="is no folder"):
+        FoldersHere(root, VOLUMES, f"{DATA}/db").arrange()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give its rights away")

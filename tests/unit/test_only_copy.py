@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.containers.control_file import ControlFile
+from tasks.containers.other_files import OtherFiles
 from tasks.restore.only_copy import Facts, Record, Stored, holders, only_copy
 
 STOPPED = datetime(2026, 2, 1, 12, 0, 30, tzinfo=UTC)
@@ -191,3 +192,13 @@ def test_what_cannot_be_read_is_taken_for_precious(clusters: list[ControlFile] |
     assert sentence == (
         f"What the volume {NAME} holds cannot be read, so nobody knows whether it is anywhere else; copy it away first."
     )
+
+
+def test_files_that_no_backup_holds_keep_a_volume_unless_its_restore_has_copied_them() -> None:
+    others = [OtherFiles(path=path, files=1, bytes=4096) for path in ("uploads/", "18/docker/server.key")]
+    assert f"The volume {NAME} also holds uploads/ and 18/docker/server.key (2 files" in str(
+        only_copy(changed(LIVE_AGAIN, others=others))
+    )
+    copied = [each.model_copy(update={"taken_over": ["server.key"]}) for each in LIVE_AGAIN.records]
+    assert "also holds uploads/ (1 file" in str(only_copy(changed(LIVE_AGAIN, others=others, records=copied)))
+    assert only_copy(changed(LIVE_AGAIN, others=others[1:], records=copied)) is None

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tasks.containers.other_files import OtherFiles
 from tasks.restore.facts import Dependant, Mending, Passed, Request, Source, World
 from tasks.restore.plan import Plan, make_plan
 from tasks.restore.words import plan_markdown, plan_text
@@ -313,3 +314,39 @@ def test_the_form_says_what_the_terminal_says() -> None:
     for each in [*made.kept, *made.notes, made.hash, WRONG, RIGHT, "26,337"]:
         assert each in text
         assert each in markdown
+
+
+UPLOADS = OtherFiles(path="uploads/", files=1, bytes=4096)
+KEY = OtherFiles(path="18/docker/server.key", files=1, bytes=4096)
+BELOW: dict[str, Any] = {"destination": "/var/lib/postgresql", "pgdata": "/var/lib/postgresql/18/docker", "major": "16"}
+
+
+def test_what_lies_beside_pgdata_stays_and_keys_in_it_are_taken_over() -> None:
+    plan = make_plan(world(**BELOW, others={RIGHT: [UPLOADS, KEY]}), BACKUP, Request())
+    assert (plan.exchanged, plan.taken_over_from) == ("18/docker", RIGHT)
+    assert f"Exchange the folders 18/docker of {RIGHT} and the staging volume." in plan_text(plan)
+    assert f"The volume {RIGHT} also holds uploads/ (1 file, 4 kB): that stays where it is." in plan.notes
+    assert [each for each in plan.notes if "18/docker/server.key (1 file, 4 kB), which no backup" in each]
+    calm = make_plan(world(**BELOW, others={RIGHT: [UPLOADS]}), BACKUP, Request())
+    assert calm.taken_over_from is None
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {**BELOW, "linked": [RIGHT]}, {**BELOW, "bare": [RIGHT]}, {**BELOW, "pinned_exists": False, "mounted": WRONG}],
+)
+def test_all_that_is_in_the_volume_is_exchanged_where_pgdata_is_its_root_or_not_the_whole_cluster(
+    more: dict[str, Any],
+) -> None:
+    assert make_plan(world(**more), BACKUP, Request()).exchanged == ""
+
+
+def test_a_cluster_with_parts_beside_pgdata_takes_what_else_is_there_along_and_says_so() -> None:
+    plan = make_plan(world(**BELOW, linked=[RIGHT], others={RIGHT: [UPLOADS]}), BACKUP, Request())
+    assert [each for each in plan.notes if "uploads/ (1 file, 4 kB), and its cluster has parts beside" in each]
+
+
+def test_what_lies_in_the_wrong_volume_stays_there_and_is_named() -> None:
+    astray = world(**BELOW, mounted=WRONG, others={WRONG: [UPLOADS]})
+    (note,) = [each for each in make_plan(astray, PINNED, Request()).notes if "uploads/" in each]
+    assert note == f"The volume {WRONG} also holds uploads/ (1 file, 4 kB): that stays there, and is not in {RIGHT}."
