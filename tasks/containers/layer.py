@@ -8,6 +8,7 @@ else.
 from __future__ import annotations
 
 import io
+import logging
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,8 @@ from docker.errors import APIError, NotFound
 
 from tasks.errors import EngineError
 
+log = logging.getLogger("rollcall")
+
 # Written anew by the engine and by the server at each start.
 MADE_BY_THE_ENGINE = ("/.dockerenv", "/sbin/docker-init", "/usr/sbin/docker-init")
 NEVER_KEPT = (
@@ -26,11 +29,12 @@ NEVER_KEPT = (
     *("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", *MADE_BY_THE_ENGINE),
 )
 RUN = ("/run", "/var/run")
-OF_A_PROCESS = ("postgresql", "lock", "utmp", "user", "systemd", ".containerenv")  # below /run
-SIGNS_OF_LIFE = re.compile(r".*\.(?:pid|lock|sock)|\.s\.PGSQL\..*")
+OF_A_PROCESS = ("postgresql", "lock", "utmp", ".containerenv")  # in /run
+SIGN_OF_LIFE = re.compile(r".*\.(?:pid|lock|sock)|\.s\.PGSQL\..*")
 NOT_FOR_ANOTHER = re.compile(r"/var/(?:log|cache|spool)/.*|/var/lib/apt/lists/.*|.*\.log|.*/\.[a-z_]*(?:history|hst)")
 CHANGED, ADDED, DELETED = 0, 1, 2  # Docker Engine API, ContainerChanges
 MOST_CARRIED, MOST_NAMED = 1000, 5
+MOST_BYTES = 1 << 28  # of one file
 FOLDER, NO_FILE = 1 << 31, 0b111 << 24 | 1 << 21  # Go's FileMode: directory; device, pipe, socket, character device
 
 
@@ -51,7 +55,9 @@ def layer_of(found: dict[str, Any], diff: Sequence[dict[str, Any]]) -> Layer:
     own = [
         path
         for path, kind in sorted(kinds.items())
-        if not (kind == CHANGED and path in parents) and (not is_in(path, NEVER_KEPT) or _copied_into_run(path, kind))
+        if not (kind == CHANGED and path in parents)
+        and not SIGN_OF_LIFE.fullmatch(PurePosixPath(path).name)
+        and (not is_in(path, NEVER_KEPT) or (kind == ADDED and _copied_into_run(path, path in parents)))
     ]
     carried = [each for each in own if kinds[each] != DELETED and not NOT_FOR_ANOTHER.fullmatch(each)]
     if len(carried) > MOST_CARRIED:
@@ -65,11 +71,11 @@ def _elsewhere(path: str, found: dict[str, Any]) -> bool:
     return is_in(path, mounted) or any(PurePosixPath(each).is_relative_to(path) for each in mounted)
 
 
-def _copied_into_run(path: str, kind: int) -> bool:
-    """Whether it lies where secrets do, and is no process's sign of life."""
+def _copied_into_run(path: str, is_folder: bool) -> bool:
+    """Whether it lies where secrets do, or right in /run as a config may; processes have folders of their own there."""
     base = next((each for each in RUN if PurePosixPath(path).is_relative_to(each)), None)
     below = PurePosixPath(path).relative_to(base).parts if base else ()
-    return kind == ADDED and bool(below) and below[0] not in OF_A_PROCESS and not SIGNS_OF_LIFE.fullmatch(below[-1])
+    return below[:1] == ("secrets",) or (len(below) == 1 and not is_folder and below[0] not in OF_A_PROCESS)
 
 
 def is_in(path: str, folders: Sequence[str]) -> bool:
@@ -104,6 +110,9 @@ def _copy(client: docker.DockerClient, old: str, new: str, path: str) -> None:
         return
     if stat["mode"] & FOLDER:
         client.api.put_archive(new, "/", _folder_alone(stream, path))
+    elif stat["size"] > MOST_BYTES:
+        stream.close()
+        log.warning("%s (%d MB) is not copied: it stays in the old container, which is kept.", path, stat["size"] >> 20)
     elif not stat["mode"] & NO_FILE:
         client.api.put_archive(new, str(PurePosixPath(path).parent), stream)
 

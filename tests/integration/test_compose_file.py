@@ -339,6 +339,7 @@ def test_a_volume_of_an_included_file_is_told_there_and_is_pinned_once_it_is_wri
         )
     )
     assert mending.mending_of(scene.project.container(), scene.pinned) is None
+    scene.project.down()
     scene.project.up()
     assert data_mount(scene.project.container(), DATA) == scene.pinned
 

@@ -488,6 +488,7 @@ def test_what_lies_where_secrets_do_is_carried_and_a_process_s_sign_of_life_is_n
     there = {
         "/run": 0, "/run/secrets": 1, "/run/secrets/password": 1, "/run/our.conf": 1, "/run/a.pid": 1,
         "/run/postgresql": 0, "/run/postgresql/.s.PGSQL.5432.lock": 1, "/run/lock/x": 1,
+        "/run/service": 1, "/run/service/patroni": 1, "/opt": 0, "/opt/a.pid": 1, "/opt/.s.PGSQL.5432": 1,
     }  # fmt: skip
     layer = layer_of(recorded(), [{"Path": path, "Kind": kind} for path, kind in there.items()])
     assert layer == (["/run/our.conf", "/run/secrets", "/run/secrets/password"], [])
