@@ -73,7 +73,7 @@ def _moments(name: str, words: str, moments: Mapping[str, datetime | None]) -> M
 
 def _settings(targets: Mapping[str, Target]) -> Iterator[Metric]:
     labels = ["target", "container", "volume", "database"]
-    rows = [([name, each.container, each.volume, each.database], 1) for name, each in targets.items()]
+    rows = [([name, each.container, each.pinned, each.database], 1) for name, each in targets.items()]
     yield _gauge("rollcall_target_info", "Every target of the configuration, and what it is pinned to.", labels, rows)
 
 

@@ -232,7 +232,7 @@ class _Watcher:
             self._look(list(self._entering), volumes=False)
 
     def _compare(self, name: str, seen: Sighting) -> None:
-        before, pin = self._seen.get(name), self._settings.target(name).volume
+        before, pin = self._seen.get(name), self._settings.target(name).pinned
         self._seen[name] = seen
         if before and seen.crowd - before.crowd:
             self._entering[name] = time.monotonic() + ENTERING
@@ -253,7 +253,7 @@ class _Watcher:
     def _tell_look_alikes(self) -> None:
         self._drop_those_that_are_gone()
         for each in self._volumes.settled():
-            seen, pin = self._seen.get(each.target, Sighting()), self._settings.target(each.target).volume
+            seen, pin = self._seen.get(each.target, Sighting()), self._settings.target(each.target).pinned
             if seen.running and seen.volume == each.volume:
                 continue  # A check has told of it, with what is in it.
             finding = look_alike(each.volume, pin, each.project, mounted=seen.running and seen.volume == pin)

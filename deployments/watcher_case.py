@@ -86,7 +86,7 @@ class Case:
             self._pending = joined(self._pending, need, time.monotonic())
             self._seen = seen
             wrong = certain(self.target, self._rules, seen)
-            if wrong is None and seen.volume == self._rules.volume:
+            if wrong is None and seen.volume == self._rules.pinned:
                 self._owed = self._told = None
             elif wrong not in {None, self._told}:
                 self._owed = wrong
@@ -138,7 +138,7 @@ class Case:
 
     def _may_check(self, pending: Pending, accepting: bool) -> bool:
         now, start_wait = time.monotonic(), self._rules.start_wait
-        if self._seen.volume != self._rules.volume:
+        if self._seen.volume != self._rules.pinned:
             start_wait = min(start_wait, START_WAIT_ON_ANOTHER_VOLUME)
         if not is_due(pending, accepting, now, start_wait):
             return False

@@ -19,12 +19,26 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
-from ruamel.yaml.comments import CommentedMap
 
 from tasks.errors import ConfigError
-from tasks.secrets import BlockReference, EnvReference, FileReference, SecretReference
-from tasks.sections import Api, Docker, Hours, OwnDocker, Ping, Schedules, Section, Serve, SqlUrl, Text, with_paths_from
-from tasks.yaml_file import keys_in_document, line_of, read
+from tasks.secrets import SecretReference
+from tasks.sections import (
+    Api,
+    Docker,
+    Folder,
+    Hours,
+    OwnDocker,
+    Ping,
+    Schedules,
+    Section,
+    Serve,
+    SqlUrl,
+    Text,
+    first_problem,
+    is_folder,
+    with_paths_from,
+)
+from tasks.yaml_file import read
 
 DEFAULT_PATH = Path("deployments/targets.yaml")
 
@@ -143,6 +157,7 @@ class Retention(Section):
 class Target(Section):
     """A protected database: container, pinned volume, database.
 
+    volume, or in its place folder: a folder of the engine's host that the container has bound (`./postgres:/…`).
     host and port replace the search for a way in (a tunnel, another host's published port).
     docker: the engine that runs the container; what the file says at its top holds for a target that says nothing.
     databases narrows the backup to these (and `database`); default: every database of the cluster.
@@ -157,7 +172,8 @@ class Target(Section):
     """
 
     container: Text
-    volume: Text
+    volume: Text | None = None
+    folder: Folder | None = None
     database: Text
     user: Text = "postgres"
     password: SecretReference | None = None
@@ -182,6 +198,25 @@ class Target(Section):
     schedules: Schedules = Schedules()
     ping: Ping | None = None
     max_silence_minutes: Annotated[float, Field(gt=0, le=525_600)] | None = None
+
+    @model_validator(mode="after")
+    def names_one_place(self) -> Target:
+        """What is pinned is what the data is judged by: there is one, and a path is no volume's name."""
+        if (self.volume is None) == (self.folder is None):
+            raise ValueError("takes either volume (a Docker volume's name) or folder (a folder of the engine's host)")
+        if self.volume is not None and is_folder(self.volume):
+            raise ValueError(f"has a path as its volume; write it as folder: {self.volume}")
+        return self
+
+    @property
+    def pinned(self) -> str:
+        """Where the data must be: the volume's name, or the folder's path."""
+        return self.volume or self.folder or ""
+
+    @property
+    def pinned_place(self) -> str:
+        """The same in words."""
+        return f"pinned folder {self.folder}" if self.folder else f"pinned volume {self.volume}"
 
     @field_validator("tables", mode="before")
     @classmethod
@@ -284,54 +319,11 @@ def load(given: str | None = None, environ: Mapping[str, str] = os.environ) -> C
         config = Config.model_validate(document)
     except ValidationError as error:
         # Not from the error: what it keeps of the input may be a secret, and Prefect stores tracebacks.
-        raise ConfigError(_first_problem(path, document, error)) from None
+        raise ConfigError(first_problem(path, document, error)) from None
     try:
         return _anchored(config, path.parent)
     except RuntimeError as error:
         raise ConfigError(f"{path}: a path begins with ~ and names no user that this machine knows.") from error
-
-
-def _first_problem(path: Path, document: CommentedMap, error: ValidationError) -> str:
-    """One sentence about the first problem; the reader mends it and runs again."""
-    problem = min(error.errors(), key=lambda each: line_of(document, each["loc"]))
-    keys = keys_in_document(document, problem["loc"])
-    if problem["type"] == "missing":
-        keys.append(problem["loc"][-1])
-    where = f"{path}, line {line_of(document, problem['loc'])}"
-    return f"{where}: {_in_words(problem, keys)}."
-
-
-SENTENCES = {
-    "extra_forbidden": "the key {key} is not known; check its spelling, or remove it",
-    "missing": "the key {key} is missing",
-    "union_tag_not_found": "the key {key}.type is missing; it is local or s3",
-    "union_tag_invalid": "{key}.type must be local or s3",
-    "model_type": "{key} must be a mapping",
-    "model_attributes_type": "{key} must be a mapping",
-    "dict_type": "{key} must be a mapping",
-    "list_type": "{key} must be a list",
-    "too_short": "{key} must not be empty",
-    "string_too_short": "{key} must not be empty",
-    "string_pattern_mismatch": "{key} may hold letters, digits, '_', '-' and '.' only, and starts "
-    "with a letter or digit",
-    "block": "{key} must be a block's type and name, for example slack-webhook/oncall",
-    "secret": "{key} must name where the secret is, as {{env: NAME}}, {{file: PATH}} or {{block: NAME}}; "
-    "it is never written here",
-}
-SECRETS = {kind.__name__ for kind in (EnvReference, FileReference, BlockReference)}
-
-
-def _in_words(problem: Any, keys: list[int | str]) -> str:
-    kind, location = problem["type"], problem["loc"]
-    if SECRETS.intersection(location):
-        kind, keys = "secret", [key for key in keys if key not in {"env", "file", "block"}]
-    elif kind == "string_pattern_mismatch" and location[-1] == "block":
-        kind = "block"
-    key = ".".join(str(part) for part in keys)
-    if kind in SENTENCES:
-        return SENTENCES[kind].format(key=key)
-    message = problem["msg"].removeprefix("Value error, ").partition(", unable to")[0]
-    return f"{key}: {message}" if kind == "value_error" else f"{key} {message.replace('Input should be', 'must be')}"
 
 
 def _anchored(config: Config, folder: Path) -> Config:

@@ -14,6 +14,9 @@ Severity = Literal["notice", "warning", "critical"]
 Verdict = Literal["healthy", "warning", "critical"]
 Role = Literal["dump", "globals", "config"]
 
+DataOn = Literal["volume", "folder", "memory", "container"]
+"""A Docker volume, a folder of the engine's host, a tmpfs, or the container's own layer."""
+
 BEFORE_A_RESTORE, BEFORE_A_DOWN = "before a restore", "before a down"
 """Occasions of a backup that is not one of its own."""
 
@@ -106,6 +109,8 @@ class Identity(Model):
 
     system_identifier, timeline and checkpoint_lsn come from pg_control_system() and pg_control_checkpoint()
     (PostgreSQL documentation, System Information Functions). volume is None where PGDATA is on no Docker volume.
+    folder: that of the engine's host that it is in instead; folder_id: its device and inode, where this user may read
+    them. data_on: what PGDATA is on.
     settled_xid: the cluster's next transaction id, where no transaction that could have written was at work: while that
     stays, nothing was written since.
     """
@@ -121,6 +126,14 @@ class Identity(Model):
     image_id: str = ""
     pgdata: str = ""
     settled_xid: int | None = None
+    folder: str | None = None
+    folder_id: str | None = None
+    data_on: DataOn | None = None
+
+    @property
+    def place(self) -> str | None:
+        """Where the data is: the volume's name or the folder's path; None where it is in neither."""
+        return self.volume or self.folder
 
 
 class StoredObject(Model):

@@ -85,7 +85,7 @@ def _pin(config: Config, target: str) -> dict[str, str]:
     with open_history(config.history) as history:
         pin = history.pin(target)
     cluster = {"system_identifier": pin.system_identifier} if pin else {}
-    return {"container": rules.container, "volume": rules.volume, **cluster}
+    return {"container": rules.container, "volume": rules.pinned, **cluster}
 
 
 @_costing_no_run

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml.comments import CommentedMap
 
 from tasks.cron import checked_cron, checked_timezone
-from tasks.secrets import SecretReference
+from tasks.secrets import BlockReference, EnvReference, FileReference, SecretReference
+from tasks.yaml_file import keys_in_document, line_of
 
 SQLITE = re.compile(r"sqlite(?:\+\w+)?://[^/]*/?(?P<path>[^?]*)")
 
@@ -69,6 +72,38 @@ class Docker(Section):
     def named(self) -> str:
         """The engine in words for people; no secret is in it."""
         return self.host or f"of the block {self.block}"
+
+
+_DRIVE = re.compile(r"([A-Za-z]):(?=[\\/])")
+# Where Docker Desktop's virtual machine shows the folders of the machine around it.
+_DESKTOP = ("/host_mnt", "/run/desktop/mnt/host")
+
+
+def is_folder(pinned: str) -> bool:
+    """Whether what a target is pinned to is a folder of the engine's host: no volume's name begins like a path."""
+    return pinned.startswith("/") or _DRIVE.match(pinned) is not None
+
+
+def plain_folder(path: str) -> str:
+    """A folder of the engine's host in one spelling, whichever way it was written or the engine shows it. Pure."""
+    plain = _DRIVE.sub(lambda drive: f"/{drive[1].lower()}", path).replace("\\", "/") if _DRIVE.match(path) else path
+    for prefix in _DESKTOP:
+        if plain.startswith(f"{prefix}/"):
+            plain = plain.removeprefix(prefix)
+    return posixpath.normpath(plain)
+
+
+def _whole_path(given: str) -> str:
+    if not is_folder(given) or plain_folder(given) in ("/", "//"):
+        raise ValueError(
+            "must be the whole path of a folder on the engine's host, beginning with /; docker inspect shows it as the "
+            "mount's Source"
+        )
+    return given
+
+
+Folder = Annotated[str, AfterValidator(_whole_path)]
+"""A folder of the engine's host: no path of this machine, so it is taken as it is written."""
 
 
 def _not_empty(given: Any) -> Any:
@@ -182,3 +217,46 @@ def with_paths_from(folder: Path, value: Any) -> Any:
         case list():
             return [with_paths_from(folder, each) for each in value]
     return value
+
+
+def first_problem(path: Path, document: CommentedMap, error: ValidationError) -> str:
+    """One sentence about the first problem; the reader mends it and runs again."""
+    problem = min(error.errors(), key=lambda each: line_of(document, each["loc"]))
+    keys = keys_in_document(document, problem["loc"])
+    if problem["type"] == "missing":
+        keys.append(problem["loc"][-1])
+    where = f"{path}, line {line_of(document, problem['loc'])}"
+    return f"{where}: {_in_words(problem, keys)}."
+
+
+SENTENCES = {
+    "extra_forbidden": "the key {key} is not known; check its spelling, or remove it",
+    "missing": "the key {key} is missing",
+    "union_tag_not_found": "the key {key}.type is missing; it is local or s3",
+    "union_tag_invalid": "{key}.type must be local or s3",
+    "model_type": "{key} must be a mapping",
+    "model_attributes_type": "{key} must be a mapping",
+    "dict_type": "{key} must be a mapping",
+    "list_type": "{key} must be a list",
+    "too_short": "{key} must not be empty",
+    "string_too_short": "{key} must not be empty",
+    "string_pattern_mismatch": "{key} may hold letters, digits, '_', '-' and '.' only, and starts "
+    "with a letter or digit",
+    "block": "{key} must be a block's type and name, for example slack-webhook/oncall",
+    "secret": "{key} must name where the secret is, as {{env: NAME}}, {{file: PATH}} or {{block: NAME}}; "
+    "it is never written here",
+}
+SECRETS = {kind.__name__ for kind in (EnvReference, FileReference, BlockReference)}
+
+
+def _in_words(problem: Any, keys: list[int | str]) -> str:
+    kind, location = problem["type"], problem["loc"]
+    if SECRETS.intersection(location):
+        kind, keys = "secret", [key for key in keys if key not in {"env", "file", "block"}]
+    elif kind == "string_pattern_mismatch" and location[-1] == "block":
+        kind = "block"
+    key = ".".join(str(part) for part in keys)
+    if kind in SENTENCES:
+        return SENTENCES[kind].format(key=key)
+    message = problem["msg"].removeprefix("Value error, ").partition(", unable to")[0]
+    return f"{key}: {message}" if kind == "value_error" else f"{key} {message.replace('Input should be', 'must be')}"

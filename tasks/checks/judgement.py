@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from tasks.config import Config
-from tasks.containers.observe import Container
+from tasks.containers.observe import Container, kept_at
 from tasks.errors import ContainerMissing, ContainerStopped, DatabaseError, RollcallError
-from tasks.history.judge import is_accepted, judge_counts, judge_identity, judge_not_dumped, judge_schema
+from tasks.history.judge import is_accepted, judge_counts, judge_identity, judge_not_dumped, judge_schema, where
 from tasks.history.manifests import other, undumped
 from tasks.history.records import Observation, Pin
 from tasks.history.store import open_history
@@ -53,16 +53,17 @@ def judge_cluster(config: Config, target: str, identity: Identity) -> list[Findi
     """What the identity alone says: volume, cluster, container."""
     with open_history(config.history) as history:
         pin, last = history.pin(target), history.last_identity(target)
-    return judge_identity(identity, pin, last, config.target(target).volume)
+    return judge_identity(identity, pin, last, config.target(target).pinned)
 
 
 def judge_absence(config: Config, target: str, container: Container | None, error: RollcallError) -> Judgement:
     """What can be said of a target whose database could not be asked: why not, and whether even the volume is wrong."""
     code = next((code for kind, code in ABSENCES.items() if isinstance(error, kind)), "database.unreachable")
     findings = [Finding(code=code, severity="critical", message=str(error))]
-    pinned = config.target(target).volume
-    if container and container.volume != pinned:
-        message = f"Container {container.name} mounts volume {container.volume} where {pinned} is pinned."
+    rules = config.target(target)
+    if container and (place := kept_at(container, rules.pinned)) != rules.pinned:
+        kept = where(container.data_on, place)
+        message = f"Container {container.name} keeps its data {kept} where {rules.pinned} is pinned."
         findings.append(Finding(code="volume.mismatch", severity="critical", message=message))
     with open_history(config.history) as history:
         last = history.baseline(target, datetime.now(UTC), config.target(target).thresholds.window_days).last
@@ -193,7 +194,7 @@ def remember(
             pin = Pin(
                 target=target,
                 system_identifier=identity.system_identifier,
-                volume=identity.volume,
+                volume=identity.place,
                 pinned_at=now,
                 reason=reason,
             )

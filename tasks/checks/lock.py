@@ -73,7 +73,7 @@ def sharing(config: Config, target: str) -> list[str]:
     return sorted(
         name
         for name, each in config.targets.items()
-        if each.docker == own.docker and (each.container == own.container or each.volume == own.volume)
+        if each.docker == own.docker and (each.container == own.container or each.pinned == own.pinned)
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
+import docker
 from docker.errors import NotFound
 
 from tasks.config import Target
-from tasks.containers.engine import engine
-from tasks.containers.observe import Container, observe
+from tasks.containers.engine import engine, everybody, own_container, shares_this_kernel
+from tasks.containers.observe import Container, kept_at, observe, read
 from tasks.databases.connect import Login, connect, translated, within
 from tasks.databases.identity import (
     ClusterIdentity,
@@ -23,9 +26,10 @@ from tasks.databases.load import major_of
 from tasks.databases.reach import Way, way_in
 from tasks.databases.rows import Progress
 from tasks.databases.tally import frozen
-from tasks.errors import DatabaseUnreachable
+from tasks.errors import ContainerMissing, DatabaseUnreachable
 from tasks.models import Finding, Identity, Model, Tally
 from tasks.secrets import reveal
+from tasks.sections import is_folder, plain_folder
 
 LOOK_SECONDS = 120.0
 """For what takes milliseconds on an idle server."""
@@ -51,7 +55,28 @@ class Seen(Model):
 
 def look_at_container(target: Target) -> Container:
     """The target's container, running. Raise ContainerMissing, ContainerStopped, EngineUnreachable."""
-    return observe(target.docker, target.container, target.volume, target.port if not target.host else None)
+    try:
+        return observe(target.docker, target.container, target.pinned, target.port if not target.host else None)
+    except ContainerMissing as missing:
+        with engine(target.docker) as client:
+            running = [read(found) for found in everybody(client) if found["State"]["Status"] == "running"]
+        alike = [said for each in running if (said := namesake(target, each))]
+        raise ContainerMissing(" ".join([str(missing), *alike])) from missing
+
+
+def namesake(target: Target, other: Container) -> str:
+    """In words that another Compose project runs the same service as the target's container, which is missing, by its
+    name and its volume's; nothing where it does not. Pure."""
+    project, service = other.compose_project, other.compose_service
+    own = re.fullmatch(rf"(.+)[-_]{re.escape(service or '')}[-_]\d+", target.container)
+    if not project or not service or own is None or own[1] == project or other.volume is None:
+        return ""
+    if other.volume.removeprefix(f"{project}_") != target.pinned.removeprefix(f"{own[1]}_"):
+        return ""
+    return (
+        f"The compose project {project} runs the same service: {other.name}, on volume {other.volume}. If it was "
+        f"started in its place, stop it and start {target.container} from the project {own[1]} again."
+    )
 
 
 def login(target: Target, way: Way, database: str | None = None) -> Login:
@@ -79,7 +104,7 @@ def look_at_cluster(target: Target, container: Container) -> Seen:
     return Seen(
         container=container,
         way=way,
-        identity=_identity(container, found),
+        identity=_identity(container, found, target.pinned),
         databases=names,
         others=sorted({*others, *shut}),
         closed=shut,
@@ -88,10 +113,14 @@ def look_at_cluster(target: Target, container: Container) -> Seen:
     )
 
 
-def _identity(container: Container, found: ClusterIdentity) -> Identity:
+def _identity(container: Container, found: ClusterIdentity, pinned: str) -> Identity:
+    folder = kept_at(container, pinned) if container.data_on == "folder" else None
     return Identity(
         container=container.name,
-        volume=container.volume,
+        volume=container.volume if container.data_on == "volume" else None,
+        folder=folder,
+        folder_id=_inode(folder) if folder and container.engine_host is None else None,
+        data_on=container.data_on,
         system_identifier=found.system_identifier,
         timeline=found.timeline,
         checkpoint_lsn=found.checkpoint_lsn,
@@ -102,6 +131,15 @@ def _identity(container: Container, found: ClusterIdentity) -> Identity:
         pgdata=container.pgdata,
         settled_xid=found.settled_xid,
     )
+
+
+def _inode(folder: str) -> str | None:
+    """Device and inode of the folder, where this machine has it and this user may look."""
+    try:
+        found = Path(folder).stat()
+    except OSError:
+        return None
+    return f"{found.st_dev}:{found.st_ino}"
 
 
 def _files(found: ClusterIdentity) -> dict[str, str]:
@@ -139,11 +177,30 @@ def take_tally(
 
 
 def volume_findings(target: Target) -> list[Finding]:
-    """`volume.missing` where the engine has no volume of the pinned name."""
+    """`volume.missing` where the engine has no volume of the pinned name, or its host not the pinned folder."""
     with engine(target.docker) as client:
-        try:
-            client.api.inspect_volume(target.volume)
-        except NotFound:
-            message = f"The pinned volume {target.volume} does not exist on this Docker engine."
-            return [Finding(code="volume.missing", severity="critical", message=message)]
-    return []
+        if place_exists(client, target.pinned):
+            return []
+    on = "on the host of this Docker engine" if target.folder else "on this Docker engine"
+    message = f"The {target.pinned_place} does not exist {on}."
+    return [Finding(code="volume.missing", severity="critical", message=message)]
+
+
+def place_exists(client: docker.DockerClient, pinned: str) -> bool:
+    """Whether the pinned volume or folder is there. A folder that cannot be seen from here is taken to be."""
+    if is_folder(pinned):
+        return not _is_seen_to_lack(client, pinned)
+    try:
+        client.api.inspect_volume(pinned)
+    except NotFound:
+        return False
+    return True
+
+
+def _is_seen_to_lack(client: docker.DockerClient, folder: str) -> bool:
+    if not shares_this_kernel(client) or own_container(client) is not None:
+        return False
+    try:
+        return not Path(plain_folder(folder)).is_dir()
+    except OSError:
+        return False

@@ -38,7 +38,7 @@ def place_findings(target: Target, identity: Identity | None) -> list[Finding]:
         return missing
     with engine(target.docker) as client:
         try:
-            found = find_container(client, target.container, target.volume)
+            found = find_container(client, target.container, target.pinned)
         except ContainerMissing:
             found = None
         beside = look_beside(client, look_around(client), target, found, identity.pgdata if identity else None)
@@ -53,7 +53,7 @@ def look_beside(
     found: the inspect JSON of its own container, None where there is none; pgdata: where its server says that its data
     is.
     """
-    place = place_of(around, target.volume, found, pgdata)
+    place = place_of(around, target.pinned, found, pgdata)
     running = found is not None and found["State"]["Status"] in ALIVE
     own: Own = "down" if not running else "on it" if place and place.data else "elsewhere"
     return Beside(own, neighbours(client, around, place, found["Id"] if found else "") if place else [])
@@ -78,12 +78,12 @@ def named(each: Neighbour) -> str:
 
 def second_server(target: Target, each: Neighbour, own: Own) -> str:
     """What is wrong, and what to do, where another container runs a server on the pinned volume. Pure."""
-    what = f"Container {named(each)} runs a PostgreSQL server on the pinned volume {target.volume}"
+    what = f"Container {named(each)} runs a PostgreSQL server on the {target.pinned_place}"
     stop = f"docker stop {each.container}"
     match own:
         case "on it":
             return (
-                f"{what} beside {target.container}: two servers on one volume damage the data and lose rows. "
+                f"{what} beside {target.container}: two servers on the same files damage them and lose rows. "
                 f"Stop it now: {stop}"
             )
         case "elsewhere":
@@ -93,13 +93,13 @@ def second_server(target: Target, each: Neighbour, own: Own) -> str:
             )
         case "down":
             return (
-                f"{what}, and {target.container} does not run: do not start it beside that one, for two servers on one "
-                f"volume damage the data. First: {stop}"
+                f"{what}, and {target.container} does not run: do not start it beside that one, for two servers on the "
+                f"same files damage them. First: {stop}"
             )
 
 
 def _may_write(target: Target, each: Neighbour) -> str:
     return (
-        f"Container {named(each)} has the pinned volume {target.volume} mounted for writing, and runs no PostgreSQL "
+        f"Container {named(each)} has the {target.pinned_place} mounted for writing, and runs no PostgreSQL "
         "server on it; mount it read-only there (:ro) if it only reads."
     )

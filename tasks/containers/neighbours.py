@@ -23,6 +23,7 @@ from tasks.containers.observe import read as read_container
 from tasks.containers.volumes import ALIVE, roots_of
 from tasks.errors import ContainerMissing
 from tasks.models import Model
+from tasks.sections import is_folder, plain_folder
 
 SERVERS = frozenset({"postgres", "postmaster", "initdb"})
 ENTRY_POINT = "docker-entrypoint.sh"
@@ -67,14 +68,14 @@ def look_around(client: docker.DockerClient) -> Around:
 
 
 def place_of(around: Around, pinned: str, found: Mapping[str, Any] | None, pgdata: str | None = None) -> Place | None:
-    """Where the data of a target is that is pinned to the volume `pinned`; None where there is no such volume.
+    """Where the data of a target is that is pinned to the volume or folder `pinned`; None without such a volume.
 
     found: the inspect JSON of the target's container, None where there is none; pgdata: where its server says that its
     data is.
     """
-    if pinned not in around.roots:
+    root = pinned if is_folder(pinned) else around.roots.get(pinned)
+    if root is None:
         return None
-    root = around.roots[pinned]
     data = _on_host(around, found, pgdata or read_container(dict(found)).pgdata) if found else None
     return Place(root, data if data and _is_within(around, data, root) else None)
 
@@ -204,4 +205,5 @@ def _is_same(around: Around, one: str, other: str) -> bool:
 
 
 def _real(around: Around, path: str) -> str:
-    return os.path.realpath(path) if around.here else str(PurePosixPath(path))
+    plain = plain_folder(path)
+    return os.path.realpath(plain) if around.here and plain.startswith("/") else plain

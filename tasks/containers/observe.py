@@ -9,17 +9,18 @@ import contextlib
 import re
 import shlex
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import docker
 
 from tasks.containers.engine import engine, host_of, inspect_container
 from tasks.errors import ContainerMissing, ContainerStopped
-from tasks.models import Model
-from tasks.sections import Docker
+from tasks.models import DataOn, Model
+from tasks.sections import Docker, is_folder, plain_folder
 
 COMPOSE_PROJECT = "com.docker.compose.project"
+COMPOSE_SERVICE = "com.docker.compose.service"
 DEFAULT_PGDATA = "/var/lib/postgresql/data"
 DEFAULT_PORT = 5432
 SERVERS = ("postgres", "postmaster", "pg_ctl")
@@ -40,7 +41,7 @@ class Container(Model):
 
     addresses: its own on each Docker network; published: (host address, port) pairs of the PostgreSQL port, as this
     machine may reach them. engine_host: where the engine is; None on this machine. major: the version of the server
-    that answers in it, 0 until it was asked.
+    that answers in it, 0 until it was asked. tmpfs: what it has in memory besides its mounts.
     """
 
     id: str
@@ -52,9 +53,22 @@ class Container(Model):
     addresses: list[str]
     published: list[tuple[str, int]]
     compose_project: str | None = None
+    compose_service: str | None = None
     host_network: bool = False
     engine_host: str | None = None
     major: int = 0
+    tmpfs: list[str] = []
+
+    @property
+    def data_on(self) -> DataOn:
+        """What PGDATA is on."""
+        mount = self.data_mount
+        memory = [each for each in self.tmpfs if PurePosixPath(self.pgdata).is_relative_to(each)]
+        if memory and len(max(memory, key=len)) >= len(mount.destination if mount else ""):
+            return "memory"
+        if mount is None:
+            return "container"
+        return "volume" if mount.volume else "folder" if mount.kind == "bind" else "memory"
 
     @property
     def data_mount(self) -> Mount | None:
@@ -68,14 +82,40 @@ class Container(Model):
         return mount.volume if mount else None
 
 
-def observe(where: Docker | None, name: str, volume: str, port: int | None = None) -> Container:
-    """The container called `name`; where none is, the only running one that mounts `volume` (it was renamed).
+def kept_at(container: Container, pinned: str) -> str | None:
+    """Where the container keeps its data: the volume's name, or the folder of the engine's host that is bound there,
+    written as `pinned` is where it is the same; None where it is in neither."""
+    mount = container.data_mount
+    if mount is None or container.data_on not in ("volume", "folder"):
+        return None
+    if mount.volume:
+        return mount.volume
+    below = PurePosixPath(container.pgdata).relative_to(mount.destination)
+    if is_folder(pinned) and any(
+        _is_folder_of(container, pinned, each) for each in (mount.source, str(PurePosixPath(mount.source, below)))
+    ):
+        return pinned
+    return mount.source
+
+
+def _is_folder_of(container: Container, pinned: str, source: str) -> bool:
+    """Whether both are one folder: by name or, on this machine, by what they lead to as far as this user may look."""
+    if plain_folder(pinned) == plain_folder(source):
+        return True
+    try:
+        return container.engine_host is None and Path(pinned).samefile(source)
+    except OSError:
+        return False
+
+
+def observe(where: Docker | None, name: str, pinned: str, port: int | None = None) -> Container:
+    """The container called `name`; where none is, the only running one with its data at `pinned` (it was renamed).
 
     where: the engine, None: that of the environment. Raise ContainerMissing, ContainerStopped, EngineUnreachable,
     EngineError.
     """
     with engine(where) as client:
-        found = with_network(client, find_container(client, name, volume))
+        found = with_network(client, find_container(client, name, pinned))
         host = host_of(client)
     state = found["State"]["Status"]
     if state != "running":
@@ -96,27 +136,31 @@ def with_network(client: docker.DockerClient, found: dict[str, Any]) -> dict[str
     return {**found, "NetworkSettings": lender["NetworkSettings"]}
 
 
-def find_container(client: docker.DockerClient, name: str, volume: str) -> dict[str, Any]:
-    """The inspect JSON of the container called `name`, running or not, else of the only running one on `volume`.
+def find_container(client: docker.DockerClient, name: str, pinned: str) -> dict[str, Any]:
+    """The inspect JSON of the container called `name`, running or not, else of the only running one that keeps its data
+    at `pinned`, a volume's name or a folder.
 
     Raise ContainerMissing.
     """
     try:
         return inspect_container(client, name)
     except ContainerMissing as missing:
-        return _heir(client, volume, missing)
+        return _heir(client, pinned, missing)
 
 
-def _heir(client: docker.DockerClient, volume: str, missing: ContainerMissing) -> dict[str, Any]:
-    """The inspect JSON of the one running container on the pinned volume; `missing` is raised if there is not one.
+def _heir(client: docker.DockerClient, pinned: str, missing: ContainerMissing) -> dict[str, Any]:
+    """The inspect JSON of the one running container on the pinned volume or folder; else `missing` is raised.
 
     A census on the same engine mounts every volume for seconds: a helper of its may be listed, and then be gone.
     """
     mounted = []
-    for each in client.api.containers(filters={"volume": volume, "status": "running"}):
+    by_name: dict[str, str] = {} if is_folder(pinned) else {"volume": pinned}
+    for each in client.api.containers(filters={**by_name, "status": "running"}):
+        if is_folder(pinned) and not any(mount["Type"] == "bind" for mount in each.get("Mounts") or []):
+            continue
         with contextlib.suppress(ContainerMissing):
             found = inspect_container(client, each["Id"])
-            if read(found).volume == volume:
+            if kept_at(read(found), pinned) == pinned:
                 mounted.append(found)
     if len(mounted) != 1:
         raise missing
@@ -144,8 +188,10 @@ def read(
         addresses=[each["IPAddress"] for each in networks.values() if each.get("IPAddress")],
         published=_published(found, port, engine_host),
         compose_project=(found["Config"].get("Labels") or {}).get(COMPOSE_PROJECT),
+        compose_service=(found["Config"].get("Labels") or {}).get(COMPOSE_SERVICE),
         host_network=found["HostConfig"]["NetworkMode"] == "host",
         engine_host=engine_host,
+        tmpfs=list(found["HostConfig"].get("Tmpfs") or {}),
     )
 
 

@@ -78,7 +78,7 @@ def _about_data(found: dict[str, Any], container: Container, others: Sequence[di
         kind = "memory" if memory else kinds.get(mount.kind if mount else "", "its own layer")
         yield (
             f"The data of {container.name} ({container.pgdata}) is on no Docker volume ({kind}); move it to a volume "
-            "first, then pin that."
+            "first, then pin that (docs/add-a-target.md)."
         )
         return
     at = place(mount.destination)

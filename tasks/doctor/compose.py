@@ -12,10 +12,11 @@ from tasks.containers.compose_program import all_files
 from tasks.containers.compose_service import Service, mounted_by_hand, service_of
 from tasks.containers.compose_yaml import child, keys, read, read_text, scalar
 from tasks.containers.mounts import anonymous, place
-from tasks.containers.observe import Container, Mount
+from tasks.containers.observe import Container, Mount, kept_at
 from tasks.containers.observe import read as read_container
 from tasks.doctor.diagnosis import Diagnosis, Pin, wrong
 from tasks.errors import ComposeFileError
+from tasks.history.judge import where
 from tasks.restore.facts import Mending
 from tasks.restore.mending import mending_of
 
@@ -42,16 +43,18 @@ def compose_diagnoses(
     container = read_container(found).model_copy(update={"pgdata": pgdata})
     service = service_of(found, engine_host)
     named = container.volume if container.volume not in anonymous(found).values() else None
+    in_folder = container.data_on == "folder" and kept_at(container, rules.pinned) == rules.pinned
     mending = mending_of(found, named) if named and engine_host is None else None
     diagnoses = [
         *_data_place(target, container, found, service),
         *(_pin(target, rules, container, mending, serves=serves) if mending else ()),
-        *(_init_scripts(target, rules, container) if mending or not named else ()),
+        *(_init_scripts(target, rules, container) if mending or not (named or in_folder) else ()),
         *(_claims(target, rules.container, service, others) if engine_host is None else ()),
     ]
-    if not diagnoses and container.volume != rules.volume:
-        kept_on = container.volume or "no volume"
-        words = f"{container.name} keeps its data on {kept_on}; {rules.volume} is pinned. See: rollcall verify {target}"
+    place = kept_at(container, rules.pinned)
+    if not diagnoses and place != rules.pinned:
+        kept = where(container.data_on, place)
+        words = f"{container.name} keeps its data {kept}; {rules.pinned} is pinned. See: rollcall verify {target}"
         yield wrong(f"{target}: compose file", words)
     elif not diagnoses and engine_host is not None:
         words = (
@@ -59,11 +62,12 @@ def compose_diagnoses(
         )
         yield Diagnosis(subject=f"{target}: compose file", well=True, words=words)
     elif not diagnoses:
-        where = ", ".join(map(str, service.files)) if service else "it was not made by Compose"
-        yield Diagnosis(subject=f"{target}: compose file", well=True, words=f"The volume is pinned ({where}).")
+        files = ", ".join(map(str, service.files)) if service else "it was not made by Compose"
+        what = f"The data is in the host's folder {rules.folder}" if rules.folder else "The volume is pinned"
+        yield Diagnosis(subject=f"{target}: compose file", well=True, words=f"{what} ({files}).")
     yield from diagnoses
-    if named and service and lacks_name(container.name, service):
-        yield _unnamed(target, container, service)
+    if (named or in_folder) and service and lacks_name(container.name, service):
+        yield _unnamed(target, container, service, str(place))
 
 
 def _data_place(
@@ -79,14 +83,17 @@ def _data_place(
         if beside
         else ""
     )
-    if mount is None:
+    if container.data_on in ("container", "memory"):
+        lies = f"The data lies in the container {container.name} itself, in no volume: whoever removes it, removes the "
+        lies += "data."
+        if container.data_on == "memory":
+            lies = f"The data of {container.name} lies in memory (a tmpfs): whoever stops it, removes the data."
         yield wrong(
             subject,
-            f"The data lies in the container {container.name} itself, in no volume: whoever removes it, removes the "
-            f"data.{aside} Back it up, change the lines, bring it up, and restore.",
+            f"{lies}{aside} Back it up, change the lines, bring it up, and restore.",
             _by_hand(service, wanted_place(container.pgdata), f"{target}_data", beside),
         )
-    elif mount.volume and mount.volume in anonymous(found).values():
+    elif mount and mount.volume and mount.volume in anonymous(found).values():
         yield wrong(
             subject,
             f"The data lies in an anonymous volume: after a `down` no container finds it again.{aside} The lines name "
@@ -122,10 +129,10 @@ def _by_hand(service: Service | None, destination: str, volume: str, beside: Mou
 def _pin(target: str, rules: Target, container: Container, mending: Mending, *, serves: bool) -> Iterator[Diagnosis]:
     """A named volume that is not pinned in the file: from another project's name the next up would get another one."""
     volume, subject = container.volume or "", f"{target}: compose file"
-    if volume != rules.volume:
+    if volume != rules.pinned:
         yield wrong(
             subject,
-            f"The container is on {volume}, and not on the pinned volume {rules.volume}: no file is changed before "
+            f"The container is on {volume}, and not on the {rules.pinned_place}: no file is changed before "
             f"that is put right (rollcall restore-volume {target}).",
         )
     elif mending.by_hand is not None:
@@ -161,7 +168,7 @@ def _init_scripts(target: str, rules: Target, container: Container) -> Iterator[
     yield wrong(
         f"{target}: {INIT}",
         f"{scripts.volume or scripts.source} would build the schema anew in an empty volume: the database then looks "
-        f"alive and holds no rows. Pin the volume {rules.volume} (external: true), and no empty one comes about.",
+        f"alive and holds no rows. Pin the volume {rules.pinned} (external: true), and no empty one comes about.",
         [f"# mounted at {INIT_SCRIPTS}: {scripts.source or scripts.volume}"],
     )
 
@@ -172,14 +179,14 @@ def lacks_name(name: str, service: Service) -> bool:
     return re.fullmatch(made, name) is not None
 
 
-def _unnamed(target: str, container: Container, service: Service) -> Diagnosis:
+def _unnamed(target: str, container: Container, service: Service, place: str) -> Diagnosis:
     """A fixed name is all that keeps the engine from starting the service twice: the pin leads both to one volume."""
     return Diagnosis(
         subject=f"{target}: second server",
         well=True,
         note=True,
         words=f"The service {service.service} has no container_name, so another project or --scale can start a second "
-        f"server on {container.volume}, and two servers on one volume damage the data. A name keeps the second from "
+        f"server on {place}, and two servers on the same files damage them. A name keeps the second from "
         "starting:",
         lines=["services:", f"  {service.service}:", f"    container_name: {container.name}"],
     )

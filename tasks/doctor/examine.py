@@ -15,7 +15,7 @@ from tasks.checks.look import Seen, login, look_at_cluster, look_at_container
 from tasks.checks.shared import place_findings
 from tasks.config import Config, NotifyUrl, Target
 from tasks.containers.engine import engine, everybody, host_of, inspect_container
-from tasks.containers.observe import read
+from tasks.containers.observe import kept_at, read
 from tasks.containers.programs import Program, beside
 from tasks.containers.shared_folders import path_on_engine
 from tasks.databases.dump import connection_string
@@ -26,10 +26,10 @@ from tasks.doctor.outside import ping_diagnoses
 from tasks.doctor.server import server_diagnoses
 from tasks.doctor.shelf import shelf_diagnoses
 from tasks.errors import ConfigError, DatabaseError, EngineError, HistoryError, NotificationFailed, RollcallError
-from tasks.history.judge import judge_identity
+from tasks.history.judge import judge_identity, where
 from tasks.history.store import open_history
 from tasks.secrets import reveal
-from tasks.sections import Docker
+from tasks.sections import Docker, is_folder
 from tasks.storage import open_storage
 
 
@@ -149,7 +149,7 @@ def _volume(config: Config, target: str) -> str:
         raise EngineError(missing[0].message + _slip(config, target))
     if wrong := [each.message for each in found if each.severity == "critical"]:
         raise EngineError(" ".join(wrong))
-    return " ".join([f"The pinned volume {rules.volume} is there.", *(each.message for each in found)])
+    return " ".join([f"The {rules.pinned_place} is there.", *(each.message for each in found)])
 
 
 def _slip(config: Config, target: str) -> str:
@@ -158,20 +158,23 @@ def _slip(config: Config, target: str) -> str:
     try:
         with open_history(config.history) as history, engine(rules.docker) as client:
             seen_before = history.pin(target) is not None
-            mounted = None if seen_before else read(inspect_container(client, rules.container)).volume
+            mounted = None if seen_before else kept_at(read(inspect_container(client, rules.container)), rules.pinned)
     except (EngineError, HistoryError):
         return ""
-    return f" {rules.container} keeps its data on {mounted}: if that is right, write it as `volume`." if mounted else ""
+    if not mounted or mounted == rules.pinned:
+        return ""
+    key = "folder" if is_folder(mounted) else "volume"
+    return f" {rules.container} keeps its data {where(None, mounted)}: if that is right, write it as `{key}`."
 
 
 def _identity(config: Config, target: str, seen: Seen) -> str:
     with open_history(config.history) as history:
         pin, last = history.pin(target), history.last_identity(target)
-    findings = judge_identity(seen.identity, pin, last, config.target(target).volume)
+    findings = judge_identity(seen.identity, pin, last, config.target(target).pinned)
     wrong = [each.message for each in findings if each.severity != "notice"]
     if wrong:
         raise DatabaseError(" ".join(wrong))
-    return f"The data is on volume {seen.identity.volume}, as pinned ({datetime.now(UTC):%H:%M} UTC)."
+    return f"The data is {where(None, seen.identity.place)}, as pinned ({datetime.now(UTC):%H:%M} UTC)."
 
 
 # What backups, drills and restores run, in the database's own image.

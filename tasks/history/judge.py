@@ -16,7 +16,8 @@ from tasks.errors import ConfigError, HistoryError
 from tasks.history.baseline import baseline_of
 from tasks.history.records import NO_HISTORY, Baseline, Pin
 from tasks.history.table_names import resolve_table
-from tasks.models import Finding, Identity, Severity
+from tasks.models import DataOn, Finding, Identity, Severity
+from tasks.sections import is_folder
 
 __all__ = [
     "NO_HISTORY",
@@ -28,6 +29,7 @@ __all__ = [
     "judge_not_dumped",
     "judge_schema",
     "resolve_table",
+    "where",
 ]
 
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
@@ -229,35 +231,60 @@ def _told(changes: Mapping[str, list[str]], most: int = 5) -> str:
     return "; ".join(parts)
 
 
-def judge_identity(now: Identity, pin: Pin | None, last: Identity | None, pinned_volume: str) -> list[Finding]:
+def judge_identity(now: Identity, pin: Pin | None, last: Identity | None, pinned: str) -> list[Finding]:
     """Is this the cluster, on the volume, that it should be?
 
-    `pin` is None at first sight; then the caller pins `now`, if nothing here is critical. `last` is the
-    identity of the last accepted observation. Raise HistoryError for a checkpoint LSN that is none.
+    `pin` is None at first sight; then the caller pins `now`, if nothing here is critical. `last` is the identity of
+    the last accepted observation; `pinned` is a volume's name or a folder. Raise HistoryError for a checkpoint LSN that
+    is none.
     """
-    wrong = _judge_volume(now, pinned_volume) + _judge_cluster(now, pin, last)
+    wrong = _judge_volume(now, pin, pinned) + _judge_cluster(now, pin, last)
     if any(finding.severity == "critical" for finding in wrong):
         return wrong
     return wrong + _identity_notices(now, pin, last)
 
 
-def _judge_volume(now: Identity, pinned_volume: str) -> list[Finding]:
+def _judge_volume(now: Identity, pin: Pin | None, pinned: str) -> list[Finding]:
     findings = []
-    named = now.volume is not None and not _ANONYMOUS.fullmatch(now.volume)
-    if now.volume != pinned_volume:
-        mounted = f"volume {now.volume}" if now.volume else "no Docker volume"
+    lost_with = {"memory": "stopping", "container": "removing"}.get(now.data_on or "", "")
+    if (now.volume is not None and _ANONYMOUS.fullmatch(now.volume)) or now.place is None:
+        lost_with = lost_with or "removing"
+    if now.place != pinned:
         message = (
-            f"Container {now.container} keeps its data on {mounted}; it must be on volume {pinned_volume}: "
-            f"it was started with the wrong volume, start it on {pinned_volume} again."
+            f"Container {now.container} keeps its data {where(now.data_on, now.place)}; it must be "
+            f"{where(None, pinned)}: {_advice(now, pin, pinned)}."
         )
         findings.append(Finding(code="volume.mismatch", severity="critical", message=message))
-    if not named:
+    if lost_with:
         message = (
-            f"Container {now.container} keeps its data on no named volume; removing the container "
-            "can lose it: give the volume a name in the compose file."
+            f"Container {now.container} keeps its data on no named volume; {lost_with} the container can lose it: "
+            "move it to a named volume (docs/add-a-target.md)."
         )
         findings.append(Finding(code="volume.not_pinned", severity="warning", message=message))
     return findings
+
+
+def where(data_on: DataOn | None, place: str | None) -> str:
+    """In words where the data is; data_on: None where `place` alone is known. Pure."""
+    if place is not None:
+        return f"in the host's folder {place}" if is_folder(place) else f"on volume {place}"
+    return {"memory": "in memory (a tmpfs)", "container": "in the container itself"}.get(
+        data_on or "", "on no Docker volume"
+    )
+
+
+def _advice(now: Identity, pin: Pin | None, pinned: str) -> str:
+    """What to do about data in another place. Only where another cluster answers than the one that is known was the
+    container surely started on the wrong one: else a mistyped name, which a start would make anew and empty, is as
+    likely."""
+    key = "folder" if is_folder(pinned) else "volume"
+    if now.place is None:
+        return "back it up now, then move it there (docs/add-a-target.md)"
+    if pin is not None and now.system_identifier != pin.system_identifier:
+        return f"it was started with the wrong {key}, start it on {pinned} again"
+    theirs = "folder" if is_folder(now.place) else "volume"
+    right = f"if that is right, write `{theirs}: {now.place}` instead of `{key}: {pinned}` in the configuration"
+    return f"{right}; if not, see that {pinned} exists before the container is started on it again"
 
 
 def _judge_cluster(now: Identity, pin: Pin | None, last: Identity | None) -> list[Finding]:

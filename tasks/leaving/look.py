@@ -180,7 +180,7 @@ def _kept_on(client: docker.DockerClient, config: Config) -> dict[str, set[str]]
     """By target: the volume that it pins, and the one that its container keeps its data on."""
     found: dict[str, set[str]] = {}
     for target, rules in config.targets.items():
-        found[target] = {rules.volume}
+        found[target] = {rules.pinned}
         try:
             mounted = read(inspect_container(client, rules.container)).volume
         except ContainerMissing:
@@ -212,7 +212,7 @@ def _target(config: Config, target: str, box: str | None) -> Concerned:
     found = shelves(config, target)
     return Concerned(
         name=target,
-        pinned=rules.volume,
+        pinned=rules.pinned,
         box=box,
         answers=not why,
         why_silent=why,

@@ -58,7 +58,7 @@ def weigh(cluster: ClusterVolume, counts: dict[str, int] | None, expected: Expec
     references = _references(expected, counts or {})
     same = _is_pinned(cluster, expected)
     rows = _rows(counts, references, expected)
-    named = cluster.volume.name == expected.rules.volume
+    named = cluster.volume.name == expected.rules.pinned
     speaks_for = ["its system identifier is the pinned one"] if same else []
     speaks_for += [_of_rows(counts, references)] if rows == "near" else []
     speaks_for += ["its name is the pinned one"] if named else []

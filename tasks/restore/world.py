@@ -11,14 +11,14 @@ import docker
 from docker.errors import NotFound
 
 from tasks.checks.judgement import judge_tally
-from tasks.checks.look import Seen, login, look_at_cluster, take_tally
+from tasks.checks.look import Seen, login, look_at_cluster, place_exists, take_tally
 from tasks.config import Config, Target
 from tasks.containers import recreate, scratch
 from tasks.containers.clusters import ClusterVolume, Looked, look_into
 from tasks.containers.compose_program import hooks_of
 from tasks.containers.compose_service import service_of
 from tasks.containers.engine import engine, everybody, host_of, inspect_container, shares_this_kernel
-from tasks.containers.observe import Container, declared_pgdata, read, with_network
+from tasks.containers.observe import Container, declared_pgdata, kept_at, read, with_network
 from tasks.containers.volumes import Volume, find_volume
 from tasks.databases.connect import connect
 from tasks.databases.identity import closed, databases, in_recovery, read_cluster
@@ -32,6 +32,12 @@ from tasks.restore.facts import Dependant, World
 from tasks.restore.mending import mending_of
 
 NOT_EXCHANGEABLE = "its driver is {driver}, and only volumes of the driver `local` without options can be exchanged"
+
+NOT_FOLDERS = (
+    "The data of {container} is in the host's folder {folder}, and a restore exchanges Docker volumes alone: prove the "
+    "backup with rollcall drill {target}, then put it back by hand (docs/restore-by-hand.md, \"Into a host's "
+    'folder"), or move the data to a volume (docs/add-a-target.md).'
+)
 
 
 def observe_world(config: Config, target: str) -> World:
@@ -140,8 +146,8 @@ def _engine_side(
     target: str,
 ) -> World:
     mount = container.data_mount
-    mounted = container.volume
-    obstacles = _obstacles(client, found, container, volumes.get(rules.volume), rules)
+    mounted = kept_at(container, rules.pinned)
+    obstacles = _obstacles(client, found, container, volumes.get(rules.pinned), rules, target)
     return World(
         target=target,
         container=container.name,
@@ -151,15 +157,15 @@ def _engine_side(
         destination=mount.destination if mount else "",
         pgdata=container.pgdata,
         mounted=mounted,
-        pinned=rules.volume,
-        pinned_exists=rules.volume in volumes,
+        pinned=rules.pinned,
+        pinned_exists=rules.pinned in volumes or (rules.folder is not None and place_exists(client, rules.folder)),
         mounted_cluster=_identifier(clusters, mounted),
-        pinned_cluster=_identifier(clusters, rules.volume),
+        pinned_cluster=_identifier(clusters, rules.pinned),
         major=_major(client, container.image_id, clusters.get(mounted or "")),
         dependants=[_dependant(client, name) for name in rules.dependents],
-        mending=mending_of(found, rules.volume, host_of(client)) if mounted != rules.volume else None,
+        mending=mending_of(found, rules.volume, host_of(client)) if rules.volume and mounted != rules.volume else None,
         by_compose=container.compose_project is not None,
-        notes=[] if obstacles else [*_hooks(client, found, rules), *_notes(client, found, container, rules.volume)],
+        notes=[] if obstacles else [*_hooks(client, found, rules), *_notes(client, found, container, rules.pinned)],
         obstacles=obstacles,
         free_bytes=_free_bytes(client),
         no_scratch=scratch.why_not_here(client),
@@ -187,13 +193,20 @@ def _dependant(client: docker.DockerClient, name: str) -> Dependant:
 
 
 def _obstacles(
-    client: docker.DockerClient, found: dict[str, Any], container: Container, pinned: Volume | None, rules: Target
+    client: docker.DockerClient,
+    found: dict[str, Any],
+    container: Container,
+    pinned: Volume | None,
+    rules: Target,
+    target: str,
 ) -> list[str]:
     """What the engine's side says against any restore, and, with the wrong volume mounted, against a re-creation."""
+    if rules.folder:
+        return [NOT_FOLDERS.format(container=container.name, folder=rules.folder, target=target)]
     others = everybody(client)
-    astray = container.volume != rules.volume
+    astray = container.volume != rules.pinned
     obstacles = (
-        recreate.blockers(found, others, rules.volume, container.pgdata)
+        recreate.blockers(found, others, rules.pinned, container.pgdata)
         if astray
         else recreate.stop_blockers(found, others, container.pgdata)
     )
@@ -306,6 +319,6 @@ def _unwell(config: Config, target: str, seen: Seen, tally: Tally) -> bool:
     """Whether anything about identity or rows is critical."""
     with open_history(config.history) as history:
         pin, last = history.pin(target), history.last_identity(target)
-    findings = judge_identity(seen.identity, pin, last, config.target(target).volume)
+    findings = judge_identity(seen.identity, pin, last, config.target(target).pinned)
     judged = judge_tally(config, target, tally, datetime.now(UTC))
     return any(each.severity == "critical" for each in [*findings, *judged.findings])

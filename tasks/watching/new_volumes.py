@@ -36,7 +36,7 @@ class NewVolumes:
     def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
         self._config, self._clock = config, clock
         self._known: set[str] | None = None
-        self._pinned = {name: VolumeName(target.volume) for name, target in config.targets.items()}
+        self._pinned = {name: VolumeName(target.volume) for name, target in config.targets.items() if target.volume}
         self._waiting: list[LookAlike] = []
         self._told: dict[str, float] = {}
 

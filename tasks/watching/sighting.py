@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import docker
-from docker.errors import NotFound
 
+from tasks.checks.look import place_exists
 from tasks.checks.shared import look_beside
 from tasks.config import Target
 from tasks.containers.neighbours import Around, candidates, place_of
-from tasks.containers.observe import find_container, read
+from tasks.containers.observe import find_container, kept_at, read
 from tasks.errors import ContainerMissing
 from tasks.models import Model
 
@@ -24,8 +24,9 @@ from tasks.models import Model
 class Sighting(Model):
     """container: the engine's id, empty where there is none. started_at: the engine's own text (RFC 3339).
 
-    volume: what is behind PGDATA, None where that is no volume. pinned: whether the pinned volume exists. servers: the
-    other containers that run a PostgreSQL server on it. crowd: the ids of all others that have it mounted for writing.
+    volume: what is behind PGDATA, a folder of the host too; None where that is neither. pinned: whether the pinned
+    volume or folder exists. servers: the other containers that run a PostgreSQL server on it. crowd: the ids of all
+    others that have it mounted for writing.
     """
 
     container: str = ""
@@ -43,10 +44,10 @@ def sight(client: docker.DockerClient, target: Target, around: Around) -> Sighti
     around: what the engine showed a moment ago.
     """
     try:
-        found = find_container(client, target.container, target.volume)
+        found = find_container(client, target.container, target.pinned)
     except ContainerMissing:
         found = None
-    seen = read_sighting(found, volume_exists(client, target.volume))
+    seen = read_sighting(found, place_exists(client, target.pinned), target.pinned)
     beside = look_beside(client, around, target, found)
     others = {"servers": tuple(each.container for each in beside.servers), "crowd": crowd(around, target, seen)}
     return seen.model_copy(update=others)
@@ -55,27 +56,19 @@ def sight(client: docker.DockerClient, target: Target, around: Around) -> Sighti
 def crowd(around: Around, target: Target, seen: Sighting) -> frozenset[str]:
     """The ids of the containers, other than the one that is seen, that have the pinned volume mounted for writing.
     Pure."""
-    place = place_of(around, target.volume, None)
+    place = place_of(around, target.pinned, None)
     return frozenset(each["Id"] for each in candidates(around, place, seen.container)) if place else frozenset()
 
 
-def read_sighting(found: Mapping[str, Any] | None, pinned: bool) -> Sighting:
-    """A Sighting from the engine's inspect JSON; None: there is no container."""
+def read_sighting(found: Mapping[str, Any] | None, pinned: bool, pin: str = "") -> Sighting:
+    """A Sighting from the engine's inspect JSON; None: there is no container. pin: the pinned volume or
+    folder."""
     if found is None:
         return Sighting(pinned=pinned)
     return Sighting(
         container=found["Id"],
         started_at=found["State"]["StartedAt"],
         running=found["State"]["Status"] == "running",
-        volume=read(dict(found)).volume,
+        volume=kept_at(read(dict(found)), pin),
         pinned=pinned,
     )
-
-
-def volume_exists(client: docker.DockerClient, name: str) -> bool:
-    """Whether the engine has a volume of this name."""
-    try:
-        client.api.inspect_volume(name)
-    except NotFound:
-        return False
-    return True

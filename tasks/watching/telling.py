@@ -8,6 +8,7 @@ from typing import NamedTuple
 from tasks.alerts import codes
 from tasks.alerts.message import Message, in_words
 from tasks.config import Target
+from tasks.history.judge import where
 from tasks.models import Finding
 from tasks.watching.sighting import Sighting
 
@@ -32,11 +33,11 @@ class Certain(NamedTuple):
 
 def certain(target: str, rules: Target, seen: Sighting) -> Certain | None:
     """What is wrong with what is seen of it, if that is certain; None where nothing is."""
-    if seen.volume not in {None, rules.volume}:
-        word = first_word(target, rules.container, str(seen.volume), rules.volume)
+    if seen.volume not in {None, rules.pinned}:
+        word = first_word(target, rules.container, str(seen.volume), rules.pinned)
         return Certain(f"wrong volume {seen.volume}", word)
     if seen.servers:
-        return Certain(f"second server {', '.join(seen.servers)}", second_word(target, seen.servers, rules.volume))
+        return Certain(f"second server {', '.join(seen.servers)}", second_word(target, seen.servers, rules.pinned))
     return None
 
 
@@ -56,7 +57,7 @@ def first_word(target: str, container: str, volume: str, pinned: str) -> Message
         "It is being checked now; what it holds and lacks is told when that is known.",
         f"Next: {codes.step('volume.mismatch', target)}",
     ]
-    said = f"Container {container} mounts volume {volume} where {pinned} is pinned."
+    said = f"Container {container} keeps its data {where(None, volume)} where {pinned} is pinned."
     return in_words(f"CRITICAL {target}: {codes.words('volume.mismatch')}", said, after, "failure")
 
 

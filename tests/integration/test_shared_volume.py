@@ -100,25 +100,19 @@ def test_a_second_server_is_seen_by_whatever_way_it_came_to_the_data(
     options = {"type": "none", "o": "bind", "device": folder}
     bed.client.volumes.create(alias, driver_opts=options, labels=bed.labels)
     try:
+        # A process that is called as the server is and leaves the files alone: five servers would damage them.
+        named = "exec -a postgres bash -c 'sleep 300; :'"
         ways: list[tuple[str, str, dict[str, Any]]] = [
             (folder, PGDATA, {}),
             (folder, "/srv/pg", {"environment": {"PGDATA": "/srv/pg"}}),
+            (str(Path(folder).parent), "/srv", {"environment": {"PGDATA": "/srv/_data"}}),
             (alias, PGDATA, {}),
             ("", "", {"volumes_from": [server.container]}),
-            (
-                "",
-                "",
-                {
-                    "volumes_from": [server.container],
-                    "entrypoint": "postgres",
-                    "user": "postgres",
-                    "command": ["-D", PGDATA],
-                },
-            ),
+            (folder, "/other", {"command": ["-c", f"{named} -D /other"]}),
         ]
         for mount, destination, given in ways:
-            other = second(mount, destination, **{"command": FAST} | given)
-            wait_until(lambda: [each for each, _ in shared(target)] == ["critical"], 30, f"{mount} {given} is seen")
+            other = second(mount, destination, **{"entrypoint": "bash", "command": ["-c", named]} | given)
+            wait_until(lambda: [each for each, _ in shared(target)] == ["critical"], 60, f"{mount} {given} is seen")
             bed.remove_container(other)
         assert not shared(target)
     finally:

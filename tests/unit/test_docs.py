@@ -155,8 +155,11 @@ OTHERS = [{"services", "volumes", "networks"}, {"rule_files", "scrape_configs"}]
 
 def completed(part: dict[str, Any]) -> dict[str, Any]:
     """A whole configuration around the part of one that a page shows."""
-    needed = {"container": "c", "volume": "v", "database": "d", "storages": ["local"]}
-    targets = {name: needed | rules for name, rules in part.get("targets", {"any": {}}).items()}
+    needed = {"container": "c", "database": "d", "storages": ["local"]}
+    targets = {
+        name: ({} if "folder" in rules else {"volume": "v"}) | needed | rules
+        for name, rules in part.get("targets", {"any": {}}).items()
+    }
     named = {name for rules in targets.values() for name in rules["storages"]}
     storages = {name: {"type": "local", "path": "."} for name in named} | part.get("storages", {})
     return {**part, "storages": storages, "targets": targets}
