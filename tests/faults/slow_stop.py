@@ -10,10 +10,12 @@ from contextlib import contextmanager, suppress
 from typing import Literal
 
 import psycopg
+from docker.errors import APIError, ImageNotFound
 
 from tests.bed import images
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServers
+from tests.bed.progress import wait_until
 from tests.faults.restore_scene import Scene
 
 Slow = Literal["entry point", "smart"]
@@ -41,7 +43,18 @@ def slow_image(bed: Bed, version: int, slow: Slow, seconds: float) -> Iterator[s
     try:
         yield name
     finally:
-        bed.client.images.remove(name, force=True)
+        wait_until(lambda: _is_removed(bed, name), 180, f"the removal of the image {name}")
+
+
+def _is_removed(bed: Bed, image: str) -> bool:
+    """Remove it; False while a census of another test looks into volumes by it."""
+    try:
+        bed.client.images.remove(image, force=True)
+    except ImageNotFound:
+        return True
+    except APIError:
+        return False
+    return True
 
 
 def _build(bed: Bed, name: str, recipe: str) -> None:
