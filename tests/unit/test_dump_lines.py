@@ -146,6 +146,8 @@ def test_an_address_of_this_machines_view_is_not_used_in_a_container_on_another_
         (1, "ERROR: cache lookup failed for attribute 2 of relation 16414", TablesLocked),
         (1, "server closed the connection unexpectedly", DumpInterrupted),
         (None, "", DumpInterrupted),
+        (1, "pg_restore: error: input file is too short (read 0, expected 5)", DumpInterrupted),
+        (1, "pg_restore: error: input file is too short (read 3, expected 5)", DumpFailed),
         (1, "permission denied for table x", DumpFailed),
         (1, "No space left on device", DumpFailed),
     ],
