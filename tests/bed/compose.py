@@ -1,6 +1,7 @@
 """Projects for the real Compose program: a folder made from a text, brought up and down, nothing left behind."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +21,15 @@ PROJECT_LABEL = "com.docker.compose.project"
 COMPOSE_SECONDS = 300
 
 
-@cache
 def compose_command() -> tuple[str, ...]:
-    """How Compose is called here."""
-    compose_programs.use()
-    return ("docker", "compose")
+    """How Compose is called by the environment as it is now: the fixtures `compose` and `every_compose` change it."""
+    return _command(os.environ.get(compose_programs.VARIABLE, ""))
+
+
+@cache
+def _command(_: str) -> tuple[str, ...]:
+    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
+    return ("docker", "compose") if plugin.returncode == 0 else ("docker-compose",)
 
 
 @dataclass(frozen=True)

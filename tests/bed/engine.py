@@ -32,6 +32,7 @@ ON_DEMAND = {  # asked for by few tests
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "ps": "procps",
+    "docker-compose": "docker-compose",
     "pgbouncer": "pgbouncer",
 }
 

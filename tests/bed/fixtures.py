@@ -7,7 +7,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.bed import disk
+from tests.bed import compose_programs, disk
 from tests.bed import engine as engines
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServer, PostgresServers, create_database, drop_database
@@ -18,6 +18,29 @@ from tests.bed.s3 import S3Endpoint, S3Server
 
 FRESH_COMMAND = ["-c", "fsync=off"]
 """Shared servers hold nothing that must outlive a crash, so they need not wait for the disk."""
+
+
+@pytest.fixture(params=compose_programs.VERSIONS)
+def every_compose(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs the test once with each Compose: v5, 2.26 and 1.29; for what takes no time."""
+    return _with_compose(request.param, monkeypatch)
+
+
+@pytest.fixture(
+    params=[
+        compose_programs.NEWEST,
+        *(pytest.param(each, marks=pytest.mark.slow) for each in compose_programs.VERSIONS[1:]),
+    ]
+)
+def compose(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same; the older ones in the slow suite."""
+    return _with_compose(request.param, monkeypatch)
+
+
+def _with_compose(version: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name, value in compose_programs.surroundings(version).items():
+        monkeypatch.setenv(name, value)
+    return version
 
 
 @pytest.fixture(scope="session")

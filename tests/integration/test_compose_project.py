@@ -13,6 +13,7 @@ from tasks.containers.compose_service import Service
 from tasks.errors import ComposeFileError
 from tests.bed.compose import compose_command
 
+pytestmark = pytest.mark.usefixtures("every_compose")
 BASE = "version: '3.8'\nservices:\n  db:\n    image: x\n    volumes: ['data:/d']\nvolumes:\n  data:\n"
 
 

@@ -21,7 +21,7 @@ BOTH = ["app", "db"]
 
 
 @pytest.fixture
-def scene(bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DownScene]:
+def scene(bed: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compose: str) -> Iterator[DownScene]:
     with down_scene(bed, tmp_path, monkeypatch) as made:
         yield made
 
