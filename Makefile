@@ -6,7 +6,7 @@ WORKERS ?= 4
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow check clean bed
+.PHONY: demo test test-slow fresh check clean bed
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml
@@ -25,6 +25,9 @@ test: bed  ## the tests, on real parts
 
 test-slow: bed  ## those that take minutes: kills and faults, exactness under writers, memory
 	$(BIN)/python -m pytest -m slow
+
+fresh: bed  ## a machine with nothing installed, made here: a new clone, `make demo` and `make test` in it (or DO='...')
+	$(BIN)/python -m tests.bed.fresh $(if $(DO),'$(DO)')
 
 check: $(STAMP)  ## style and types
 	$(BIN)/ruff check .
