@@ -14,6 +14,7 @@ from tasks.containers.engine import engine, shares_this_kernel
 from tasks.databases import extensions, rights
 from tasks.databases.cluster_state import not_carried
 from tasks.databases.connect import connect, quoted, translated
+from tasks.databases.fragile import fragile
 from tasks.doctor.clocks import TOLERANCE, off_by
 from tasks.doctor.diagnosis import Diagnosis, tried
 from tasks.errors import DatabaseError, EngineError
@@ -27,6 +28,7 @@ def server_diagnoses(config: Config, target: str, seen: Seen) -> Iterator[Diagno
     yield tried(f"{target}: rights", partial(_rights, rules, seen))
     yield tried(f"{target}: completeness", partial(_left_out, rules, seen))
     yield tried(f"{target}: extensions", partial(_extensions, rules, seen))
+    yield tried(f"{target}: what is hard to restore", partial(_fragile, rules, seen))
     yield tried(f"{target}: clock", partial(_clock, rules, seen))
     yield tried(f"{target}: room for a restore", partial(_room, rules, seen))
 
@@ -83,6 +85,16 @@ def _extensions(rules: Target, seen: Seen) -> str:
                 f"The extension {name} of {database} has version {version}, which a restore cannot make, for {remedy}."
             )
     return "A restore makes every extension in the version that it has."
+
+
+def _fragile(rules: Target, seen: Seen) -> str:
+    found = []
+    for database in seen.databases:
+        with connect(login(rules, seen.way, database)) as connection:
+            found += [f"in {database}, {each}" for each in fragile(connection)]
+    if not found:
+        return "Nothing is known that a restore could not make again."
+    return f"A restore may need another order, or name what it cannot make again: {_some(found)}. A drill shows it."
 
 
 def _some(names: list[str]) -> str:
