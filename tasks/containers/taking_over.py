@@ -31,15 +31,17 @@ for each in * .[!.]* ..?*; do
 done
 """
 
-# $1: PGDATA. What lies outside of it is the container's own, and is not here. `postgres -C` prints a setting.
+# $1: PGDATA; then arguments of the server's. What lies outside of PGDATA is the container's own, and is not here.
+# `postgres -C` prints a setting.
 CHECK = r"""
-said=$(postgres -D "$1" -C data_directory 2>&1 >/dev/null) || {
-    case "$said" in *"$1"*) printf '%s\n' "$said" | grep -v "^$" | head -n 1 ;; esac; exit 0
+pgdata=$1; shift
+said=$(postgres -D "$pgdata" "$@" -C data_directory 2>&1 >/dev/null) || {
+    case "$said" in *"$pgdata"*) printf '%s\n' "$said" | grep -v "^$" | head -n 1 ;; esac; exit 0
 }
-[ "$(postgres -D "$1" -C ssl 2>/dev/null)" = on ] || exit 0
+[ "$(postgres -D "$pgdata" "$@" -C ssl 2>/dev/null)" = on ] || exit 0
 for name in ssl_cert_file ssl_key_file ssl_ca_file ssl_crl_file ssl_dh_params_file; do
-    file=$(postgres -D "$1" -C $name 2>/dev/null) || continue
-    case "$file" in "") continue ;; "$1"/*) ;; /*) continue ;; *) file=$1/$file ;; esac
+    file=$(postgres -D "$pgdata" "$@" -C $name 2>/dev/null) || continue
+    case "$file" in "") continue ;; "$pgdata"/*) ;; /*) continue ;; *) file=$pgdata/$file ;; esac
     [ -r "$file" ] || { echo "$name is $file, which is not there or cannot be read by the server's user"; exit 0; }
 done
 """
@@ -72,12 +74,22 @@ def make_folder(client: docker.DockerClient, *, volume: str, below: str, image_i
         box.run(["sh", "-c", script, "sh", below])
 
 
-def why_not_readable(client: docker.DockerClient, *, volume: str, place: Place, image_id: str, owner: str) -> str:
+def tls_settings(command: Sequence[str]) -> list[str]:
+    """The settings of TLS that a container's command gives its server, as arguments: they win over its files (pure)."""
+    found = [each.removeprefix("--").removeprefix("-c") for each in command]
+    named = [each.replace("-", "_", each.partition("=")[0].count("-")) for each in found if "=" in each]
+    return [word for each in named if each.startswith("ssl") for word in ("-c", each)]
+
+
+def why_not_readable(
+    client: docker.DockerClient, *, volume: str, place: Place, image_id: str, owner: str, settings: Sequence[str] = ()
+) -> str:
     """Why a server cannot start with the configuration in PGDATA, in PostgreSQL's words; empty where it can, as far as
-    is known without a start. What the container brings from outside of PGDATA is not looked at."""
+    is known without a start. What the container brings from outside of PGDATA is not looked at. settings: arguments of
+    the server's command."""
     mounts = [Mount(place.destination, volume, type="volume", no_copy=True)]
     with leashed(
         client, image_id=image_id, owner=owner, user="0:0", mounts=mounts, capabilities=("DAC_READ_SEARCH",)
     ) as box:
         user = box.run(["stat", "-c", "%u:%g", place.pgdata]).strip()
-        return " ".join(box.run(["sh", "-c", CHECK, "sh", place.pgdata], user=user).split())
+        return " ".join(box.run(["sh", "-c", CHECK, "sh", place.pgdata, *settings], user=user).split())

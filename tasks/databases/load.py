@@ -256,6 +256,15 @@ def preloading(names: Sequence[str]) -> dict[str, str]:
     return {"shared_preload_libraries": ",".join(f'"{name}"' for name in names), **NO_WORKERS, **quiet}
 
 
+def needed_in_pgdata(settings: Mapping[str, str], pgdata: str) -> list[str]:
+    """What the configuration names below PGDATA, no backup holds and the server does not start without."""
+    named = [settings[name] for name in ("include", "include_dir") if name in settings]
+    if settings.get("ssl", "off").lower() in ("on", "true", "yes", "1"):
+        named += [settings.get(name, usual) for name, usual in NEEDED_FILES.items()]
+    places = [PurePosixPath(pgdata, each) for each in named if each]
+    return sorted({str(each.relative_to(pgdata)) for each in places if each.is_relative_to(pgdata)})
+
+
 def settings_notes(settings: Mapping[str, str], pgdata: str) -> list[str]:
     """What a person should know of the configuration that comes back, a sentence each."""
     notes = []
@@ -264,19 +273,11 @@ def settings_notes(settings: Mapping[str, str], pgdata: str) -> list[str]:
             "The configuration archives WAL (archive_mode): the restored cluster is a new one, and needs a place of "
             "its own for it."
         )
-    if settings.get("ssl", "off").lower() in ("on", "true", "yes", "1"):
-        named = {settings.get(name, usual) for name, usual in NEEDED_FILES.items()}
-        lacking = sorted(each for each in named if each and PurePosixPath(pgdata, each).is_relative_to(pgdata))
-        if lacking:
-            notes.append(
-                f"The configuration uses TLS with {', '.join(lacking)} in PGDATA, and no backup holds these: a "
-                "restore takes them over from the volume that is there; without them the server does not start."
-            )
-    included = sorted({name for name in settings if name in ("include", "include_dir")})
-    if included:
+    needed = needed_in_pgdata(settings, pgdata)
+    if needed:
         notes.append(
-            f"The configuration reads further files ({', '.join(settings[name] for name in included)}), and no backup "
-            "holds these: a restore takes over those in PGDATA from the volume that is there."
+            f"The configuration reads {', '.join(needed)} in PGDATA, and no backup holds that: a restore takes it over "
+            "from the volume that is there; without it the server does not start."
         )
     return notes
 

@@ -46,7 +46,7 @@ class Source(Model):
     of the cluster it was taken of, as its manifest says. passed: only where nobody named a backup. rows_proven_at: when
     a drill last proved the rows; differences: the definitions that it found to differ, accepted where proven_at is
     known. linked: the cluster has parts outside of PGDATA, its log or a tablespace. others: files in the volume that
-    are no part of a cluster.
+    are no part of a cluster. needs: what the backup's configuration reads below PGDATA, and no backup holds.
     """
 
     kind: SourceKind
@@ -67,6 +67,7 @@ class Source(Model):
     others: list[OtherFiles] = []
     omitted: list[str] = []
     passed: Passed | None = None
+    needs: list[str] = []
     differences: list[Difference] = []
 
 

@@ -30,6 +30,20 @@ def taken_over_from(world: World) -> str | None:
     return volume if volume and _inside(world, volume) else None
 
 
+def missing(world: World, source: Source) -> Iterator[str]:
+    """What the backup's configuration reads in PGDATA and is not there to be taken over. The container's command may
+    say otherwise, so this is no reason not to begin: the rebuilt configuration is tried before anything is stopped."""
+    volume = world.pinned if world.pinned_cluster else world.mounted
+    found = {each.path.removeprefix(f"{below(world)}/").partition("/")[0] for each in _inside(world, volume or "")}
+    lacking = [each for each in source.needs if each.partition("/")[0] not in found]
+    if lacking and "..." not in found:
+        yield (
+            f"The configuration of {source.name} reads {', '.join(lacking)} in PGDATA, which no backup holds and the "
+            f"volume {volume} does not hold either: put it there, or the restore ends before the "
+            "database is stopped."
+        )
+
+
 def _inside(world: World, volume: str) -> list[OtherFiles]:
     before = f"{folder}/" if (folder := below(world)) else ""
     return [each for each in world.others.get(volume, []) if each.path.startswith(before)]
@@ -56,6 +70,8 @@ def notes_of_other_files(world: World, source: Source | None, situation: Situati
             f"PGDATA of {taken} also holds {in_words(_inside(world, taken))}, which no backup of a database holds: it "
             "is taken over as it is there now."
         )
+    if rebuilds and source is not None:
+        yield from missing(world, source)
     if situation in ("reattach", "both") and world.mounted and (found := world.others.get(world.mounted)):
         yield (
             f"The volume {world.mounted} also holds {in_words(found)}: that stays there, and is not in {world.pinned}."

@@ -10,7 +10,7 @@ from tasks.config import Config
 from tasks.containers.clusters import look_into
 from tasks.containers.engine import engine
 from tasks.containers.volumes import find_volume
-from tasks.databases.load import cannot_be_rebuilt
+from tasks.databases.load import cannot_be_rebuilt, configuration_in_pgdata, needed_in_pgdata, settings_in
 from tasks.databases.roles import roles_in
 from tasks.errors import Refused, StorageError
 from tasks.models import Manifest
@@ -80,7 +80,28 @@ def _backup(config: Config, world: World, wanted: str | None) -> Source:
     entry = entry_called(found, world.target, wanted)
     reasons = cannot_be_rebuilt(entry.manifest, world.destination)
     passed = passed_over(found, entry) if wanted is None else None
-    return source_of(config, entry).model_copy(update={"cannot_be_rebuilt": reasons, "passed": passed})
+    more = {"cannot_be_rebuilt": reasons, "passed": passed, "needs": _needs(config, entry)}
+    return source_of(config, entry).model_copy(update=more)
+
+
+def _needs(config: Config, entry: Entry) -> list[str]:
+    """What the configuration that comes back to PGDATA reads there besides; nothing where it cannot be read now."""
+    manifest = entry.manifest
+    names = configuration_in_pgdata(manifest, ["postgresql.conf", "postgresql.auto.conf"])
+    texts = [text for name in names if (text := _content(config, entry, f"config/{name}")) is not None]
+    return needed_in_pgdata(settings_in(texts), manifest.identity.pgdata) if manifest.identity.pgdata else []
+
+
+def _content(config: Config, entry: Entry, name: str) -> str | None:
+    """An object of the backup, from the first storage that gives it."""
+    for each in entry.manifest.objects:
+        if each.role == "config" and each.storage in entry.storages and each.key.endswith(f"/{name}"):
+            try:
+                storage = open_storage(each.storage, config.storages[each.storage])
+                return get_bytes(storage, each.key).decode(errors="replace")
+            except StorageError as error:
+                log.warning("%s", error)
+    return None
 
 
 def passed_over(found: Catalogue, chosen: Entry) -> Passed | None:

@@ -195,8 +195,7 @@ def test_what_a_person_must_know_of_the_configuration_is_told() -> None:
     notes = load.settings_notes(load.settings_in([CONFIGURATION]), "/var/lib/postgresql/data")
     assert [note.split(" (")[0][:40] for note in notes] == [
         "The configuration archives WAL",
-        "The configuration uses TLS with server.c",
-        "The configuration reads further files",
+        "The configuration reads conf.d, server.c",
     ]
     elsewhere = {"ssl": "on", "ssl_cert_file": "/etc/ssl/a.crt", "ssl_key_file": "/etc/ssl/a.key"}
     assert load.settings_notes(elsewhere, "/var/lib/postgresql/data") == []

@@ -350,3 +350,14 @@ def test_what_lies_in_the_wrong_volume_stays_there_and_is_named() -> None:
     astray = world(**BELOW, mounted=WRONG, others={WRONG: [UPLOADS]})
     (note,) = [each for each in make_plan(astray, PINNED, Request()).notes if "uploads/" in each]
     assert note == f"The volume {WRONG} also holds uploads/ (1 file, 4 kB): that stays there, and is not in {RIGHT}."
+
+
+@pytest.mark.parametrize("there", [[], [UPLOADS], [KEY.model_copy(update={"path": "18/docker/other.key"})]])
+def test_a_key_that_is_nowhere_any_more_is_named_beforehand(there: list[OtherFiles]) -> None:
+    needs = BACKUP.model_copy(update={"needs": ["conf.d", "server.key"]})
+    known = [OtherFiles(path="18/docker/conf.d/", files=2)]
+    words = f"reads server.key in PGDATA, which no backup holds and the volume {RIGHT} does not hold either"
+    plan = make_plan(world(**BELOW, others={RIGHT: [*known, *there]}), needs, Request())
+    assert [each for each in plan.notes if words in each]
+    plan = make_plan(world(**BELOW, others={RIGHT: [*known, KEY]}), needs, Request())
+    assert not [each for each in plan.notes if "does not hold either" in each]
