@@ -193,8 +193,9 @@ def test_data_in_a_bind_mount_is_critical(bed: Bed, server: PostgresServer, tmp_
     finally:
         bed.remove_container(name)
     assert told(result)["volume.mismatch"] == "critical"
-    assert "volume.not_pinned" in told(result)
-    assert "no Docker volume" in message(result, "volume.mismatch")
+    assert f"in the host's folder {folder}" in message(result, "volume.mismatch")
+    assert f"write `folder: {folder}` instead of `volume: {server.volume}`" in message(result, "volume.mismatch")
+    assert f"where {name} belongs" in message(result, "volume.shared"), "the other server is on it"
 
 
 def test_lost_history_is_rebuilt_from_manifests_and_still_catches_the_wrong_cluster(
