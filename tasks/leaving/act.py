@@ -21,7 +21,7 @@ from tasks.leaving import record
 from tasks.leaving.coverage import counts, covering, uncovered
 from tasks.leaving.facts import Box, Holding, Stored, World
 from tasks.leaving.look import OWNER, stored_of
-from tasks.leaving.others import end_of, refuse_changed
+from tasks.leaving.others import end_of, still_as_planned
 from tasks.leaving.plan import DownPlan
 from tasks.leaving.record import Stopped, start_recorded
 
@@ -120,13 +120,13 @@ def bring_down(config: Config, world: World) -> list[str]:
     Raise ComposeFileError, Refused where more would go than was planned, with all started again that can.
     """
     try:
-        refuse_changed(config, world)
+        before = still_as_planned(config, world)
         down(world.project, compose_environment(config.docker))
     except BaseException:
         start_again(config, world)
         raise
     record.forget(config, world.project.name)
-    return end_of(config, world)
+    return end_of(config, before)
 
 
 def remove_volumes(config: Config, world: World, plan: DownPlan, backups: Mapping[str, str]) -> list[str]:

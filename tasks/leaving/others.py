@@ -99,19 +99,24 @@ def _other_folder(found: dict[str, Any], project: Project) -> str | None:
     return None if not named or {named, str(Path(named).resolve())} & here else str(named)
 
 
-def refuse_changed(config: Config, world: World) -> None:
-    """Raise Refused where the files name more containers now than were planned to go; ComposeFileError where Compose
-    does not accept them any more."""
+def still_as_planned(config: Config, world: World) -> World:
+    """The world without those of `staying` that somebody has removed since it was looked at.
+
+    Raise Refused where the files name more containers now than were planned to go; ComposeFileError where Compose does
+    not accept them any more.
+    """
     services = services_now(world.project)
     planned = {each.id for each in world.boxes}
     with engine(config.docker) as client:
         now = [each for each in found_of(client, world.project) if of_a_service(each, services)]
+        there = {str(each["Id"]) for each in client.api.containers(all=True)}
     more = [str(each["Name"]).lstrip("/") for each in now if each["Id"] not in planned]
     if more:
         raise Refused(
             f"Nothing is brought down: the project has changed since the plan was made, and these containers would go "
             f"now, too: {', '.join(more)}. What was stopped is started again; ask again for a new plan."
         )
+    return world.model_copy(update={"staying": [each for each in world.staying if each.id in there]})
 
 
 def end_of(config: Config, world: World) -> list[str]:
