@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -82,12 +83,14 @@ CLUSTER = """
                         FROM pg_tablespace WHERE oid >= 16384))
 """
 
-# Of a session without settings of ours, which would hide the server's. primary_conninfo may hold a password.
+# What a name says of its value: that one may hold a password, and a manifest is shown.
+NOT_SHOWN = "command|conninfo|secret|passw|token|credential|key$"
+# Of a session without settings of ours, which would hide the server's.
 SETTINGS = """
     SELECT name, json_build_object(
         'setting', setting, 'unit', unit, 'context', context, 'source', source, 'file', sourcefile)
     FROM pg_settings
-    WHERE source IN ('command line', 'configuration file', 'environment variable') AND name <> 'primary_conninfo'
+    WHERE source IN ('command line', 'configuration file', 'environment variable') AND name !~* %s
     ORDER BY name
 """
 
@@ -136,8 +139,8 @@ def _settings(connection: Connection) -> dict[str, Any]:
     """Settings by name in lower case. pg_settings leaves out those that no library knows (`app.tenant`)."""
     with connect(_login_of(connection), settings={}) as plain, translated("the server's settings"):
         plain.execute("RESET search_path")
-        found = {name.lower(): each for name, each in plain.execute(SETTINGS)}
-        for name in _users_own(plain):
+        found = {name.lower(): each for name, each in plain.execute(SETTINGS, [NOT_SHOWN])}
+        for name in (each for each in _users_own(plain) if not re.search(NOT_SHOWN, each, re.IGNORECASE)):
             row = plain.execute("SELECT current_setting(%s, true)", [name]).fetchone()
             if row and row[0] is not None:
                 found.setdefault(name.lower(), {"setting": row[0], "source": "custom"})

@@ -11,6 +11,8 @@ from tasks.databases.connect import Login, connect
 from tasks.databases.identity import databases, read_cluster, read_identity
 from tasks.errors import DatabaseError
 from tests.bed.postgres import PostgresServer, PostgresServers
+from tests.bed.progress import wait_until
+from tests.bed.stock import in_container
 
 
 def login_to(server: PostgresServer) -> Login:
@@ -154,3 +156,19 @@ def test_the_next_transaction_id_is_settled_only_while_nobody_is_writing(postgre
     assert settled() == first + 2
     server.execute("INSERT INTO t VALUES (3)")
     assert settled() == first + 3
+
+
+def test_settings_are_the_servers_own_wherever_they_come_from_and_no_secret(postgres: PostgresServers) -> None:
+    told = ["-c", "timezone=Europe/Moscow", "-c", "app.tenant=ours", "-c", "app.jwt_secret=never shown"]
+    server = postgres(version=15, command=told)
+    included = (
+        'echo "app.included = 7" > "$PGDATA/more.conf"; echo "include \'more.conf\'" >> "$PGDATA/postgresql.conf"'
+    )
+    in_container(server, ["sh", "-c", included])
+    server.value("SELECT pg_reload_conf()")
+    wait_until(lambda: server.value("SELECT current_setting('app.included', true)") == "7", 60, "the included file")
+    with connect(login_to(server)) as connection:
+        found = read_cluster(connection)["settings"]
+    assert (found["timezone"]["setting"], found["timezone"]["source"]) == ("Europe/Moscow", "command line")
+    assert (found["app.tenant"]["setting"], found["app.included"]["setting"]) == ("ours", "7")
+    assert "never shown" not in str(found)
