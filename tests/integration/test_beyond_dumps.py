@@ -7,6 +7,7 @@ from pathlib import Path
 
 import docker
 import pytest
+from docker.errors import APIError
 
 from tasks.checks.acceptance import accept_present
 from tasks.containers.scratch_place import Place
@@ -24,6 +25,7 @@ from tasks.restore.world import observe_world
 from tests.bed import images
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServer, PostgresServers, archive
+from tests.bed.progress import wait_until
 from tests.bed.target import NAME, Target, target_for
 
 ATLAS = {
@@ -60,7 +62,16 @@ def image(engine: docker.DockerClient, bed: Bed, version: int) -> Iterator[str]:
     finally:
         box.remove(force=True)
     yield str(made.id)
-    engine.images.remove(made.id, force=True)
+
+    def removed() -> bool:
+        """Not while the engine still removes a container of it."""
+        try:
+            engine.images.remove(made.id, force=True)
+        except APIError as error:
+            return error.status_code != 409
+        return True
+
+    wait_until(removed, 60, "the end of the image's containers")
 
 
 @pytest.fixture
