@@ -18,7 +18,7 @@ import docker
 from docker.errors import APIError
 
 from tasks.containers.engine import OUR_LABEL, host_of, inspect_container
-from tasks.containers.observe import COMPOSE_PROJECT, environment, mount_behind
+from tasks.containers.observe import COMPOSE_PROJECT, directory_in, environment, mount_behind, options_in
 from tasks.containers.observe import read as read_container
 from tasks.containers.volumes import ALIVE, roots_of
 from tasks.errors import ContainerMissing
@@ -27,7 +27,6 @@ from tasks.sections import is_folder, plain_folder
 
 SERVERS = frozenset({"postgres", "postmaster", "initdb"})
 ENTRY_POINT = "docker-entrypoint.sh"
-DIRECTORY_OPTIONS = ("-D", "--pgdata=", "--data_directory=", "--data-directory=", "data_directory=")
 
 
 class Neighbour(Model):
@@ -142,7 +141,7 @@ def is_server(command: Sequence[str]) -> bool:
 
 def _is_shared(around: Around, place: Place, found: Mapping[str, Any], command: Sequence[str]) -> bool:
     """Whether a server with this command line keeps its data where the target's is."""
-    told = directory_of(command) or environment(found).get("PGDATA")
+    told = directory_in(options_in(command)) or environment(found).get("PGDATA")
     if told is None:  # Then whatever of the data it can write is what it may serve.
         return any(_is_within(around, _source(around, mount), place.root) for mount in _writable(found))
     theirs = _on_host(around, found, told)
@@ -151,15 +150,6 @@ def _is_shared(around: Around, place: Place, found: Mapping[str, Any], command: 
     if place.data is None:
         return _is_within(around, theirs, place.root)
     return _is_same(around, theirs, place.data)
-
-
-def directory_of(command: Sequence[str]) -> str | None:
-    """The data directory that a server's command line names, None where it names none. Pure."""
-    for word, following in zip(command, [*command[1:], ""], strict=False):
-        for option in DIRECTORY_OPTIONS:
-            if word.startswith(option):
-                return word.removeprefix(option) or following or None
-    return None
 
 
 def _writable(found: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

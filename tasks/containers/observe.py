@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -203,15 +203,23 @@ def environment(found: Mapping[str, Any]) -> dict[str, str]:
 
 def declared_pgdata(found: dict[str, Any]) -> str | None:
     """Where the container itself says that its data is: on its command line, else in its environment."""
-    options = server_options(found)
-    said = (options.get("data_directory"), options.get("pgdata"), environment(found).get("PGDATA"))
-    return next((each for each in said if each), None)
+    return directory_in(server_options(found)) or environment(found).get("PGDATA") or None
+
+
+def directory_in(options: Mapping[str, str]) -> str | None:
+    """The data directory among a server's settings, or those of initdb and pg_ctl (pure)."""
+    return options.get("data_directory") or options.get("pgdata") or None
 
 
 def server_options(found: dict[str, Any]) -> dict[str, str]:
-    """The settings on the container's command line by name, `-D DIR` and `-p PORT` too (PostgreSQL documentation,
-    postgres)."""
-    words = iter(_server_arguments(found))
+    """The settings on the container's command line, by name."""
+    return options_in(_server_arguments(found))
+
+
+def options_in(arguments: Sequence[str]) -> dict[str, str]:
+    """The settings among a server's arguments by name, `-D DIR` and `-p PORT` too (PostgreSQL documentation, postgres;
+    pure)."""
+    words = iter(arguments)
     options = {}
     for word in words:
         if word.startswith("--"):

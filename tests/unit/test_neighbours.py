@@ -2,7 +2,8 @@
 
 import pytest
 
-from tasks.containers.neighbours import directory_of, is_server
+from tasks.containers.neighbours import is_server
+from tasks.containers.observe import directory_in, options_in
 from tasks.containers.volumes import roots_of
 
 
@@ -29,7 +30,7 @@ from tasks.containers.volumes import roots_of
 )
 def test_a_server_is_known_by_its_command_line(command: str, serves: bool, directory: str | None) -> None:
     assert is_server(command.split()) is serves
-    assert directory_of(command.split()) == directory
+    assert directory_in(options_in(command.split())) == directory
 
 
 def test_volumes_that_show_one_folder_have_one_root() -> None:
