@@ -12,6 +12,7 @@ from rich.table import Table
 from deployments import terminal
 from tasks.alerts.artifacts import size
 from tasks.config import Config
+from tasks.containers.other_files import in_words
 from tasks.errors import ConfigError
 from tasks.history.table_names import resolve_table
 from tasks.restore.census import Entry, headline
@@ -50,6 +51,7 @@ def entry_document(entry: Entry) -> dict[str, Any]:
         "state": entry.state,
         "used_by": [each.model_dump() for each in volume.users],
         "bytes": cluster.bytes,
+        "others": [each.model_dump() for each in cluster.others],
         "compose_project": entry.compose_project,
         "created_at": volume.created_at or None,
         "counts": entry.counts,
@@ -96,6 +98,8 @@ def _row(entry: Entry) -> tuple[str, ...]:
 def _told(entry: Entry, config: Config, target: str | None) -> str:
     """Reasons, rows and story of one cluster in a line."""
     told = [*entry.reasons, _rows(entry, config, target)]
+    if entry.cluster.others:
+        told.append(f"the volume also holds {in_words(entry.cluster.others)}")
     if entry.kept:
         told.append(f"kept: {entry.kept}")
     return f"{entry.cluster.volume.name}: {'; '.join(told)}"

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from deployments import terminal
 from tasks.alerts.artifacts import size
+from tasks.containers.other_files import in_words
 from tasks.restore.kept import Kept
 
 
@@ -41,7 +42,7 @@ def kept_table(kept: Sequence[Kept], target: str, now: datetime | None = None) -
         table.add_row(*map(escape, row))
     terminal.table_or_blocks(console, table, rows)
     for each in kept:
-        words = f"{each.name}: {each.story or 'its label tells no story.'}{_foreign(each)}"
+        words = f"{each.name}: {each.story or 'its label tells no story.'}{_foreign(each)}{_others(each)}"
         terminal.hanging(console, words, head="  ", head_width=2, indent=4)
     terminal.hanging(
         console,
@@ -65,6 +66,12 @@ def _cells(kept: Kept, now: datetime) -> list[str]:
 
 def _foreign(kept: Kept) -> str:
     return "" if kept.ours else " It was made with another state folder, and can be removed from there only."
+
+
+def _others(kept: Kept) -> str:
+    if not kept.others:
+        return ""
+    return f" It also holds {in_words(kept.others)}, which no backup holds: copy that elsewhere before you remove it."
 
 
 def _time(moment: datetime | None) -> str:

@@ -49,7 +49,7 @@ class ClusterVolume(Model):
 
     path: PGDATA below the volume's root, "" where the root itself is it; major: as in PG_VERSION, for example `17` or
     `9.6`; bytes: on disk, None where measuring took too long; free_bytes: left on that disk, None where nobody says;
-    has_pid_file: a postmaster.pid lies there.
+    has_pid_file: a postmaster.pid lies there; others: files in the volume that are no part of a cluster.
     """
 
     volume: Volume
@@ -59,6 +59,7 @@ class ClusterVolume(Model):
     bytes: int | None
     free_bytes: int | None = None
     has_pid_file: bool = False
+    others: list[OtherFiles] = []
 
 
 class _Cut(Exception):
@@ -95,8 +96,9 @@ def look_into(client: docker.DockerClient, image_id: str, names: Sequence[str], 
     here = {volume.name: volume for volume in list_volumes(client)}
     wanted = [here[name] for name in dict.fromkeys(names) if name in here]
     found = _joined(_search(client, image_id, batch, owner) for batch in _batches(wanted))
+    clusters = [each.model_copy(update={"others": found.others.get(each.volume.name, [])}) for each in found.clusters]
     return Looked(
-        sorted(found.clusters, key=lambda each: (each.volume.name, float(each.major), each.path)),
+        sorted(clusters, key=lambda each: (each.volume.name, float(each.major), each.path)),
         found.unclear,
         found.others,
         found.linked,

@@ -16,6 +16,7 @@ from tasks.containers.clusters import ClusterVolume, Looked, look_into
 from tasks.containers.contents import is_empty
 from tasks.containers.engine import engine
 from tasks.containers.images import LocalImages
+from tasks.containers.other_files import OtherFiles
 from tasks.containers.volumes import (
     KEEP_UNTIL_LABEL,
     OWNER_LABEL,
@@ -31,7 +32,7 @@ from tasks.models import Model
 from tasks.restore.counting import is_copy
 from tasks.restore.fetch import none_is_whole
 from tasks.restore.journal import active_path, beside, interrupted
-from tasks.restore.only_copy import Facts, Stored, holders, not_read_back, only_copy
+from tasks.restore.only_copy import Facts, Stored, holders, not_read_back, only_copy, unheld
 from tasks.restore.records import records_of_all
 from tasks.restore.steps import BACKUP_LABEL
 from tasks.storage.catalogue import Catalogue, Entry
@@ -42,7 +43,7 @@ class Kept(Model):
 
     created_at: when its run began; keep_until: None where its label does not say. bytes, system_identifier: None where
     they could not be read; of several clusters in one volume, of the first. in_use_by: containers, stopped ones too.
-    ours: made with the present state folder, wherever that was then.
+    ours: made with the present state folder, wherever that was then. others: files in it that no backup holds.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Kept(Model):
     system_identifier: str | None = None
     in_use_by: list[str] = []
     ours: bool = True
+    others: list[OtherFiles] = []
 
 
 def kept_volumes(config: Config, target: str) -> list[Kept]:
@@ -65,6 +67,10 @@ def kept_volumes(config: Config, target: str) -> list[Kept]:
     first = {each.volume.name: each for each in reversed(looked.clusters)}
     kept = [describe(each, first.get(each.name), config.owner(target)) for each in volumes]
     kept = [with_its_record(each, config.state, target) for each in kept]
+    records = records_of_all(config.state, sharing(config, target))
+    kept = [
+        each.model_copy(update={"others": unheld(looked.others.get(each.name, []), each.run, records)}) for each in kept
+    ]
     return sorted(kept, key=lambda each: (each.created_at or datetime.min.replace(tzinfo=UTC), each.name))
 
 

@@ -86,10 +86,15 @@ def only_copy(facts: Facts) -> str | None:
     )
 
 
+def unheld(others: Sequence[OtherFiles], run: str, records: Sequence[Record]) -> list[OtherFiles]:
+    """Those files of the volume that the restore `run` made which it has not copied into the other volume."""
+    taken = {name for each in records if each.run == run for name in each.taken_over}
+    return [each for each in others if each.path.rstrip("/").rpartition("/")[2] not in taken]
+
+
 def _other_files(facts: Facts) -> str | None:
     """That files would be lost which no backup holds, and no restore has copied."""
-    taken = {name for each in facts.records if each.run == facts.run for name in each.taken_over}
-    found = [each for each in facts.others if each.path.rstrip("/").rpartition("/")[2] not in taken]
+    found = unheld(facts.others, facts.run, facts.records)
     if not found:
         return None
     return (

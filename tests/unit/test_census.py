@@ -10,6 +10,7 @@ from tasks.config import Config
 from tasks.containers.clusters import ClusterVolume
 from tasks.containers.control_file import STATES
 from tasks.containers.images import PostgresImage
+from tasks.containers.other_files import OtherFiles
 from tasks.containers.volumes import RUN_LABEL, STORY_LABEL, VolumeUser
 from tasks.restore.census import Entry, entry, headline, ranked, state_of
 from tasks.restore.counting import SMALL, Counted, Extent, no_room_for_a_copy, not_asked_for, place_of, writers
@@ -195,6 +196,13 @@ def test_rows_that_a_reason_names_are_not_named_again(capsys: pytest.CaptureFixt
     line = capsys.readouterr().out.splitlines()[-1]
     assert line.count("26,337") == 2
     assert line.endswith("; its name is the pinned one; counted by a test")
+
+
+def test_files_that_belong_to_no_cluster_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with_uploads = cluster("right", PINNED).model_copy(update={"others": [OtherFiles(path="uploads/", files=2)]})
+    census_show.census(entries_of((with_uploads, FULL)), config(), TARGET)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "the volume also holds uploads/ (2 files, size unknown)" in printed
 
 
 def test_an_empty_census_prints_its_one_line_and_an_empty_document(capsys: pytest.CaptureFixture[str]) -> None:

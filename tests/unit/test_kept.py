@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from deployments.kept_show import kept_document, kept_table, removed_document
+from tasks.containers.other_files import OtherFiles
 from tasks.containers.volumes import (
     KEEP_UNTIL_LABEL,
     OWNER_LABEL,
@@ -185,6 +186,11 @@ def test_the_table_has_the_whole_name_the_story_and_both_ways_on(capsys: pytest.
         f"rollcall kept {TARGET} --remove NAME",
     ):
         assert each in printed
+
+
+def test_files_that_no_backup_holds_are_named_before_somebody_removes_them(capsys: pytest.CaptureFixture[str]) -> None:
+    kept_table([KEPT.model_copy(update={"others": [OtherFiles(path="uploads/", files=1, bytes=4096)]})], TARGET, UNTIL)
+    assert "It also holds uploads/ (1 file, 4 kB), which no backup" in " ".join(capsys.readouterr().out.split())
 
 
 def test_no_kept_volume_is_said(capsys: pytest.CaptureFixture[str]) -> None:
