@@ -27,7 +27,7 @@ CODES: dict[str, Code] = {
     ),
     "volume.missing": Code("pinned volume missing", "do not start it on an empty one; rollcall backups {target}"),
     "volume.shared": Code(
-        "two servers on one volume", "docker stop the other container, then rollcall verify {target}"
+        "another server on the volume", "docker stop the one that nobody uses, then rollcall verify {target}"
     ),
     "cluster.changed": Code("another database cluster", _RIGHT_ONE),
     "cluster.rewound": Code("cluster is an older copy", _RIGHT_ONE),

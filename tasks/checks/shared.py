@@ -94,7 +94,7 @@ def second_server(target: Target, each: Neighbour, own: Own) -> str:
         case "down":
             return (
                 f"{what}, and {target.container} does not run: do not start it beside that one, for two servers on the "
-                f"same files damage them. First: {stop}"
+                f"same files damage them. If {each.container} is not the one that people use, first: {stop}"
             )
 
 

@@ -66,9 +66,9 @@ def compare(before: Sighting, seen: Sighting, pin: str) -> Need | None:
     if before.pinned and not seen.pinned:
         return Need("at once", f"the pinned volume {pin} was removed")
     if come := [each for each in seen.servers if each not in before.servers]:
-        return Need("at once", _second(come, pin))
+        return Need("at once", _second(seen, come, pin))
     if gone := [each for each in before.servers if each not in seen.servers]:
-        return Need("at once", f"{', '.join(gone)} runs no second server on the pinned volume {pin} any more")
+        return Need("at once", f"{', '.join(gone)} runs no server on the pinned volume {pin} any more")
     if before.running and not seen.running:
         return Need("if it stays down", "its container stopped" if seen.container else "its container was removed")
     return None
@@ -83,7 +83,7 @@ def first_look(seen: Sighting, checked_at: datetime | None, container: str | Non
     if not seen.running:
         return Need("at once", "its container does not run")
     if seen.servers:
-        return Need("at once", _second(seen.servers, pin))
+        return Need("at once", _second(seen, seen.servers, pin))
     begun = _moment(seen.started_at)
     if checked_at and begun and begun < checked_at and container == seen.container and seen.volume == pin:
         return None
@@ -103,8 +103,9 @@ def _start(seen: Sighting) -> tuple[object, ...]:
     return seen.container, seen.started_at, seen.running, seen.volume
 
 
-def _second(servers: Sequence[str], pin: str) -> str:
-    return f"a second server runs on the pinned volume {pin}, in {', '.join(servers)}"
+def _second(seen: Sighting, servers: Sequence[str], pin: str) -> str:
+    which = "a second" if seen.own == "on it" else "another container's"
+    return f"{which} server runs on the pinned volume {pin}, in {', '.join(servers)}"
 
 
 def _on(seen: Sighting, pin: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import docker
 
 from tasks.checks.look import place_exists
-from tasks.checks.shared import look_beside
+from tasks.checks.shared import Own, look_beside
 from tasks.config import Target
 from tasks.containers.neighbours import Around, candidates, place_of
 from tasks.containers.observe import find_container, kept_at, read
@@ -25,8 +25,8 @@ class Sighting(Model):
     """container: the engine's id, empty where there is none. started_at: the engine's own text (RFC 3339).
 
     volume: what is behind PGDATA, a folder of the host too; None where that is neither. pinned: whether the pinned
-    volume or folder exists. servers: the other containers that run a PostgreSQL server on it. crowd: the ids of all
-    others that have it mounted for writing.
+    volume or folder exists. servers: the other containers that run a PostgreSQL server on it; own: where the target's
+    own runs. crowd: the ids of all others that have it mounted for writing.
     """
 
     container: str = ""
@@ -35,6 +35,7 @@ class Sighting(Model):
     volume: str | None = None
     pinned: bool = True
     servers: tuple[str, ...] = ()
+    own: Own = "down"
     crowd: frozenset[str] = frozenset()
 
 
@@ -49,8 +50,8 @@ def sight(client: docker.DockerClient, target: Target, around: Around) -> Sighti
         found = None
     seen = read_sighting(found, place_exists(client, target.pinned), target.pinned)
     beside = look_beside(client, around, target, found)
-    others = {"servers": tuple(each.container for each in beside.servers), "crowd": crowd(around, target, seen)}
-    return seen.model_copy(update=others)
+    servers = tuple(each.container for each in beside.servers)
+    return seen.model_copy(update={"servers": servers, "own": beside.own, "crowd": crowd(around, target, seen)})
 
 
 def crowd(around: Around, target: Target, seen: Sighting) -> frozenset[str]:

@@ -36,18 +36,20 @@ def certain(target: str, rules: Target, seen: Sighting) -> Certain | None:
     if seen.volume not in {None, rules.pinned}:
         word = first_word(target, rules.container, str(seen.volume), rules.pinned)
         return Certain(f"wrong volume {seen.volume}", word)
-    if seen.servers:
-        return Certain(f"second server {', '.join(seen.servers)}", second_word(target, seen.servers, rules.pinned))
+    if seen.servers and seen.own == "on it":  # Else it may be the only server, and the one that people use.
+        return Certain(f"second server {', '.join(seen.servers)}", second_word(target, rules, seen.servers))
     return None
 
 
-def second_word(target: str, servers: Sequence[str], pinned: str) -> Message:
-    """The alert that another container runs a server on the pinned volume, where the check itself takes long."""
+def second_word(target: str, rules: Target, servers: Sequence[str]) -> Message:
+    """The alert that another container runs a server on the pinned volume beside the target's own, where the check
+    itself takes long."""
     after = [
         f"Two servers on one volume damage the data: docker stop {' '.join(servers)}",
         "It is being checked now; what it lacks is told when that is known.",
     ]
-    said = f"Container {', '.join(servers)} runs a PostgreSQL server on the pinned volume {pinned}."
+    beside = f"beside {rules.container}"
+    said = f"Container {', '.join(servers)} runs a PostgreSQL server on the {rules.pinned_place} {beside}."
     return in_words(f"CRITICAL {target}: {codes.words('volume.shared')}", said, after, "failure")
 
 

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from tasks.containers.engine import OUR_LABEL
+from tasks.containers.neighbours import look_around
+from tasks.watching.sighting import sight
+from tasks.watching.telling import certain
 from tests.bed import images
 from tests.bed.labels import Bed, pause
 from tests.bed.postgres import PASSWORD, USER, PostgresServer, PostgresServers
 from tests.bed.progress import wait_until
-from tests.bed.target import Target, target_for
+from tests.bed.target import NAME, Target, target_for
 
 PGDATA = images.RECIPES[15].volume
 FAST = ["-c", "fsync=off"]
@@ -155,4 +158,7 @@ def test_a_container_that_is_down_is_not_to_be_started_beside_another(
     [(severity, message)] = shared(target)
     assert severity == "critical"
     assert f"{server.container} does not run: do not start it" in message
-    assert f"docker stop {other}" in message
+    assert f"If {other} is not the one that people use, first: docker stop {other}" in message
+    seen = sight(bed.client, target.config.target(NAME), look_around(bed.client))
+    assert (seen.servers, seen.own) == ((other,), "down")
+    assert certain(NAME, target.config.target(NAME), seen) is None, "it is the only server there"
