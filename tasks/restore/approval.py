@@ -71,8 +71,10 @@ def ask_about(plan: Plan, differences: Sequence[Difference]) -> None:
     """Ask about the definitions that differ in what was rebuilt, where the approved plan did not name them. Nothing was
     stopped yet. Raise Refused for any answer but the target's name, and where nobody can be asked."""
     how, _ = _asking
-    shown = plan.source is not None and (how != "given" or plan.source.proven_at is not None)
-    left = unaccepted(differences, plan.accept, plan.source.differences if plan.source and shown else [])
+    source = plan.source
+    # Whoever approved the plan by hand saw what it named; a script accepts no more than a drill's person did.
+    known = [] if source is None else source.accepted if how == "given" else source.differences
+    left = unaccepted(differences, plan.accept, known)
     if not left:
         return
     said = f"Every row of {_source(plan)} was rebuilt and proven; {named(left)}."

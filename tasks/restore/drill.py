@@ -164,7 +164,7 @@ def _rows_only(target: str, backup: str, left: list[Difference]) -> str:
 
 def accepted_before(found: Catalogue) -> list[Difference]:
     """The differences that a person has accepted in drills or restores of the target's backups (pure)."""
-    return [each for entry in found.backups if entry.proven_at is not None for each in entry.differences]
+    return [each for entry in found.backups for each in entry.accepted]
 
 
 def remember_drill(config: Config, result: DrillResult, started_at: datetime) -> None:

@@ -44,9 +44,10 @@ class Source(Model):
     name: the backup's id or the volume's name. counts: rows by table of the target's database, as far as known.
     cannot_be_rebuilt: why the backup cannot be loaded into a volume, a sentence each. omitted: what a backup left out
     of the cluster it was taken of, as its manifest says. passed: only where nobody named a backup. rows_proven_at: when
-    a drill last proved the rows; differences: the definitions that it found to differ, accepted where proven_at is
-    known. linked: the cluster has parts outside of PGDATA, its log or a tablespace. others: files in the volume that
-    are no part of a cluster. needs: what the backup's configuration reads below PGDATA, and no backup holds.
+    a drill last proved the rows; differences: the definitions that it found to differ; accepted: those that a person
+    accepted with the proof of proven_at. linked: the cluster has parts outside of PGDATA, its log or a tablespace.
+    others: files in the volume that are no part of a cluster. needs: what the backup's configuration reads below
+    PGDATA, and no backup holds.
     """
 
     kind: SourceKind
@@ -69,6 +70,7 @@ class Source(Model):
     passed: Passed | None = None
     needs: list[str] = []
     differences: list[Difference] = []
+    accepted: list[Difference] = []
 
 
 class Dependant(Model):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from tasks.models import Difference
+from tasks.restore.accepting import unaccepted
 from tasks.restore.compare import in_words
 from tasks.restore.facts import Passed, Situation, Source, World
 from tasks.restore.moving import notes_of_other_files
@@ -51,9 +53,14 @@ def _of_source(source: Source | None) -> list[str]:
         found.append(f"No drill has proven backup {source.name}; it is proven now, before anything is stopped.")
     if source.passed is not None:
         found.append(_of_passed(source, source.passed))
-    accepted = "It was accepted by a drill." if source.proven_at else "To approve this plan accepts it; --yes does not."
-    found += [f"Comes back in another way: {in_words(each)}. {accepted}" for each in source.differences]
+    found += [f"Comes back in another way: {in_words(each)}. {_accepted(source, each)}" for each in source.differences]
     return found + [f"Not in backup {source.name}: {each}." for each in source.omitted]
+
+
+def _accepted(source: Source, difference: Difference) -> str:
+    if unaccepted([difference], [], source.accepted):
+        return "To approve this plan accepts it; --yes does not."
+    return "It was accepted by a drill."
 
 
 def _of_passed(source: Source, passed: Passed) -> str:

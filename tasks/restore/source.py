@@ -165,6 +165,7 @@ def source_of(config: Config, entry: Entry) -> Source:
         bytes=sum(dumps.values()),
         linked=any((manifest.cluster.get("tablespaces") or {}).values()),
         differences=entry.differences,
+        accepted=entry.accepted,
     )
 
 

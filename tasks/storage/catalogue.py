@@ -39,7 +39,8 @@ class Entry:
     """A backup: its manifest, the storages that list it whole, and when a drill last proved it (UTC), if ever.
 
     proven_in: the storages whose own copy was proven. rows_proven_at: when a drill last proved the rows, whether or not
-    the definitions; differences: those that it found, which are accepted where the backup is proven.
+    the definitions; differences: those that it found. accepted: those that a person accepted with the proof of
+    `proven_at`, which may be an earlier one.
     """
 
     manifest: Manifest
@@ -48,6 +49,7 @@ class Entry:
     proven_in: list[str] = field(default_factory=list)
     rows_proven_at: datetime | None = None
     differences: list[Difference] = field(default_factory=list)
+    accepted: list[Difference] = field(default_factory=list)
 
     @property
     def is_default(self) -> bool:
@@ -282,19 +284,25 @@ def _merged(shelves: dict[str, dict[str, Entry]], damaged: list[Damaged]) -> lis
 
 
 def _joined(one: Entry, other: Entry) -> Entry:
-    proofs = [proof for proof in (one.proven_at, other.proven_at) if proof is not None]
-    proven_in = one.proven_in + other.proven_in
-    newest = max(one, other, key=lambda each: each.rows_proven_at or datetime.min.replace(tzinfo=UTC))
+    never = datetime.min.replace(tzinfo=UTC)
+    newest = max(one, other, key=lambda each: each.rows_proven_at or never)
+    proven = max(one, other, key=lambda each: each.proven_at or never)
     return replace(
-        newest, storages=one.storages + other.storages, proven_at=max(proofs, default=None), proven_in=proven_in
+        newest,
+        storages=one.storages + other.storages,
+        proven_at=proven.proven_at,
+        proven_in=one.proven_in + other.proven_in,
+        accepted=proven.accepted,
     )
 
 
 def _entry(storage: Storage, manifest: Manifest, proof: Proof | None) -> Entry:
     if proof is None:
         return Entry(manifest, [storage.name])
-    proven_at, proven_in = (proof.proven_at, [storage.name]) if proof.accepted else (None, [])
-    return Entry(manifest, [storage.name], proven_at, proven_in, proof.proven_at, proof.differences)
+    found = Entry(manifest, [storage.name], rows_proven_at=proof.proven_at, differences=proof.differences)
+    if not proof.accepted:
+        return found
+    return replace(found, proven_at=proof.proven_at, proven_in=[storage.name], accepted=proof.differences)
 
 
 def _proof(storage: Storage, target: str, backup_id: str, keys: set[str]) -> Proof | None:

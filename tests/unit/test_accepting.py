@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from tasks.errors import Refused
 from tasks.models import Difference
 from tasks.restore.accepting import ALL_DEFINITIONS, options, texts, unaccepted
+from tasks.restore.approval import ask_about, asked
 from tasks.restore.facts import Source
 from tasks.restore.plan import make_plan
 from tests.unit.test_restore_plan import BACKUP, Request, world
@@ -59,7 +61,28 @@ def test_both_texts_are_shown() -> None:
 )
 def test_a_plan_names_what_is_known_to_come_back_in_another_way(proven_at: datetime | None, said: str) -> None:
     source: Source = BACKUP.model_copy(
-        update={"differences": [differing()], "rows_proven_at": NOW, "proven_at": proven_at}
+        update={
+            "differences": [differing(why="in other words")],
+            "accepted": [differing()] if proven_at else [],
+            "rows_proven_at": NOW,
+            "proven_at": proven_at,
+        }
     )
     found = make_plan(world(), source, Request(backup="latest")).notes
     assert any("the definition of the view public.v differs" in each and said in each for each in found)
+
+
+def test_a_script_accepts_what_a_drill_accepted_and_nothing_that_a_later_drill_only_found() -> None:
+    view, key = differing(), differing(kind="missing", object="constraint public.t.fk", found="missing")
+    source: Source = BACKUP.model_copy(
+        update={"differences": [view, key], "accepted": [view], "rows_proven_at": NOW, "proven_at": NOW}
+    )
+    plan = make_plan(world(), source, Request(backup="latest"))
+    (said,) = [each for each in plan.notes if "constraint" in each]
+    assert "--yes does not" in said
+    with asked("given", "ann"):
+        ask_about(plan, [view])
+        with pytest.raises(Refused, match=r"1 definition differs: app: constraint public\.t\.fk: missing"):
+            ask_about(plan, [view, key])
+    with asked("terminal", "ann"):
+        ask_about(plan, [view, key])  # The plan that was approved by hand named both.

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tasks.config import Config, load
-from tasks.models import Manifest
+from tasks.models import Difference, Manifest
+from tasks.restore.drill import accepted_before
 from tasks.restore.fetch import fetch, gave_all
 from tasks.restore.proven import note_proof, whole_copies
 from tasks.storage import open_storage
@@ -61,6 +62,24 @@ def test_a_damaged_copy_is_told_and_neither_gets_nor_keeps_a_proof(
     assert note_proof(config, TARGET, taken.id, whole, Proof(proven_at=NOW)) == ["two"]
     (entry,) = catalogue(storages, TARGET).backups
     assert (entry.storages, entry.proven_in) == (["one", "two"], ["two"])
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_what_a_later_drill_found_in_one_storage_is_not_accepted_by_the_proof_in_another(
+    storages: list[Storage], taken: Manifest, order: tuple[int, int]
+) -> None:
+    view, key = (Difference(kind="missing", database="d", object=name) for name in ("view public.v", "constraint t.fk"))
+    local, offsite = (storages[number] for number in order)
+    write_proof(local, TARGET, taken.id, Proof(proven_at=NOW, differences=[view]))
+    later = Proof(proven_at=NOW + timedelta(days=1), differences=[view, key], accepted=False)
+    write_proof(offsite, TARGET, taken.id, later)
+    found = catalogue(storages, TARGET)
+    assert accepted_before(found) == [view]
+    (entry,) = found.backups
+    assert (entry.proven_at, entry.rows_proven_at) == (NOW, later.proven_at)
+    assert (entry.differences, entry.proven_in) == ([view, key], [local.name])
+    write_proof(local, TARGET, taken.id, later)
+    assert accepted_before(catalogue(storages, TARGET)) == []
 
 
 def test_a_copy_that_cannot_be_asked_is_neither_proven_nor_damaged(
