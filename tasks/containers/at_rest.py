@@ -17,8 +17,11 @@ hence the end is watched for `LATE` seconds, and made so again if it changes.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 import docker
 from docker.errors import APIError, ImageNotFound, NotFound
@@ -31,6 +34,7 @@ from tasks.errors import ContainerMissing, EngineError, EngineUnreachable
 
 LATE = 3.0  # seconds in which a request that was sent before its client died may still be taken up
 TRIES = 3
+STOPPED = (137, 143)  # exit codes: 128 and SIGKILL, SIGTERM
 ASK_EVERY = 0.2
 
 
@@ -73,17 +77,18 @@ def _goes_on(client: docker.DockerClient, container: str) -> bool:
 
 
 def not_running(client: docker.DockerClient, containers: Sequence[str]) -> list[str]:
-    """A sentence for each of these, which were started, that does not run `LATE` seconds later.
+    """A sentence for each of these, which were started, that does not run `LATE` seconds later and should.
 
-    One that a late stop has ended is started again first; one that was removed is left out. Raise EngineUnreachable.
+    One that a late stop has ended is started again first. One that ended by itself is not: a job would do its work
+    twice. Nothing is wrong with it if its exit code is 0 and nobody would restart it. One that was removed is left
+    out. Raise EngineUnreachable.
     """
     if containers:
         time.sleep(LATE)
     found = []
     for each in containers:
         try:
-            if not inspect_container(client, each)["State"]["Running"]:
-                start_for_good(client, each, None)
+            found += _why_down(client, each)
         except ContainerMissing:
             continue
         except EngineUnreachable:
@@ -91,6 +96,43 @@ def not_running(client: docker.DockerClient, containers: Sequence[str]) -> list[
         except EngineError as error:
             found.append(str(error))
     return found
+
+
+def _why_down(client: docker.DockerClient, container: str) -> list[str]:
+    """Why it does not run, once no stop has ended it any more; empty where it runs, or has done its work."""
+    for _ in range(TRIES):
+        found = inspect_container(client, container)
+        if found["State"]["Running"]:
+            return []
+        if not _was_stopped(client, found):
+            break
+        recreate.start(client, container)
+        time.sleep(LATE)
+    found = inspect_container(client, container)
+    code = found["State"]["ExitCode"]
+    if found["State"]["Running"] or (code == 0 and not _was_stopped(client, found)):
+        return []
+    name, said = found["Name"].lstrip("/"), recreate.said_last(client, found)
+    return [f"The container {name} does not run: it was started and ended with exit code {code}. {said}"]
+
+
+def _was_stopped(client: docker.DockerClient, found: Mapping[str, Any]) -> bool:
+    """Whether somebody's stop or kill ended it: the engine was asked to send it a signal since its start, or the exit
+    code is that of one, or its restart policy leaves no other end. The engine remembers its last 256 events."""
+    state, policy = found["State"], recreate.policy_of(found)["Name"]
+    if policy in ("always", "unless-stopped") or state["ExitCode"] in STOPPED:
+        return True
+    asked = {"container": found["Id"], "event": "kill"}
+    started = _nanoseconds(state["StartedAt"])
+    since, until = started // 10**9, int(time.time()) + 1
+    with contextlib.closing(client.api.events(since=since, until=until, decode=True, filters=asked)) as events:
+        return any(each["timeNano"] > started for each in events)
+
+
+def _nanoseconds(moment: str) -> int:
+    """A time of the engine's (RFC 3339, in UTC, with up to nine decimals) in nanoseconds since 1970."""
+    seconds, _, decimals = moment.rstrip("Z").partition(".")
+    return int(datetime.fromisoformat(f"{seconds}+00:00").timestamp()) * 10**9 + int(decimals.ljust(9, "0"))
 
 
 def stop_for_good(client: docker.DockerClient, container: str) -> None:

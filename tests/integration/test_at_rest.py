@@ -90,6 +90,20 @@ def test_one_that_does_not_come_up_is_named_with_the_end_of_its_own_log(bed: Bed
     assert at_rest.not_running(bed.client, [broken])[0].count("could not read /run/secrets/pw") == 1
 
 
+def test_a_job_that_has_done_its_work_is_not_run_again_and_one_that_a_stop_ended_is(bed: Bed, box: Box) -> None:
+    job, failed = box("echo booked; sleep 1; exit 0", False), box("echo booked; exit 3")
+    for _ in range(2):  # The kill before a start, in the same second, did not end what the start began.
+        bed.client.api.start(job)
+        bed.client.api.kill(job)
+    bed.client.api.start(job)
+    stopped = box("trap 'exit 0' TERM INT; while :; do sleep 0.1; done")
+    bed.client.api.stop(stopped)
+    wrong = at_rest.not_running(bed.client, [job, failed, stopped])
+    assert [name for name in (job, failed, stopped) if name in " ".join(wrong)] == [failed]
+    assert runs(bed.client, stopped)
+    assert [bed.client.api.logs(each) for each in (job, failed)] == [b"booked\n" * 3, b"booked\n"]
+
+
 def test_one_that_is_restarted_again_and_again_is_not_waited_for(
     bed: Bed, box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
