@@ -17,17 +17,22 @@ def unaccepted(
 ) -> list[Difference]:
     """Those that nobody has accepted: by name, as one just like it among `known`, or as any definition at all.
 
-    What is of the data itself is accepted by its own name alone.
+    What is of the data itself is accepted by its own name alone, which says the database and both numbers.
     """
+    alike = [_without_reason(each) for each in known]
     return [
         each
         for each in differences
-        if each.object not in names
-        and f"{each.database}: {each.object}" not in names
-        and (
-            each.blocking or (ALL_DEFINITIONS not in names and _without_reason(each) not in map(_without_reason, known))
-        )
+        if name_of(each) not in names
+        and (each.blocking or (not {each.object, ALL_DEFINITIONS} & set(names) and _without_reason(each) not in alike))
     ]
+
+
+def name_of(difference: Difference) -> str:
+    """What accepts just this one: nobody accepts a loss in another database, or of more rows, by it."""
+    if difference.blocking:
+        return in_words(_without_reason(difference))
+    return f"{difference.database}: {difference.object}"
 
 
 def _without_reason(difference: Difference) -> Difference:
@@ -39,7 +44,7 @@ def options(differences: Sequence[Difference]) -> str:
     """What to add to a command line so that these are accepted."""
     if len(differences) > MOST_NAMED and not any(each.blocking for each in differences):
         return f"--accept-differences {ALL_DEFINITIONS}"
-    names = dict.fromkeys(each.object for each in differences)
+    names = dict.fromkeys(name_of(each) for each in differences)
     return " ".join(f"--accept-differences {shlex.quote(each)}" for each in names)
 
 

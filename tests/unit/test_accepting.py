@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,7 +35,10 @@ ROWS = differing(kind="rows", object="rows in public.t", expected="2", found="1"
         (["app: view public.v"], [], ["rows in public.t"]),
         (["other: view public.v", "view public"], [], ["view public.v", "rows in public.t"]),
         ([ALL_DEFINITIONS], [], ["rows in public.t"]),
-        ([ALL_DEFINITIONS, "rows in public.t"], [], []),
+        ([ALL_DEFINITIONS, "app: rows in public.t: 1 instead of 2"], [], []),
+        (["view public.v", "rows in public.t"], [], ["rows in public.t"]),
+        (["view public.v", "app: rows in public.t"], [], ["rows in public.t"]),
+        (["view public.v", "app: rows in public.t: 0 instead of 2"], [], ["rows in public.t"]),
         ([], [differing(why="in other words"), ROWS], ["rows in public.t"]),
         ([], [differing(found="c")], ["view public.v", "rows in public.t"]),
         ([], [differing(database="other")], ["view public.v", "rows in public.t"]),
@@ -48,8 +52,23 @@ def test_a_difference_is_accepted_by_its_name_and_what_is_data_by_nothing_else(
 
 def test_the_option_to_add_can_be_pasted_into_a_shell() -> None:
     odd = differing(object='view public."it\'s"')
-    assert options([odd]) == "--accept-differences 'view public.\"it'\"'\"'s\"'"
+    assert options([odd]) == "--accept-differences 'app: view public.\"it'\"'\"'s\"'"
     assert options([differing(object=f"view public.v{n}") for n in range(6)]) == "--accept-differences all-definitions"
+
+
+def test_lost_rows_are_accepted_for_the_database_and_the_numbers_that_were_shown_alone() -> None:
+    lost = [
+        ROWS.model_copy(update={"database": f"tenant{n}", "found": str(n), "why": "for a reason"}) for n in range(9)
+    ]
+    gone = differing(kind="database", database="tenant9", object="database", expected=None, found="missing")
+    advised = shlex.split(options([*lost, gone]))[1::2]
+    assert advised[7:] == [
+        "tenant7: rows in public.t: 7 instead of 2", "tenant8: rows in public.t: 8 instead of 2",
+        "the database tenant9: missing",
+    ]  # fmt: skip
+    for number, each in enumerate([*lost, gone]):
+        assert unaccepted([*lost, gone], [name for name in advised if name != advised[number]]) == [each]
+    assert unaccepted([gone], ["database", "tenant9: database"]) == [gone]
 
 
 def test_both_texts_are_shown() -> None:
