@@ -56,6 +56,26 @@ def test_the_option_to_add_can_be_pasted_into_a_shell() -> None:
     assert options([differing(object=f"view public.v{n}") for n in range(6)]) == "--accept-differences all-definitions"
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"kind": "missing", "object": "policy public.t.own_rows"},
+        {"kind": "definition", "object": "policy public.t.own_rows"},
+        {"kind": "missing", "object": "constraint public.t.only_once"},
+        {"kind": "missing", "object": "index public.only_once"},
+        {"kind": "missing", "object": "view public.v"},
+        {"kind": "missing", "object": "CREATE ROLE clerk"},
+        {"kind": "setting", "object": "ALTER ROLE clerk SET row_security"},
+        {"kind": "definition", "object": "schema's fingerprint"},
+    ],
+)
+def test_the_word_for_all_is_never_advised_where_one_of_them_guards_the_data_or_is_missing(odd: dict[str, str]) -> None:
+    found = [*(differing(object=f"view public.v{n}") for n in range(6)), differing(**odd)]
+    advised = shlex.split(options(found))[1::2]
+    assert ALL_DEFINITIONS not in advised
+    assert unaccepted(found, advised) == []
+
+
 def test_lost_rows_are_accepted_for_the_database_and_the_numbers_that_were_shown_alone() -> None:
     lost = [
         ROWS.model_copy(update={"database": f"tenant{n}", "found": str(n), "why": "for a reason"}) for n in range(9)
