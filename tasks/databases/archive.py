@@ -42,7 +42,7 @@ def is_last(entry: Entry) -> bool:
 
 def is_first(entry: Entry) -> bool:
     """Whether it is the database, what belongs to that, or a schema: all that an extension needs."""
-    return bool(re.match(r"(DATABASE|DATABASE PROPERTIES|SCHEMA) |[A-Z ]+ (- )?DATABASE ", entry.text))
+    return is_of_database(entry) or entry.text.startswith(("DATABASE - ", "SCHEMA - "))
 
 
 def is_of_database(entry: Entry) -> bool:
@@ -93,8 +93,9 @@ def properties_command(database: str, user: str) -> list[str]:
 
 
 def list_command(section: str = "") -> list[str]:
-    """What prints the entries of a section, or all. With --create, those of the database are listed in each."""
-    whole = ["--create"] if section == PRE_DATA else []
+    """What prints the entries of a section, or all; those of the database itself, which are of every section and listed
+    with --create alone, with the first one and with all."""
+    whole = ["--create"] if section in ("", PRE_DATA) else []
     return ["pg_restore", "--list", *whole, *([f"--section={section}"] if section else []), ARCHIVE]
 
 

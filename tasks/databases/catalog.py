@@ -88,9 +88,9 @@ def of_extensions(connection: Connection) -> list[Relation]:
 def definitions(connection: Connection) -> Iterator[tuple[str, str | None]]:
     """Every object as (kind and name, definition); None where it was dropped meanwhile. Raise psycopg.Error.
 
-    Definitions do not depend on oids, on column numbers or on gaps between them, on owners, grants or
-    comments. Not among them: casts, languages, text search configurations, operator classes, options of
-    foreign servers.
+    Definitions do not depend on oids, on column numbers or on gaps between them, on owners, grants or comments but for
+    those of the database itself. Not among them: casts, languages, text search configurations, operator classes,
+    options of foreign servers.
     """
     for query in DEFINITIONS:
         # Reading a view's definition locks the view. Kept to the end, that lock would make a CREATE OR REPLACE VIEW
@@ -116,6 +116,17 @@ PREAMBLE: LiteralString = r"""
         WHERE c.relpersistence <> 't'
           AND (c.oid, 'pg_class'::regclass) NOT IN (SELECT objid, classid FROM members)
     )
+"""
+
+# Without its name, which is another one in a copy. Privileges with the default ones and without the grantor: a dump and
+# a restore change how they are kept.
+DATABASE: LiteralString = """
+    SELECT 'database itself', json_build_object('owner', pg_get_userbyid(datdba), 'connection_limit', datconnlimit,
+        'comment', shobj_description(d.oid, 'pg_database'), 'privileges', (
+            SELECT json_agg(DISTINCT concat_ws(' ', privilege_type, 'TO', coalesce(quote_ident(rolname), 'PUBLIC'),
+                CASE WHEN is_grantable THEN 'WITH GRANT OPTION' END))
+            FROM aclexplode(coalesce(datacl, acldefault('d', datdba))) LEFT JOIN pg_roles AS r ON oid = grantee))::text
+    FROM pg_database AS d WHERE datname = current_database()
 """
 
 SCHEMAS: LiteralString = """
@@ -315,6 +326,7 @@ FOREIGN_SERVERS: LiteralString = """
 """
 
 DEFINITIONS: tuple[LiteralString, ...] = (
+    DATABASE,
     SCHEMAS,
     EXTENSIONS,
     TABLES,

@@ -44,8 +44,8 @@ class Kind(NamedTuple):
 
 
 def texts(definitions: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The definitions to keep as they are, by name: those of a version, and those that hold an expression, which alone
-    may print in another way. Where two objects have one name, neither is kept."""
+    """The definitions to keep as they are, by name: that of the database itself, those of a version, and those that
+    hold an expression, which alone may print in another way. Where two objects have one name, neither is kept."""
     found: dict[str, list[str]] = {}
     for name, definition in definitions:
         found.setdefault(name, []).append(definition)
@@ -59,7 +59,7 @@ def _is_kept(name: str, text: str) -> bool:
     if kind in ("function", "procedure"):
         return " DEFAULT " in text or json.loads(text)[-1] is not None
     pattern = EXPRESSION.get(kind)
-    return bool(pattern.search(text)) if pattern else kind in KINDS or kind == "extension"
+    return bool(pattern.search(text)) if pattern else kind in KINDS or kind in ("database", "extension")
 
 
 def kind_of(name: str) -> str:

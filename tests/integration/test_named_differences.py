@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -164,3 +165,43 @@ def test_an_extension_comes_back_in_its_version_and_one_that_the_image_cannot_ma
     assert "ALTER EXTENSION pg_trgm UPDATE" in result.differences[0]
     said = rollcall(target, "doctor").stdout
     assert "The extension pg_trgm of knowledge_os has version 0.9" in " ".join(said.split())
+
+
+@pytest.mark.parametrize("version", [15, 17])
+def test_the_grants_comment_limit_and_owner_of_the_database_come_back_beside_an_older_extension(
+    postgres: PostgresServers, tmp_path: Path, version: int
+) -> None:
+    server = postgres(version=version, command=["-c", "fsync=off"])
+    server.execute(
+        "CREATE TABLE t AS SELECT 1 AS id",
+        "CREATE EXTENSION pg_trgm VERSION '1.4'",
+        "CREATE ROLE reader",
+        'CREATE ROLE "The Owner"',
+        f'ALTER DATABASE {server.database} OWNER TO "The Owner"',
+        f"REVOKE CONNECT ON DATABASE {server.database} FROM PUBLIC",
+        f"GRANT CONNECT ON DATABASE {server.database} TO reader WITH GRANT OPTION",
+        f"COMMENT ON DATABASE {server.database} IS 'ours'",
+        f"ALTER DATABASE {server.database} CONNECTION LIMIT 7",
+        "GRANT TEMPORARY ON DATABASE postgres TO reader",
+    )
+    target = target_for(server, tmp_path)
+    taken = target.backup()
+    told = json.loads(taken.tally.definitions["database itself"])
+    assert (told["owner"], told["connection_limit"], told["comment"]) == ("The Owner", 7, "ours")
+    assert "CONNECT TO reader WITH GRANT OPTION" in told["privileges"]
+    assert "CONNECT TO PUBLIC" not in told["privileges"]
+    assert drill(target).differences == []
+
+    lost = tampered(target, without_grants)
+    result = drill(target)
+    assert [each.object for each in result.unaccepted] == ["database itself"], lost.id
+    assert "the definition of the database itself differs" in result.differences[0]
+
+
+def without_grants(tally: Tally) -> dict[str, Any]:
+    """As of a database whose grants came back as other ones."""
+    return {
+        "definitions": tally.definitions | {"database itself": "{}"},
+        "schema_objects": tally.schema_objects | {"database itself": "another"},
+        "schema_fingerprint": "another",
+    }

@@ -40,7 +40,7 @@ def reader(server: PostgresServer) -> Iterator[Login]:
 def test_empty_database_has_an_empty_tally(server: PostgresServer) -> None:
     tally = tally_of(login_to(server))
     assert (tally.counts, tally.materialized_views, tally.sequences, tally.large_objects) == ({}, {}, {}, 0)
-    assert set(tally.schema_objects) == {"schema public", "extension plpgsql"}
+    assert set(tally.schema_objects) == {"database itself", "schema public", "extension plpgsql"}
 
 
 def test_names_are_qualified_and_quoted_as_quote_ident_does(server: PostgresServer) -> None:

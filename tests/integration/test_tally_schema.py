@@ -185,7 +185,7 @@ def test_restored_database_has_the_same_tally_to_the_last_hash(
     assert describe_difference(before.schema_objects, after.schema_objects) == describe_difference({}, {})
     assert before == after
     kinds = {name.split(" ")[0] for name in before.schema_objects}
-    expected = "schema extension table column constraint index view materialized function procedure aggregate"
+    expected = "database schema extension table column constraint index view materialized function procedure aggregate"
     expected += " trigger rule policy sequence type domain collation operator statistics event publication"
     expected += " foreign"
     assert kinds == set(expected.split())
@@ -275,4 +275,4 @@ def test_members_of_an_extension_are_left_out_but_for_the_tables_it_says_to_dump
     tally = tally_of(server)
     assert tally.counts == {"public.setting": 1}
     assert tally.not_dumped == ["public.plain"]
-    assert set(tally.schema_objects) == {"schema public", "extension plpgsql"}
+    assert set(tally.schema_objects) == {"database itself", "schema public", "extension plpgsql"}

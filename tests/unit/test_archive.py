@@ -88,6 +88,14 @@ def test_what_only_create_makes_is_known() -> None:
     assert archive_errors.errors(said) == ['invalid value for parameter "lc_numeric": "xx_XX"']
 
 
+def test_what_comes_before_the_extensions_is_listed_and_chosen() -> None:
+    first = ["DATABASE - app admin", "ACL - DATABASE app admin", "SECURITY LABEL - DATABASE app admin",
+             "DATABASE PROPERTIES - app admin", "SCHEMA - sales admin"]  # fmt: skip
+    assert all(archive.is_first(Entry(1, text)) for text in first)
+    assert not any(archive.is_first(Entry(1, text)) for text in ("ACL - SCHEMA sales admin", "TABLE DATABASE t admin"))
+    assert "--create" in archive.list_command()
+
+
 NAMES = [
     ("INDEX public my idx admin", 'index public."my idx"'),
     ("MATERIALIZED VIEW DATA public totals admin", "materialized view public.totals"),
