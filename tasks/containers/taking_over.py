@@ -16,18 +16,63 @@ from tasks.containers.leashed import leashed
 from tasks.containers.other_files import OWN
 from tasks.containers.scratch_place import Place
 
-# $1: PGDATA below the root; $2: PostgreSQL's own names; then what an earlier run copied, which is copied again. What
-# the copy has already stays as it is there.
+# $1: PGDATA below the root; $2: PostgreSQL's own names; then, in hexadecimal as they are printed, the names that an
+# earlier run copied. A name may hold anything, so it never travels as text, and whatever is removed was found here not
+# to be PostgreSQL's own. What the copy has already, and no earlier run copied, stays as it is there.
+# An earlier copy is brought up to date file by file: the server is down meanwhile. `cp` would write through a link, so
+# the copy's links and whatever is of another kind by now go first. Where the two still differ (a file with an older
+# date, other rights) the whole entry is copied anew.
 TAKE_OVER = r"""
+export LC_ALL=C
 below=$1 own=$2; shift 2
-cd "/from/$below" 2>/dev/null || exit 0
-for each in "$@"; do rm -rf "/to/$below/$each" || exit 1; done
+again=" $* " from=/from/$below to=/to/$below
+hex() { printf %s "$1" | od -An -v -tx1 | tr -d ' \n'; }
+is_there() { [ -e "$1" ] || [ -L "$1" ]; }
+is_own() {
+    case "$1" in *" "*) return 1 ;; esac
+    case "$own" in *" $1 "*) return 0 ;; esac
+    return 1
+}
+is_copied() {
+    case "$again" in *" $(hex "$1") "*) return 0 ;; esac
+    return 1
+}
+state() {
+    {
+        find "./$1" ! -type d ! -type l -exec stat -c '%f %h %u:%g %s %Y %n' {} + || echo "not read in $PWD"
+        find "./$1" -type d -exec stat -c '%f %u:%g %n' {} + || echo "not read in $PWD"
+        find "./$1" -type l -exec stat -c '%u:%g %N' {} + || echo "not read in $PWD"
+    } | sort | sha256sum
+}
+outdated='
+for each do
+    if [ ! -L "$each" ] && [ ! -L "$0/$each" ]; then
+        if [ -f "$each" ] && [ -f "$0/$each" ]; then continue; fi
+        if [ -d "$each" ] && [ -d "$0/$each" ]; then continue; fi
+    fi
+    rm -rf -- "$each" || exit 1
+done'
+update() {
+    (cd "$to" && find "./$1" -depth -exec sh -c "$outdated" "$from" {} +) || return 1
+    cp -au -- "./$1" "$to/" 2>/dev/null && [ "$(state "$1")" = "$(cd "$to" && state "$1")" ] && return 0
+    rm -rf -- "$to/$1" && cp -a -- "./$1" "$to/"
+}
+cd "$from" 2>/dev/null || exit 0
 for each in * .[!.]* ..?*; do
-    [ -e "$each" ] || [ -L "$each" ] || continue
-    case "$own" in *" $each "*) continue ;; esac
-    [ ! -e "/to/$below/$each" ] || continue
-    cp -a "$each" "/to/$below/" || exit 1
-    printf '%s\n' "$each"
+    is_there "$each" && ! is_own "$each" || continue
+    if ! is_there "$to/$each"; then
+        cp -a -- "./$each" "$to/" || exit 1
+    elif is_copied "$each"; then
+        update "$each" || exit 1
+    else
+        continue
+    fi
+    hex "$each"; echo
+done
+cd "$to" || exit 1
+for each in * .[!.]* ..?*; do
+    is_there "$each" && ! is_own "$each" && is_copied "$each" || continue
+    is_there "$from/$each" || rm -rf -- "./$each" || exit 1
 done
 """
 
@@ -53,7 +98,8 @@ def take_over(
 ) -> list[str]:  # fmt: skip
     """Copy what is in PGDATA of `source` and is not PostgreSQL's own into that of `volume`, unless it is there already.
 
-    again: names that were copied earlier, and are copied anew. Return the names. Raise EngineError, RestoreFailed.
+    again: what an earlier call returned; that is brought up to date, by copying what changed. Return the names in PGDATA
+    that are copies now, each in hexadecimal. Raise EngineError, RestoreFailed.
     """
     mounts = [
         Mount("/from", source, type="volume", read_only=True, no_copy=True),
