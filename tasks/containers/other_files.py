@@ -25,8 +25,9 @@ OWN = (
 
 # For the shell of cluster_search.SCRIPT, whose $n, $root, hex and limit it uses. $1: the lines of its search. Folders
 # are walked only on the way to a cluster, to a tablespace or to a log that a cluster's links lead to; of all else the
-# number of files is counted, and 50 are named. A folder that holds no file is nothing: lost+found, for example. What
-# cannot be counted counts as one file. A volume without a cluster is of less interest: there no size is measured.
+# number of files is counted, and 50 are named of each folder that is walked: a hundred dumps beside PGDATA do not hide
+# the key in it. A folder that holds no file is nothing: lost+found, for example. What cannot be counted counts as one
+# file. A volume without a cluster is of less interest: there no size is measured.
 SCRIPT = (
     r"""
 own=" """
@@ -43,6 +44,7 @@ leads_on() {
 }
 is_own() {
     if is_cluster "$1"; then
+        case "$2" in *" "*) return 1 ;; esac
         case "$own" in *" $2 "*) return 0 ;; esac
     else
         case "$2" in PG_[0-9]*_[0-9]*|archive_status|summaries|*.history|*.backup|*.partial) return 0 ;; esac
@@ -65,13 +67,16 @@ other() {
     [ -z "$homes" ] || size=$(limit 10 du -sk "$1" 2>/dev/null | cut -f1)
     echo "other $n x$(printf %s "${1#"$root"/}$slash" | hex) $((number)) ${size:--}"
 }
-walk() {
+walk() ( # a shell of its own: each folder has its own count
+    told=0 rest=0
     for each in "$1"/* "$1"/.[!.]* "$1"/..?*; do
         [ -e "$each" ] || [ -L "$each" ] || continue
         if { is_cluster "$1" || is_linked "$1"; } && is_own "$1" "${each##*/}"; then continue; fi
         if is_cluster "$each" || is_linked "$each" || leads_on "$each"; then walk "$each"; else other "$each"; fi
     done
-}
+    below=${1#"$root"}; below=${below#/}
+    [ $rest -eq 0 ] || echo "other $n x$(printf %s "${below:+$below/}" | hex) $rest - more"
+)
 other_files() {
     homes=$(printf '%s\n' "$1" | while IFS= read -r found; do
         case "$found" in "$root"/*) is_cluster "${found%/PG_VERSION}" && echo "${found%PG_VERSION}" ;; esac
@@ -80,10 +85,9 @@ other_files() {
         for link in "$home"pg_wal "$home"pg_xlog "$home"pg_tblspc/*; do [ ! -L "$link" ] || readlink "$link"; done
     done)$nl
     [ "$links" = "$nl" ] || echo "linked $n"
-    told=0 rest=0 most=1000
+    most=1000
     [ -z "$homes" ] || most=1000000
     walk "$root"
-    [ $rest -eq 0 ] || echo "other $n x$(printf ... | hex) $rest -"
 }
 """
 )
@@ -93,29 +97,36 @@ class OtherFiles(Model):
     """A file or a folder in a volume that is no part of a cluster.
 
     path: below the volume's root, a folder's with a slash at its end; files: how many are in it; bytes: on disk, None
-    where measuring took too long.
+    where measuring took too long. more: it stands for so many (files) more in the folder `path`, which nobody named.
     """
 
     path: str
     files: int
     bytes: int | None = None
+    more: bool = False
 
 
 def read(fields: Sequence[str]) -> OtherFiles:
-    """One from the fields of its line: path (hexadecimal behind an x), number of files, KiB."""
-    path, files, kibibytes = fields
+    """One from the fields of its line: path (hexadecimal behind an x), number of files, KiB; `more` where it is that."""
+    path, files, kibibytes, *more = fields
     return OtherFiles(
-        path=bytes.fromhex(path[1:]).decode(errors="backslashreplace"),
+        path=as_text(path[1:]),
         files=int(files),
         bytes=int(kibibytes) * 1024 if kibibytes.isdigit() else None,
+        more=bool(more),
     )
+
+
+def as_text(hexadecimal: str) -> str:
+    """A name as people may read it, whatever bytes it has."""
+    return bytes.fromhex(hexadecimal).decode(errors="backslashreplace")
 
 
 def in_words(found: Sequence[OtherFiles]) -> str:
     """The first few names, the number of files and their size: `uploads/ and server.key (13 files, 4.1 MB)`."""
-    names = [each.path for each in found[:NAMED]]
+    names = [f"{each.files:,} more in {each.path or 'its root'}" if each.more else each.path for each in found[:NAMED]]
     if len(found) > NAMED:
-        names.append(f"{len(found) - NAMED} more")
+        names.append(f"{sum(each.files if each.more else 1 for each in found[NAMED:]):,} more")
     listed = " and ".join(names) if len(names) < NAMED else f"{', '.join(names[:-1])} and {names[-1]}"
     files = sum(each.files for each in found)
     return f"{listed} ({files:,} {'file' if files == 1 else 'files'}, {_size(found)})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks.restore.facts import Request, Situation, Source, World
+from tasks.restore.moving import size_taken_over
 
 # A dump's size is that of its rows as text; on disk they come with indexes, and the unpacked archive lies beside them.
 ROOM_FOR_A_DUMP = 3
@@ -72,7 +73,7 @@ def is_right(world: World) -> bool:
 
 
 def _room(world: World, source: Source) -> list[str]:
-    needed = source.bytes * (ROOM_FOR_A_DUMP if source.kind == "backup" else 1)
+    needed = source.bytes * (ROOM_FOR_A_DUMP if source.kind == "backup" else 1) + size_taken_over(world)
     if world.free_bytes is None or needed <= world.free_bytes:
         return []
     return [

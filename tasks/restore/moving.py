@@ -30,13 +30,20 @@ def taken_over_from(world: World) -> str | None:
     return volume if volume and _inside(world, volume) else None
 
 
+def size_taken_over(world: World) -> int:
+    """Bytes of what is taken over, as far as its size is known."""
+    volume = taken_over_from(world)
+    return sum(each.bytes or 0 for each in _inside(world, volume)) if volume else 0
+
+
 def missing(world: World, source: Source) -> Iterator[str]:
     """What the backup's configuration reads in PGDATA and is not there to be taken over. The container's command may
     say otherwise, so this is no reason not to begin: the rebuilt configuration is tried before anything is stopped."""
     volume = world.pinned if world.pinned_cluster else world.mounted
-    found = {each.path.removeprefix(f"{below(world)}/").partition("/")[0] for each in _inside(world, volume or "")}
+    inside = _inside(world, volume or "")
+    found = {each.path.removeprefix(f"{below(world)}/").partition("/")[0] for each in inside}
     lacking = [each for each in source.needs if each.partition("/")[0] not in found]
-    if lacking and "..." not in found:
+    if lacking and not any(each.more for each in inside):
         yield (
             f"The configuration of {source.name} reads {', '.join(lacking)} in PGDATA, which no backup holds and the "
             f"volume {volume} does not hold either: put it there, or the restore ends before the "
@@ -68,7 +75,7 @@ def notes_of_other_files(world: World, source: Source | None, situation: Situati
     if rebuilds and (taken := taken_over_from(world)):
         yield (
             f"PGDATA of {taken} also holds {in_words(_inside(world, taken))}, which no backup of a database holds: it "
-            "is taken over as it is there now."
+            "is taken over as it is there now, and once more, but only what changed, while the server is stopped."
         )
     if rebuilds and source is not None:
         yield from missing(world, source)

@@ -13,6 +13,7 @@ from tasks.containers import clusters
 from tasks.containers.clusters import ClusterVolume, clusters_in, look_into
 from tasks.containers.contents import is_empty
 from tasks.containers.engine import OUR_LABEL
+from tasks.containers.other_files import in_words
 from tasks.containers.volumes import Volume, find_volume
 from tasks.errors import EngineError
 from tests.bed import debian, images
@@ -352,3 +353,18 @@ def test_what_no_cluster_in_a_volume_needs_is_named(
     ]  # fmt: skip
     assert postgres18.volume not in others
     assert linked == {copy}
+
+
+def test_many_files_beside_a_cluster_do_not_hide_those_in_it(bed: Bed, owner: str, new_volume: NewVolume) -> None:
+    volume = new_volume(
+        "mkdir -p pgdata/global; for each in pgdata/PG_VERSION pgdata/global/pg_control pgdata/server.key ... "
+        "'pgdata/base global' $(seq -f dump%03g 60); do echo 1 > \"$each\"; done"
+    )
+
+    found = look_into(bed.client, IMAGE, [volume], owner).others[volume]
+
+    named = [each for each in found if not each.more]
+    assert {"pgdata/server.key", "pgdata/base global", "dump001"} <= {each.path for each in named}
+    (more,) = [each for each in found if each.more]
+    assert (more.path, len(named) + more.files) == ("", 63)
+    assert "more in its root" in in_words([more])

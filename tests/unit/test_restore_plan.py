@@ -331,6 +331,14 @@ def test_what_lies_beside_pgdata_stays_and_keys_in_it_are_taken_over() -> None:
     assert calm.taken_over_from is None
 
 
+def test_what_is_taken_over_needs_room_too() -> None:
+    tight = {**BELOW, "free_bytes": 3_500_000_000}
+    dump = OtherFiles(path="18/docker/dump.sql", files=1, bytes=80_000_000_000)
+    assert plan(world(**tight, others={RIGHT: [KEY, UPLOADS]})).blockers == []
+    (blocker,) = plan(world(**tight, others={RIGHT: [KEY, dump]})).blockers
+    assert "about 83.0 GB are needed" in blocker
+
+
 @pytest.mark.parametrize(
     "more",
     [{}, {**BELOW, "linked": [RIGHT]}, {**BELOW, "bare": [RIGHT]}, {**BELOW, "pinned_exists": False, "mounted": WRONG}],
@@ -359,5 +367,7 @@ def test_a_key_that_is_nowhere_any_more_is_named_beforehand(there: list[OtherFil
     words = f"reads server.key in PGDATA, which no backup holds and the volume {RIGHT} does not hold either"
     plan = make_plan(world(**BELOW, others={RIGHT: [*known, *there]}), needs, Request())
     assert [each for each in plan.notes if words in each]
-    plan = make_plan(world(**BELOW, others={RIGHT: [*known, KEY]}), needs, Request())
-    assert not [each for each in plan.notes if "does not hold either" in each]
+    unnamed = OtherFiles(path="18/docker/", files=9, more=True)
+    for each in (KEY, unnamed):
+        plan = make_plan(world(**BELOW, others={RIGHT: [*known, each]}), needs, Request())
+        assert not [each for each in plan.notes if "does not hold either" in each]
