@@ -35,7 +35,7 @@ class Record(Model):
 
     committed_at: None if it was undone. source_volume: the volume that it copied, if any. rebuilt_cluster, rebuilt_at:
     what lay in its staging volume when it was proven. served: whether the container was then started on it. taken_over:
-    files in PGDATA that it copied, so that they are in both volumes.
+    files that it copied out of PGDATA of the pinned volume, so that they are in both: below the volume's root.
     """
 
     run: str
@@ -89,7 +89,7 @@ def only_copy(facts: Facts) -> str | None:
 def unheld(others: Sequence[OtherFiles], run: str, records: Sequence[Record]) -> list[OtherFiles]:
     """Those files of the volume that the restore `run` made which it has not copied into the other volume."""
     taken = {name for each in records if each.run == run for name in each.taken_over}
-    return [each for each in others if each.path.rstrip("/").rpartition("/")[2] not in taken]
+    return [each for each in others if each.more or each.path.rstrip("/") not in taken]
 
 
 def _other_files(facts: Facts) -> str | None:

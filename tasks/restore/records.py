@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import posixpath
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from tasks.containers.other_files import as_text
+from tasks.containers.scratch_place import Place
 from tasks.restore.journal import Header, Journal, Line, active_path
 from tasks.restore.only_copy import Record
 
@@ -24,7 +25,7 @@ def read_records(state: Path, target: str) -> list[Record]:
     for path in _paths(state, target):
         try:
             found.append(record_of(_read(path)))
-        except (OSError, UnicodeDecodeError, ValidationError):
+        except (OSError, ValueError):
             log.warning("The record of a restore, %s, cannot be read: no record of %s is relied on.", path, target)
             return []
     return sorted(found, key=lambda each: each.begun_at)
@@ -59,9 +60,19 @@ def record_of(journal: Journal) -> Record:
         source_volume=source.name if source is not None and source.kind == "volume" else None,
         rebuilt_cluster=journal.facts.get("rebuilt", {}).get("system_identifier") if rebuilt_at else None,
         rebuilt_at=rebuilt_at,
-        taken_over=journal.facts.get("taken_over", []),
+        taken_over=_taken_over(journal),
         served=any(line.event == "starting" and line.step in STARTS for line in journal.lines),
     )
+
+
+def _taken_over(journal: Journal) -> list[str]:
+    """What the kept volume and the live one both hold: copied from the pinned volume, whose data became the kept one's.
+    What another volume gave says nothing of files that have the same name there."""
+    plan = journal.header.plan
+    if plan.taken_over_from != plan.pinned:
+        return []
+    below = Place(destination=plan.destination, pgdata=plan.pgdata).below
+    return [posixpath.join(below, as_text(each)) for each in journal.facts.get("taken_over", [])]
 
 
 def _at(journal: Journal, event: str, step: str | None = None) -> datetime | None:

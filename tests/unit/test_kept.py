@@ -110,21 +110,24 @@ def test_why_it_may_not_be_removed_yet(
 # Records
 
 
-def journal(state: Path, run: str, source: Source | None, lines: list[tuple[Event, str, dict[str, Any]]]) -> Path:
+def journal(
+    state: Path, run: str, source: Source | None, lines: list[tuple[Event, str, dict[str, Any]]], **more: Any
+) -> Path:
     plan = Plan(
         target=TARGET,
         situation="restore",
         container="knowledge_postgres",
         container_id="1",
         image_id="2",
-        destination="/var/lib/postgresql/data",
-        pgdata="/var/lib/postgresql/data",
+        destination="/var/lib/postgresql",
+        pgdata="/var/lib/postgresql/18/docker",
         mounted="atra",
         pinned="atra",
         pinned_exists=True,
         source=source,
         counts_now=None,
         counts_after={},
+        **more,
     )
     header = Header(
         run=run, plan=plan, approved_by="a test", owner=OWNER, staging=NAME, begun_at=BEGUN, before=AS_FOUND
@@ -153,6 +156,16 @@ def test_records_tell_what_was_rebuilt_served_and_committed(tmp_path: Path) -> N
     assert done.rebuilt_at <= done.committed_at
     assert (undone.rebuilt_cluster, undone.served, undone.committed_at) == ("7000", False, None)
     assert (unproven.source_volume, unproven.rebuilt_cluster, unproven.rebuilt_at) == ("K", None, None)
+
+
+def test_copied_files_are_known_by_their_whole_path_and_only_where_the_pinned_volume_gave_them(tmp_path: Path) -> None:
+    copied = {"taken_over": [name.encode().hex() for name in ("server.key", "a\nb")]}
+    lines: list[tuple[Event, str, dict[str, Any]]] = [("starting", "rebuild", {}), ("done", "rebuild", copied)]
+    for run, volume in (("a", "atra"), ("b", "another"), ("c", None)):
+        journal(tmp_path, run, None, lines, taken_over_from=volume)
+    ours, others, none = read_records(tmp_path, TARGET)
+    assert ours.taken_over == ["18/docker/server.key", "18/docker/a\nb"]
+    assert others.taken_over == none.taken_over == []
 
 
 def test_without_records_there_are_none(tmp_path: Path) -> None:

@@ -199,6 +199,9 @@ def test_files_that_no_backup_holds_keep_a_volume_unless_its_restore_has_copied_
     assert f"The volume {NAME} also holds uploads/ and 18/docker/server.key (2 files" in str(
         only_copy(changed(LIVE_AGAIN, others=others))
     )
-    copied = [each.model_copy(update={"taken_over": ["server.key"]}) for each in LIVE_AGAIN.records]
+    copied = [each.model_copy(update={"taken_over": ["18/docker/server.key"]}) for each in LIVE_AGAIN.records]
     assert "also holds uploads/ (1 file" in str(only_copy(changed(LIVE_AGAIN, others=others, records=copied)))
     assert only_copy(changed(LIVE_AGAIN, others=others[1:], records=copied)) is None
+    for path, more in (("server.key", False), ("18/server.key", False), ("18/docker/server.key/", True)):
+        lost = OtherFiles(path=path, files=1, bytes=4096, more=more)
+        assert "copy that elsewhere first" in str(only_copy(changed(LIVE_AGAIN, others=[lost], records=copied)))
