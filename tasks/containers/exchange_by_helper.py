@@ -25,7 +25,7 @@ SECONDS = 600  # for the renames of one helper, which wait for the disk at their
 
 # $1 and $2: the volumes; $3 and $4: what their folders are called. Then pairs of paths: each is renamed to the next,
 # which must be free, for `mv` would put it inside a folder that is there. Across a mount point `mv` would copy: so none
-# may be in the volumes' folders.
+# may be in the volumes' folders. Nor may a link be on the way to them, which may lead elsewhere on the host.
 SCRIPT = (
     f"""
 {start_each(*PROGRAMS)}
@@ -38,6 +38,10 @@ for each in "$one" "$other"; do
   if grep -qF -e " /volumes/$each " -e " /volumes/$each/" /proc/self/mountinfo; then
     echo "another file system is mounted in the folder of $each" >&2; exit 1
   fi
+  part=$each/$data
+  while part=${part%/*}; [ "$part" != "$each" ]; do
+    if [ -L "$part" ]; then echo "$part is a link" >&2; exit 1; fi
+  done
 done
 while [ $# -gt 1 ]; do
   if is_there "$2"; then echo "$2 is there" >&2; exit 1; fi

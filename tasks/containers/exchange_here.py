@@ -42,6 +42,7 @@ class FoldersHere:
         Raise EngineError: then an earlier move may have been made.
         """
         try:
+            self._check()
             self._make(list(chosen))
             for each in self._volumes:
                 _sync_folder(self._root / each)
@@ -52,6 +53,16 @@ class FoldersHere:
                 f"The data folders of {' and '.join(self._volumes)} cannot be exchanged in {self._root}: "
                 f"{error.strerror}."
             ) from error
+
+    def _check(self) -> None:
+        """Raise OSError where a link is on the way: the database's user can make one that leads elsewhere on the host
+        than in the container."""
+        for volume in self._volumes:
+            folder = self._root / volume
+            for part in Path(self._data).parts[:-1]:
+                folder /= part
+                if folder.is_symlink():
+                    raise NotADirectoryError(errno.ENOTDIR, f"{folder} is a link")
 
     def _make(self, chosen: list[Move]) -> None:
         if is_whole_exchange(chosen) and exchange_paths(self._path(chosen[0].source), self._path(chosen[1].source)):

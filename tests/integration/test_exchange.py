@@ -442,6 +442,16 @@ def test_two_file_systems_are_refused_and_nothing_is_copied(bed: Bed, volumes: V
 
 
 @pytest.mark.usefixtures("way")
+def test_a_link_on_the_way_to_a_folder_is_refused(bed: Bed, volumes: Volumes, owner: str) -> None:
+    in_volumes(bed, "mkdir -p /one/18/db /other/18/db", one=volumes[0], other=volumes[1])
+    ids = exchanging.folder_ids(bed.client, volumes, IMAGE, owner, "18/db")
+    in_volumes(bed, "mv /one/18 /one/hidden && ln -s hidden /one/18", one=volumes[0])
+    with pytest.raises(EngineError, match=r"_data/18 is a link"):
+        settle(bed.client, *volumes, swapped(ids, volumes), IMAGE, owner, "18/db")
+    leaves_no_helper(bed, owner)
+
+
+@pytest.mark.usefixtures("way")
 def test_a_volume_with_driver_options_is_refused(bed: Bed, volumes: Volumes, owner: str) -> None:
     special = bed.name("special")
     bed.client.volumes.create(

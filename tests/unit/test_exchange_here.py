@@ -148,6 +148,19 @@ def test_a_link_in_the_place_of_a_folder_is_not_moved(root: Path) -> None:
         FoldersHere(root, VOLUMES, f"{DATA}/db").arrange()
 
 
+@pytest.mark.parametrize("link", [DATA, f"{DATA}/18"])
+def test_a_link_on_the_way_to_a_folder_is_not_followed(root: Path, link: str) -> None:
+    below = f"{DATA}/18/docker"
+    for each in VOLUMES:
+        (root / each / below).mkdir(parents=True)
+    elsewhere = (root / "pinned" / link).rename(root / "elsewhere")
+    (root / "pinned" / link).symlink_to(elsewhere)
+    before = {path: path.lstat().st_ino for path in root.rglob("docker")}
+    with pytest.raises(EngineError, match=f"{link} is a link"):
+        FoldersHere(root, VOLUMES, below).arrange([Move(Place("pinned", below), Place("pinned", aside(below)))])
+    assert {path: path.lstat().st_ino for path in root.rglob("docker")} == before
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give its rights away")
 def test_folders_of_others_cannot_be_used_by_a_user_without_the_right(root: Path) -> None:
     root.chmod(0o711)
