@@ -107,7 +107,7 @@ class OtherFiles(Model):
 
 
 def read(fields: Sequence[str]) -> OtherFiles:
-    """One from the fields of its line: path (hexadecimal behind an x), number of files, KiB; `more` where it is that."""
+    """One from the fields of its line: path (hexadecimal behind an x), number of files, KiB; `more` or not."""
     path, files, kibibytes, *more = fields
     return OtherFiles(
         path=as_text(path[1:]),

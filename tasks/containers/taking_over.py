@@ -98,8 +98,8 @@ def take_over(
 ) -> list[str]:  # fmt: skip
     """Copy what is in PGDATA of `source` and is not PostgreSQL's own into that of `volume`, unless it is there already.
 
-    again: what an earlier call returned; that is brought up to date, by copying what changed. Return the names in PGDATA
-    that are copies now, each in hexadecimal. Raise EngineError, RestoreFailed.
+    again: what an earlier call returned; that is brought up to date, by copying what changed. Return the names in
+    PGDATA that are copies now, each in hexadecimal. Raise EngineError, RestoreFailed.
     """
     mounts = [
         Mount("/from", source, type="volume", read_only=True, no_copy=True),
