@@ -81,8 +81,19 @@ done
 CHECK = r"""
 pgdata=$1; shift
 said=$(postgres -D "$pgdata" "$@" -C data_directory 2>&1 >/dev/null) || {
-    case "$said" in *"$pgdata"*) printf '%s\n' "$said" | grep -v "^$" | head -n 1 ;; esac; exit 0
+    case "$said" in *"$pgdata"*) ;; *) exit 0 ;; esac
+    printf '%s\n' "$said" | grep -v "^$" | head -n 1 | sed 's/^.*\(LOG\|FATAL\): *//'; exit 0
 }
+for name in hba_file ident_file; do
+    file=$(postgres -D "$pgdata" "$@" -C $name 2>/dev/null) || continue
+    case "$file" in "$pgdata"/*) ;; *) continue ;; esac
+    [ -r "$file" ] || { echo "$name is $file, which is not there or cannot be read by the server's user"; exit 0; }
+    sed -n 's/^[[:space:]]*include\(_dir\)\{0,1\}[[:space:]][[:space:]]*"\{0,1\}\([^"[:space:]]*\).*/\2/p' "$file" |
+        while IFS= read -r more; do
+            case "$more" in "$pgdata"/*) ;; /*) continue ;; *) more=${file%/*}/$more ;; esac
+            [ -r "$more" ] || { echo "$file includes $more, which is not there or cannot be read"; break; }
+        done
+done
 [ "$(postgres -D "$pgdata" "$@" -C ssl 2>/dev/null)" = on ] || exit 0
 for name in ssl_cert_file ssl_key_file ssl_ca_file ssl_crl_file ssl_dh_params_file; do
     file=$(postgres -D "$pgdata" "$@" -C $name 2>/dev/null) || continue
