@@ -15,18 +15,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import docker
-from docker.errors import APIError
 
 from tasks.containers.engine import OUR_LABEL, host_of, inspect_container
 from tasks.containers.observe import COMPOSE_PROJECT, directory_in, environment, mount_behind, options_in
 from tasks.containers.observe import read as read_container
+from tasks.containers.processes import servers_of
 from tasks.containers.volumes import ALIVE, roots_of
 from tasks.errors import ContainerMissing
 from tasks.models import Model
 from tasks.sections import is_folder, plain_folder
-
-SERVERS = frozenset({"postgres", "postmaster", "initdb"})
-ENTRY_POINT = "docker-entrypoint.sh"
 
 
 class Neighbour(Model):
@@ -107,7 +104,7 @@ def _neighbour(
         found = inspect_container(client, listed["Id"])
     except ContainerMissing:
         return None
-    serves = any(_is_shared(around, place, found, command) for command in _servers(client, found))
+    serves = any(_is_shared(around, place, found, command) for command in servers_of(client, found))
     if not serves and not any(_is_within(around, _source(around, mount), place.root) for mount in _writable(found)):
         return None
     return Neighbour(
@@ -117,26 +114,6 @@ def _neighbour(
         project=(found["Config"].get("Labels") or {}).get(COMPOSE_PROJECT),
         serves=serves,
     )
-
-
-def _servers(client: docker.DockerClient, found: Mapping[str, Any]) -> list[list[str]]:
-    """The command lines of its PostgreSQL servers. Where the engine lists no processes, as of a container between two
-    starts, what it was told to run counts."""
-    try:
-        listed = client.api.top(found["Id"])["Processes"] or []
-        commands = [each[-1].split() for each in listed]
-    except APIError:
-        commands = [[found["Path"], *(found.get("Args") or [])]]
-    return [each for each in commands if is_server(each)]
-
-
-def is_server(command: Sequence[str]) -> bool:
-    """Whether this command line is a PostgreSQL server's, or one that becomes one: initdb, the image's entry point.
-    Its other processes (`postgres: checkpointer`) do not count: they name no data directory. Pure."""
-    names = [PurePosixPath(each).name for each in command]
-    if ENTRY_POINT in names:
-        names = names[names.index(ENTRY_POINT) + 1 :]
-    return bool(names) and names[0] in SERVERS
 
 
 def _is_shared(around: Around, place: Place, found: Mapping[str, Any], command: Sequence[str]) -> bool:

@@ -14,7 +14,8 @@ from typing import Any
 
 import docker
 
-from tasks.containers.engine import engine, host_of, inspect_container
+from tasks.containers.engine import OUR_LABEL, engine, host_of, inspect_container
+from tasks.containers.processes import servers_of
 from tasks.errors import ContainerMissing, ContainerStopped
 from tasks.models import DataOn, Model
 from tasks.sections import Docker, is_folder, plain_folder
@@ -149,22 +150,38 @@ def find_container(client: docker.DockerClient, name: str, pinned: str) -> dict[
 
 
 def _heir(client: docker.DockerClient, pinned: str, missing: ContainerMissing) -> dict[str, Any]:
-    """The inspect JSON of the one running container on the pinned volume or folder; else `missing` is raised.
+    """The inspect JSON of the one running container that keeps its data at `pinned`, or of the one among several that
+    runs a server; else `missing` is raised. One that is listed may be gone a moment later.
 
-    A census on the same engine mounts every volume for seconds: a helper of its may be listed, and then be gone.
+    Helpers of ours look into volumes too: a census into each.
     """
     mounted = []
     by_name: dict[str, str] = {} if is_folder(pinned) else {"volume": pinned}
     for each in client.api.containers(filters={**by_name, "status": "running"}):
+        if OUR_LABEL in (each.get("Labels") or {}):
+            continue
         if is_folder(pinned) and not any(mount["Type"] == "bind" for mount in each.get("Mounts") or []):
             continue
         with contextlib.suppress(ContainerMissing):
             found = inspect_container(client, each["Id"])
-            if kept_at(read(found), pinned) == pinned:
+            if _may_serve(client, found, pinned):
                 mounted.append(found)
-    if len(mounted) != 1:
+    serving = mounted if len(mounted) == 1 else [each for each in mounted if servers_of(client, each)]
+    if len(serving) != 1:
         raise missing
-    return mounted[0]
+    return serving[0]
+
+
+def _may_serve(client: docker.DockerClient, found: dict[str, Any], pinned: str) -> bool:
+    """Whether the container keeps its data at `pinned`. Of one that does not say where its data is, and has nothing in
+    the usual place, only the server that it runs tells: a backup of the volume mounts it anywhere."""
+    container = read(found)
+    read_only = [each["Destination"] for each in found["Mounts"] if not each.get("RW", True)]
+    mount = container.data_mount
+    if mount is None or mount.destination in read_only or kept_at(container, pinned) != pinned:
+        return False
+    told = declared_pgdata(found) or mount_behind(DEFAULT_PGDATA, container.mounts)
+    return bool(told or servers_of(client, found))
 
 
 def read(

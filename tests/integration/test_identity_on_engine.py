@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.checks.acceptance import accept_present
+from tasks.containers.engine import OUR_LABEL
 from tasks.history.store import open_history
 from tasks.models import CheckResult
 from tests.bed import images
@@ -145,6 +146,29 @@ def test_renamed_container_on_the_right_volume_is_healthy_with_a_notice(
         box.rename(server.container)
     assert result.verdict != "critical"
     assert told(result) == {"container.renamed": "notice"}
+
+
+def test_a_stray_on_the_volume_neither_hides_a_renamed_container_nor_passes_for_it(
+    bed: Bed, server: PostgresServer, target: Target
+) -> None:
+    target.verify()
+    box, renamed = bed.client.containers.get(server.container), bed.name("renamed")
+    strays = [
+        bed.client.containers.run(
+            images.tag(15), ["300"], entrypoint="sleep", detach=True, name=bed.name("stray"), labels=bed.labels | more,
+            volumes={server.volume: {"bind": images.RECIPES[15].volume, "mode": mode}},
+        )
+        for more, mode in (({}, "ro"), ({OUR_LABEL: "a test"}, "rw"))
+    ]  # fmt: skip
+    try:
+        box.rename(renamed)
+        assert "container.renamed" in told(target.verify())
+        box.kill()
+        assert "container.missing" in told(target.verify())
+    finally:
+        box.rename(server.container)
+        for each in strays:
+            bed.remove_container(str(each.name))
 
 
 def test_another_compose_project_on_the_right_volume_is_healthy_with_a_notice(

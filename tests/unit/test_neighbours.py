@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks.containers.neighbours import is_server
 from tasks.containers.observe import directory_in, options_in
+from tasks.containers.processes import is_server
 from tasks.containers.volumes import roots_of
 
 

@@ -8,7 +8,7 @@ import pytest
 from docker.errors import NotFound
 
 from tasks.config import Target
-from tasks.containers.engine import Client, host_of
+from tasks.containers.engine import OUR_LABEL, Client, host_of
 from tasks.containers.observe import Mount, find_container, mount_behind, read, server_options
 from tasks.databases.reach import listens, way_in, ways
 from tasks.errors import ContainerMissing, NoWayIn
@@ -223,10 +223,16 @@ def test_a_remote_engines_addresses_are_never_taken_for_this_machines() -> None:
 
 
 class Going:
-    """An engine on which a container goes between the list and the look at it; a real one does so once in a while."""
+    """An engine on which a container goes between the list and the look at it; a real one does so once in a while.
 
-    def __init__(self, *listed: dict[str, Any], gone: str) -> None:
-        self.listed, self.gone = [*listed, {"Id": gone}], gone
+    runs: what each container runs, by its id.
+    """
+
+    def __init__(self, *listed: dict[str, Any], gone: str, runs: dict[str, str] | None = None) -> None:
+        self.listed, self.gone, self.runs = [*listed, {"Id": gone}], gone, runs or {}
+
+    def top(self, name: str) -> dict[str, Any]:
+        return {"Processes": [["1", self.runs.get(name, "sleep 300")]]}
 
     def containers(self, **_: Any) -> list[dict[str, Any]]:
         return self.listed
@@ -247,3 +253,44 @@ def test_a_helper_that_goes_meanwhile_does_not_hide_the_renamed_container() -> N
     assert find_container(client_of(Going(on_volume, gone="helper")), "knowledge", "pinned") == on_volume
     with pytest.raises(ContainerMissing, match="'knowledge'"):
         find_container(client_of(Going(gone="helper")), "knowledge", "pinned")
+
+
+USUAL, OTHER = "/var/lib/postgresql/data", "/source"
+SERVER = "/opt/acme/pg/bin/postgres -c fsync=off"
+
+
+def on_pinned(id_: str, destination: str = USUAL, *, writes: bool = True, **given: Any) -> dict[str, Any]:
+    labels = given.get("labels", {})
+    mount = volume(destination, "pinned") | {"RW": writes}
+    return inspected(mounts=[mount], **given) | {"Id": id_, "Name": f"/{id_}", "Labels": labels}
+
+
+STRAYS = [
+    on_pinned("reader", OTHER, writes=False),
+    on_pinned("reader_there", USUAL, writes=False, env=[f"PGDATA={USUAL}"]),
+    on_pinned("writer", OTHER),
+    on_pinned("ours", USUAL, labels={OUR_LABEL: "a run"}, env=[f"PGDATA={USUAL}"]),
+    on_pinned("ours_elsewhere", OTHER, labels={OUR_LABEL: "a run"}),
+]
+
+
+@pytest.mark.parametrize("stray", STRAYS, ids=lambda each: each["Id"])
+def test_a_stray_container_on_the_volume_is_not_the_targets_own_and_does_not_hide_it(stray: dict[str, Any]) -> None:
+    with pytest.raises(ContainerMissing, match="'knowledge'"):
+        find_container(client_of(Going(stray, gone="helper")), "knowledge", "pinned")
+    renamed = on_pinned("renamed")
+    assert find_container(client_of(Going(stray, renamed, gone="helper")), "knowledge", "pinned") == renamed
+
+
+def test_an_image_that_says_nothing_is_known_by_the_server_that_it_runs() -> None:
+    quiet = on_pinned("quiet", "/bitnami/postgresql")
+    assert find_container(client_of(Going(quiet, gone="x", runs={"quiet": SERVER})), "knowledge", "pinned") == quiet
+
+
+def test_of_several_that_keep_their_data_there_the_one_that_runs_a_server_is_the_targets_own() -> None:
+    sleeping, serving = on_pinned("sleeping"), on_pinned("serving")
+    engine = Going(sleeping, serving, gone="x", runs={"serving": SERVER})
+    assert find_container(client_of(engine), "knowledge", "pinned") == serving
+    both = Going(sleeping, serving, gone="x", runs={"serving": SERVER, "sleeping": SERVER})
+    with pytest.raises(ContainerMissing):
+        find_container(client_of(both), "knowledge", "pinned")
