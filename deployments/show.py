@@ -17,6 +17,7 @@ from deployments import terminal
 from tasks.alerts.artifacts import size
 from tasks.alerts.message import next_step, tables_in_words
 from tasks.config import Config
+from tasks.databases.secret_settings import without_secrets
 from tasks.doctor.diagnosis import Diagnosis
 from tasks.errors import RollcallError
 from tasks.history.records import Acceptance
@@ -32,8 +33,10 @@ def _print_json(document: Any) -> None:
 
 
 def document(model: BaseModel) -> None:
-    """The model as JSON; a finding without a table has no `table`."""
+    """The model as JSON; a finding without a table has no `table`, and a manifest shows no secret."""
     content = model.model_dump(mode="json")
+    if content.get("cluster"):
+        content["cluster"] = without_secrets(content["cluster"])
     for finding in content.get("findings", []):
         if finding.get("table") is None:
             finding.pop("table", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import psycopg
 
 from tasks.databases.cluster_state import read_state
 from tasks.databases.connect import Connection, Login, connect, quoted, translated
+from tasks.databases.secret_settings import may_hold_secret
 from tasks.errors import DatabaseError, RowsHidden
 
 INVALID_DATABASE = -2  # datconnlimit of a database whose DROP DATABASE was interrupted: it takes no connections.
@@ -83,14 +83,12 @@ CLUSTER = """
                         FROM pg_tablespace WHERE oid >= 16384))
 """
 
-# What a name says of its value: that one may hold a password, and a manifest is shown.
-NOT_SHOWN = "command|conninfo|secret|passw|token|credential|key$"
 # Of a session without settings of ours, which would hide the server's.
 SETTINGS = """
     SELECT name, json_build_object(
         'setting', setting, 'unit', unit, 'context', context, 'source', source, 'file', sourcefile)
     FROM pg_settings
-    WHERE source IN ('command line', 'configuration file', 'environment variable') AND name !~* %s
+    WHERE source IN ('command line', 'configuration file', 'environment variable')
     ORDER BY name
 """
 
@@ -120,7 +118,8 @@ def read_cluster(connection: Connection) -> dict[str, Any]:
     server_version_num, bootstrap_user, data_checksums, wal_segment_size and block_size (bytes), tablespaces
     (name to location), encoding, collate, ctype, locale_provider, icu_locale and icu_rules (of template0,
     which nobody changes), settings (those of the command line, files and environment, as the server has them, by name:
-    setting, unit, context, source, file), and databases: the last six of each, with its owner, connection_limit,
+    setting, unit, context, source, file; without what may be a secret), and databases: the last six of each, with its
+    owner, connection_limit,
     tablespace, is_template and allow_connections. Beside these, what no dump carries, as `read_state` says. Raise
     DatabaseError that names the GRANT where it is missing.
     """
@@ -136,15 +135,16 @@ def read_cluster(connection: Connection) -> dict[str, Any]:
 
 
 def _settings(connection: Connection) -> dict[str, Any]:
-    """Settings by name in lower case. pg_settings leaves out those that no library knows (`app.tenant`)."""
+    """Settings by name in lower case, without what may be a secret: a manifest is shown. pg_settings leaves out those
+    that no library knows (`app.tenant`)."""
     with connect(_login_of(connection), settings={}) as plain, translated("the server's settings"):
         plain.execute("RESET search_path")
-        found = {name.lower(): each for name, each in plain.execute(SETTINGS, [NOT_SHOWN])}
-        for name in (each for each in _users_own(plain) if not re.search(NOT_SHOWN, each, re.IGNORECASE)):
+        found = {name.lower(): each for name, each in plain.execute(SETTINGS)}
+        for name in _users_own(plain):
             row = plain.execute("SELECT current_setting(%s, true)", [name]).fetchone()
             if row and row[0] is not None:
                 found.setdefault(name.lower(), {"setting": row[0], "source": "custom"})
-    return found
+    return {name: each for name, each in found.items() if not may_hold_secret(name, str(each["setting"]))}
 
 
 def _users_own(connection: Connection) -> set[str]:

@@ -8,6 +8,7 @@ import psycopg
 
 from tasks.databases.cluster_state import read_state, settings_sql
 from tasks.databases.connect import Login, connect, translated
+from tasks.databases.secret_settings import shown
 from tasks.models import Difference, Manifest, Tally
 
 # A sequence that this version of the extension does not have stays a difference, which the proof names.
@@ -43,7 +44,7 @@ def set_for_all_roles(login: Callable[[str], Login], manifest: Manifest) -> list
     return [
         Difference(
             kind="setting", database=manifest.database, object=f"setting {name} of all roles",
-            expected=value, found=found.get(name, "missing"), why=refused.get(name),
+            expected=shown(name, value), found=shown(name, found.get(name, "missing")), why=refused.get(name),
         )
         for name, value in settings.items()
         if found.get(name) != value

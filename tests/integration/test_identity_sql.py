@@ -160,6 +160,7 @@ def test_the_next_transaction_id_is_settled_only_while_nobody_is_writing(postgre
 
 def test_settings_are_the_servers_own_wherever_they_come_from_and_no_secret(postgres: PostgresServers) -> None:
     told = ["-c", "timezone=Europe/Moscow", "-c", "app.tenant=ours", "-c", "app.jwt_secret=never shown"]
+    told += ["-c", "archive_command=put never shown", "-c", "app.database=postgres://me:never shown@db/app"]
     server = postgres(version=15, command=told)
     included = (
         'echo "app.included = 7" > "$PGDATA/more.conf"; echo "include \'more.conf\'" >> "$PGDATA/postgresql.conf"'
