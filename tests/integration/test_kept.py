@@ -182,6 +182,7 @@ def test_kept_volumes_are_listed_with_cluster_size_and_users(
         "keep_until": UNTIL,
         "in_use_by": [user],
         "ours": True,
+        "others": [],
     }
 
 
