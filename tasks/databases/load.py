@@ -172,13 +172,28 @@ def psql_command(user: str) -> list[str]:
 
 def refused(said: str, script: bytes) -> list[tuple[str, str]]:
     """The statements of a globals script that psql, by what it printed, could not run, without values; and why."""
-    lines = script.decode("latin-1").split("\n")
     found = re.findall(r"^psql:<stdin>:(\d+): (?:ERROR|FATAL): +(.*)$", said, re.MULTILINE)
-    return [(_without_values(lines[int(number) - 1]), why) for number, why in found]
+    statements = _by_last_line(script.decode("latin-1")) if found else {}
+    return [(_without_values(statements.get(int(number), f"line {number}")), why) for number, why in found]
+
+
+def _by_last_line(text: str) -> dict[int, str]:
+    """The statements of a script by the line that they end in, which is the one that psql names."""
+    ended, line, at = {}, 1, 0
+    for each in STATEMENT.finditer(text):
+        line, at = line + text.count("\n", at, each.end()), each.end()
+        ended[line] = each[1]
+    return ended
+
+
+# A doubled quote reads as two texts beside each other. Comments of pg_dumpall stand between statements.
+STATEMENT = re.compile(r"""(?:--.*\n|\s)*+((?:'[^']*'|"[^"]*"|[^;'"])*+;)""")
+NO_VALUE = re.compile(r"""(?:"[^"]*"|[^'"])*""")
 
 
 def _without_values(statement: str) -> str:
-    shown = re.split(r" WITH | PASSWORD | TO '| = | LOCATION | IS '|;", statement)[0]
+    beginning = NO_VALUE.match(statement)
+    shown = re.split(r" WITH | PASSWORD | TO E?$| = | LOCATION | IS E?$|;$", beginning[0] if beginning else "")[0]
     return shown.encode("latin-1").decode(errors="replace")
 
 

@@ -113,6 +113,18 @@ def test_statements_that_were_refused_are_named_without_their_values() -> None:
     assert load.refused("", script) == []
 
 
+def test_of_a_refused_statement_of_several_lines_no_value_is_named() -> None:
+    script = (
+        b"-- it's a comment\nCREATE ROLE app;\nALTER ROLE app SET \"app.token\" TO 'one\n; s3cr3t'';\nto';\n"
+        b"ALTER ROLE app SET a.b TO E's3cr3t\\\\';\nCOMMENT ON ROLE \"a;\nb's\" IS 'it''s\ns3cr3t';\n-- it's the end\n"
+    )
+    said = "".join(f"psql:<stdin>:{number}: ERROR:  not this\n" for number in (2, 5, 6, 9, 10))
+    named = ["CREATE ROLE app", 'ALTER ROLE app SET "app.token"', "ALTER ROLE app SET a.b"]
+    assert load.refused(said, script) == [
+        (each, "not this") for each in [*named, 'COMMENT ON ROLE "a;\nb\'s"', "line 10"]
+    ]
+
+
 def test_a_script_in_another_encoding_comes_through_byte_for_byte() -> None:
     told = 'CREATE ROLE admin;\nCREATE ROLE "Größe";\n'.encode("latin-1")
     assert load.loadable_globals(told, "admin").script == 'CREATE ROLE "Größe";\n'.encode("latin-1")
