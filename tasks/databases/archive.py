@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from psycopg.conninfo import make_conninfo
 
+from tasks.databases.cluster_state import literal
 from tasks.databases.load import quoted
 
 PRE_DATA, DATA, POST_DATA = "pre-data", "data", "post-data"
@@ -75,8 +76,8 @@ def section_command(database: str, user: str, section: str, jobs: int = 1) -> li
 
 
 def first_command(database: str, user: str) -> list[str]:
-    """pg_restore of the entries in the file CHOSEN, among them the database itself."""
-    return [*whole_command(database, user, 1)[:-1], f"--use-list={CHOSEN}", ARCHIVE]
+    """pg_restore of the entries in the file CHOSEN, among them the database itself; it says which entry failed."""
+    return [*whole_command(database, user, 1)[:-1], "--verbose", f"--use-list={CHOSEN}", ARCHIVE]
 
 
 def chosen_command(database: str, user: str, jobs: int = 1) -> list[str]:
@@ -212,6 +213,9 @@ def search_paths(entry: Entry, known: Paths) -> list[str]:
     return [path for path in dict.fromkeys(paths) if path and path != '""']
 
 
+# A definition is printed and read by the same rule, whatever the old server or its archive set.
+STANDARD_STRINGS = "SET standard_conforming_strings = on;\n"
+
 # What keeps rows out of the table of an entry, as four columns: where it is, its name, its definition, its comment.
 HINDERING = r"""
     WITH RECURSIVE loaded AS (
@@ -256,8 +260,7 @@ class Hindrance(NamedTuple):
         if self.comment is None:
             return made
         on = self.place.removeprefix("TABLE ")
-        text = self.comment.replace("'", "''")
-        return f"{made}COMMENT ON CONSTRAINT {self.name} ON {on} IS '{text}';\n"
+        return f"{made}COMMENT ON CONSTRAINT {self.name} ON {on} IS {literal(self.comment)};\n"
 
     def validated(self) -> str:
         """The statement that checks it for the rows that are there."""

@@ -67,10 +67,11 @@ def _quoted(name: str) -> str:
 
 def _value(name: str, value: str) -> str:
     listed = re.findall(r'"((?:[^"]|"")*)"|([^,\s]+)', value) if name.lower() in LISTS else []
-    return ", ".join(_literal(quoted.replace('""', '"') or plain) for quoted, plain in listed) or _literal(value)
+    return ", ".join(literal(quoted.replace('""', '"') or plain) for quoted, plain in listed) or literal(value)
 
 
-def _literal(value: str) -> str:
+def literal(value: str) -> str:
+    """A text as SQL has it, whatever `standard_conforming_strings` is."""
     text = value.replace("'", "''")
     return "E'" + text.replace("\\", "\\\\") + "'" if "\\" in text else f"'{text}'"
 

@@ -241,7 +241,7 @@ class _Database:
             return True
         found = self._hindering(failure.entry)
         before = "".join(each.dropped() for each in found)
-        after = "".join(each.made_again() for each in found)
+        after = archive.STANDARD_STRINGS + "".join(each.made_again() for each in found)
         paths = ["", *archive.search_paths(failure.entry, self._paths())]
         if not found or all(self._by_script(path=path, before=before, after=after) for path in paths):
             return False
@@ -258,6 +258,7 @@ class _Database:
 
     def _hindering(self, entry: Entry) -> list[Hindrance]:
         with connect(login_to(self._server, self._name)) as connection:
+            connection.execute(archive.STANDARD_STRINGS)
             rows = connection.execute(archive.HINDERING, {"entry": entry.text}).fetchall()
         return [Hindrance(*row) for row in rows]
 

@@ -129,6 +129,8 @@ def test_a_constraint_is_made_again_for_new_rows_with_its_comment() -> None:
         "COMMENT ON CONSTRAINT small ON DOMAIN public.d IS 'it''s small';\n"
     )
     assert each.object == "domain public.d"
+    odd = each._replace(comment="\\'; DROP TABLE t; --")
+    assert odd.made_again().endswith("IS E'\\\\''; DROP TABLE t; --';\n")
 
 
 @pytest.mark.parametrize(
