@@ -15,15 +15,25 @@ from tasks.models import Difference, Manifest, Tally
 SET = "SELECT pg_catalog.setval(s, %s, %s) FROM pg_catalog.to_regclass(%s) AS s WHERE s IS NOT NULL"
 
 
-def set_positions(login: Callable[[str], Login], tallies: Mapping[str, Tally]) -> None:
-    """Put each of the extensions' own sequences where it stood, in every database, be it read-only by default. Raise
-    DatabaseError."""
+def set_positions(login: Callable[[str], Login], tallies: Mapping[str, Tally]) -> list[Difference]:
+    """Put each of the extensions' own sequences where it stood, in every database, be it read-only by default; return
+    why one could not be. Raise DatabaseError."""
+    refused = []
     for database, tally in tallies.items():
         if tally.extension_sequences:
             with connect(login(database)) as connection, translated("the positions of the extensions' sequences"):
                 connection.execute("SET default_transaction_read_only = off")
                 for name, each in tally.extension_sequences.items():
-                    connection.execute(SET, [each.last_value, each.is_called, name])
+                    try:
+                        connection.execute(SET, [each.last_value, each.is_called, name])
+                    except psycopg.DatabaseError as error:
+                        if connection.closed:
+                            raise
+                        why = error.diag.message_primary or type(error).__name__
+                        refused.append(
+                            Difference(kind="sequence", database=database, object=f"position of {name}", why=why)
+                        )
+    return refused
 
 
 def set_for_all_roles(login: Callable[[str], Login], manifest: Manifest) -> list[Difference]:

@@ -134,7 +134,7 @@ def _bring_back(
     clock.lap("roles")
     with meter().stage(share=LOAD):
         loaded = load_databases(backup, server, archives)
-        set_positions(partial(login_to, server), backup.tallies)
+        not_made += set_positions(partial(login_to, server), backup.tallies)
     clock.lap("load")
     with meter().stage("counting, to prove it equal", PROVE):
         tallies = _tallies(config, backup.target, server, list(backup.tallies))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import docker
@@ -14,9 +14,10 @@ from tasks.containers.scratch_place import Place
 from tasks.databases import cluster_state
 from tasks.databases.cluster_state import settings_sql
 from tasks.databases.connect import Login
+from tasks.databases.set_again import set_positions
 from tasks.databases.tally import frozen
 from tasks.errors import HistoryError, TablesLocked
-from tasks.models import Manifest, SequencePosition
+from tasks.models import Manifest, SequencePosition, Tally
 from tasks.restore.facts import Request
 from tasks.restore.plan import make_plan
 from tasks.restore.rebuild import Rebuilt, rebuild_from_backup
@@ -128,6 +129,24 @@ def test_the_sequences_and_rows_of_an_extension_come_back_or_are_named(
         f"In {server.database} the table public.words has 2 rows, 3 when the backup was taken: it belongs to an "
         "extension, and no dump holds it."
     ]
+
+
+def test_a_sequence_that_cannot_be_set_hinders_no_other_and_the_reason_is_told(
+    postgres17: PostgresServer, fresh_database: Callable[[PostgresServer], PostgresServer]
+) -> None:
+    made = fresh_database(postgres17)
+    made.execute("CREATE SEQUENCE small MAXVALUE 10", "CREATE TABLE changed ()", "CREATE SEQUENCE well")
+    at = SequencePosition(last_value=41, is_called=True)
+    names = ("public.small", "public.changed", "public.gone", "public.well")
+    refused = set_positions(
+        lambda name: Login(made.host, made.port, made.user, made.password, name),
+        {made.database: Tally(counts={}, extension_sequences=dict.fromkeys(names, at))},
+    )
+    assert [(each.kind, each.object) for each in refused] == [
+        ("sequence", "position of public.small"), ("sequence", "position of public.changed"),
+    ]  # fmt: skip
+    assert "out of bounds" in str(refused[0].why)
+    assert made.value("SELECT last_value FROM well") == 41
 
 
 def test_accepted_rows_that_no_dump_holds_are_not_told_of_until_they_change(
