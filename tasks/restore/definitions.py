@@ -54,10 +54,8 @@ def _versions(difference: Difference, before: str, now: str) -> Difference:
     if expected == found:
         return difference.model_copy(update={"expected": before, "found": now})
     name = difference.object.removeprefix("extension ")
-    why = (
-        f"the image cannot make version {expected}; in the database that was backed up, ALTER EXTENSION {name} UPDATE "
-        f"makes it version {found}"
-    )
+    cause = difference.why or f"the image cannot make version {expected}"
+    why = f"{cause}; in the database that was backed up, ALTER EXTENSION {name} UPDATE makes it version {found}"
     return difference.model_copy(
         update={
             "kind": "extension_version", "expected": f"version {expected}", "found": f"version {found}", "why": why,

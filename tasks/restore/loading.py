@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from tasks.databases.archive import Entry, Hindrance, Paths
 from tasks.databases.archive_errors import Failure
 from tasks.databases.connect import Login, connect
 from tasks.errors import DoesNotRestore
-from tasks.models import Difference, Manifest
+from tasks.models import Difference, DifferenceKind, Manifest
 from tasks.restore.fetch import Fetched, bytes_in, of_role, unpack
 
 log = logging.getLogger("rollcall")
@@ -113,42 +113,53 @@ class _Database:
         self._into = (name, backup.user)
         self._notes: list[str] = []
         self._changed: list[Failure] = []
+        self._versions: Mapping[str, str] = {}
+        self._refused = ""  # why the extensions could not be made in these versions
         self._known: Paths | None = None
 
     def load(self) -> Loaded:
         """All of it. Raise DoesNotRestore where rows, or what all else needs, cannot be loaded."""
+        failed: list[Failure] = []
         try:
             self._make()
         except ProgramFailed as error:
-            failed = self._in_degrees(error.said) + self._changed
-            return Loaded([self._difference(each) for each in failed], self._notes)
-        return Loaded([], [])
+            failed = self._in_degrees(error.said)
+        other = self._changed + self._in_another_version()
+        not_made = [self._difference(each, "missing") for each in failed]
+        return Loaded(not_made + [self._difference(each, "definition") for each in other], self._notes)
 
     def _make(self) -> None:
         """All at once; where extensions were of another version than the image's own, in three parts. Raise
         ProgramFailed."""
         with connect(login_to(self._server, "template1")) as connection:
-            versions = extensions.older(connection, self._backup.tallies[self._name])
-        if not versions or not self._in_versions(versions):
+            self._versions = extensions.older(connection, self._backup.tallies[self._name])
+        if not self._in_parts("", jobs(), self._run):
             self._run(archive.whole_command(*self._into, jobs()))
 
-    def _in_versions(self, versions: Mapping[str, str]) -> bool:
-        """The database and its schemas, its extensions in these versions, then all else; False where they cannot be."""
-        listed = archive.entries(self._run(archive.list_command()))
+    def _in_parts(self, section: str, at_once: int, run: Callable[[Sequence[str]], str]) -> list[str]:
+        """The database and its schemas, its extensions in their versions, then all else of a section, or of all; what
+        was said of each part, nothing where there are no such versions, or they cannot be made."""
+        if not self._versions:
+            return []
+        listed = self._listed(section)
         first = [entry for entry in listed if archive.is_first(entry)]
         self._choose(first)
-        self._run(archive.first_command(*self._into))
+        said = run(archive.first_command(*self._into))
         self._choose([entry for entry in listed if entry.text.startswith("EXTENSION ")])
-        if self._by_script(edit=extensions.edit(versions)):
-            return False
+        self._refused = self._by_script(edit=extensions.edit(self._versions))
+        if self._refused:
+            return []
         self._choose([entry for entry in listed if entry not in first])
-        self._run(archive.chosen_command(*self._into, jobs()))
-        return True
+        return [said, run(archive.chosen_command(*self._into, at_once))]
 
-    def _difference(self, failure: Failure) -> Difference:
+    def _in_another_version(self) -> list[Failure]:
+        why = f"it could not be made in the version that it had: {self._refused}"
+        return [Failure(Entry(0, f"extension {name}"), why) for name in self._versions if self._refused]
+
+    def _difference(self, failure: Failure, kind: DifferenceKind) -> Difference:
         objects = self._backup.tallies[self._name].schema_objects
         name = archive.object_of(failure.entry, objects)
-        return Difference(kind="missing", database=self._name, object=name, why=failure.why)
+        return Difference(kind=kind, database=self._name, object=name, why=failure.why)
 
     def _in_degrees(self, said: str) -> list[Failure]:
         """What cannot be made after all. said: what pg_restore said of the database as a whole."""
@@ -160,8 +171,9 @@ class _Database:
         log.info("%s: loading %s once more, with one job", self._backup.target, self._name)
         failed: list[Failure] = []
         for section in (archive.PRE_DATA, archive.DATA, archive.POST_DATA):
-            said = self._restore(archive.section_command(*self._into, section))
-            found = archive_errors.outcome(said, self._listed(section))
+            parts = self._in_parts(section, 1, self._restore) if section == archive.PRE_DATA else []
+            said = parts or [self._restore(archive.section_command(*self._into, section))]
+            found = archive_errors.outcome("\n".join(said), self._listed(section))
             if found.strays:
                 raise self._does_not(found.strays[0])
             failed += self._again(found.failed, section)

@@ -99,6 +99,12 @@ def test_what_could_not_be_made_explains_the_difference_that_it_causes_and_is_ne
     assert not any(each.blocking for each in told)
 
 
+def test_what_was_made_in_another_way_is_not_called_missing_where_nothing_else_shows_it() -> None:
+    changed = Difference(kind="definition", database="d", object="constraint public.t.k", why="NOT VALID")
+    (told,) = judge_proof({"d": WHOLE}, {"d": WHOLE}, [changed])
+    assert in_words(told) == "d: the definition of the constraint public.t.k differs (NOT VALID)"
+
+
 def test_a_comparison_that_compared_no_table_fails() -> None:
     empty = Tally(counts={}, schema_fingerprint="f")
     with pytest.raises(NotEqual, match="nothing could be compared"):
