@@ -80,7 +80,7 @@ def ask_about(plan: Plan, differences: Sequence[Difference]) -> None:
     said = f"Every row of {_source(plan)} was rebuilt and proven; {named(left)}."
     advice = f"To restore it all the same: {options(left)}"
     if how == "given":
-        raise Refused(f"{said} Nobody has accepted that. {advice}")
+        raise Refused(f"{said} Nobody has accepted that, so nothing was touched. {advice}")
     both = "".join(f"\n  {each}" for each in texts(left))
     question = (
         f"{said}{both}\n\nNothing was stopped yet. Type {plan.target} to go on; anything else leaves all as it is: "
@@ -90,7 +90,8 @@ def ask_about(plan: Plan, differences: Sequence[Difference]) -> None:
     else:
         typed, _ = orchestration.ask_for_approval(differences_markdown(left, said), plan.target, FORM_SECONDS)
     if typed.strip() != plan.target:
-        raise Refused(f"{said} That was not accepted: {typed.strip() or 'nothing'!r} was typed. {advice}")
+        answer = f"That was not accepted: {typed.strip() or 'nothing'!r} was typed, so nothing was touched."
+        raise Refused(f"{said} {answer} {advice}")
 
 
 def _source(plan: Plan) -> str:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from tasks.alerts import progress
-from tasks.errors import NeedsRecover, RollcallError, RolledBack
+from tasks.errors import NeedsRecover, Refused, RollcallError, RolledBack
 from tasks.models import Difference
 from tasks.restore.end_state import prove_live, prove_undone, settle_policy
 from tasks.restore.hands import Hands
@@ -28,7 +28,8 @@ def rebuild(hands: Hands) -> list[Difference]:
 
 
 def give_up(hands: Hands, error: BaseException) -> None:
-    """Undo what was begun, because nobody accepts it. Raise RolledBack, NeedsRecover."""
+    """Undo what was begun, because nobody accepts it. Raise Refused where a person did not, and nothing but a staging
+    volume was touched, which is removed; else RolledBack; NeedsRecover."""
     raise _undone(hands, error) from error
 
 
@@ -57,7 +58,12 @@ def _undone(hands: Hands, error: BaseException) -> RollcallError:
     """Undo what was begun; what is to be raised of that. Raise NeedsRecover where it cannot be undone."""
     if hands.journal.committed:
         return NeedsRecover(unfinished(hands, error))
+    refused = isinstance(error, Refused) and not hands.journal.touched
+    if refused:
+        hands.journal.write("undoing", "", {"refused": True})
     down = _undo_for(hands, error)
+    if refused:
+        return Refused(str(error))
     return RolledBack(f"{_sentence(error)} Every step was undone{as_it_was(down)}{written_meanwhile(hands)}")
 
 

@@ -21,11 +21,12 @@ from tasks.containers.volumes import (
     RUN_LABEL,
     STORY_LABEL,
     TARGET_LABEL,
+    Volume,
     create_volume,
     find_volume,
     remove_ours,
 )
-from tasks.errors import ContainerMissing, RestoreError
+from tasks.errors import ContainerMissing, EngineError, RestoreError
 from tasks.restore import cutover, mending
 from tasks.restore.approval import require_data
 from tasks.restore.completing import complete, take_over
@@ -109,12 +110,34 @@ def _labels(hands: Hands) -> dict[str, str]:
 
 
 def _drop_staging(hands: Hands) -> None:
-    """Remove a staging volume that was never proven; a proven one stays, for `rollcall kept`."""
-    if hands.journal.is_done("rebuild"):
-        log.info("The proven staging volume %s is kept.", hands.journal.header.staging)
+    """Remove a staging volume that was never proven, or that a person refused; a proven one stays, for `rollcall
+    kept`."""
+    staging, done = hands.journal.header.staging, hands.journal.is_done("rebuild")
+    if done and not _is_refused(hands):
+        log.info("The proven staging volume %s is kept.", staging)
         return
     with engine(hands.docker) as client:
-        at_rest.remove_volume_for_good(client, hands.journal.header.staging, hands.journal.header.owner)
+        if done and not _is_our_copy(hands, find_volume(client, staging)):
+            log.warning("The volume %s stays, if it is there: its labels do not say that it is a mere copy.", staging)
+            return
+        try:
+            at_rest.remove_volume_for_good(client, staging, hands.journal.header.owner)
+        except EngineError as error:
+            if not done:
+                raise
+            log.warning("The volume %s stays, which nobody needs any more: %s", staging, error)
+
+
+def _is_refused(hands: Hands) -> bool:
+    return bool(hands.journal.facts.get("refused")) and not hands.journal.touched
+
+
+def _is_our_copy(hands: Hands, volume: Volume | None) -> bool:
+    """Whether its labels say that it holds the backup that this run rebuilt: the only copy of nothing."""
+    source = hands.plan.source
+    if volume is None or source is None or source.kind != "backup":
+        return False
+    return (volume.labels.get(RUN_LABEL), volume.labels.get(BACKUP_LABEL)) == (hands.run, source.name)
 
 
 # Volumes

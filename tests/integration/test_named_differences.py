@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
 from flows import drill as drill_flow
 from flows import restore_volume as restore_flow
 from tasks.checks.shelves import shelves
-from tasks.errors import RolledBack
+from tasks.containers.volumes import TARGET_LABEL, list_volumes
+from tasks.errors import Refused, RolledBack
 from tasks.models import Manifest, Tally
 from tasks.restore.approval import How, asked
 from tasks.restore.drill import DrillResult
@@ -79,22 +81,23 @@ def rollcall(target: Target, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 def test_a_restore_asks_about_a_definition_that_differs_and_goes_on_when_it_is_accepted_by_name(
-    server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: PostgresServer, engine: docker.DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = target_for(server, tmp_path)
     backup = tampered(target, another_view).id
 
-    with pytest.raises(RolledBack) as refused:
-        restore(target, backup)
-    said = str(refused.value)
+    refused = rollcall(target, "restore-volume", NAME, "--backup", backup, "--yes")
+    assert refused.returncode == 3, refused.stderr
+    said = " ".join(refused.stderr.split())
     assert f"Every row of backup {backup} was rebuilt and proven; 1 definition differs" in said
     assert f"the definition of the {VIEW} differs" in said
     assert OPTION in said
     assert server.value("SELECT count(*) FROM t") == 85, "nothing was stopped"
 
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{NAME}\nno\n"))
-    with pytest.raises(RolledBack, match="That was not accepted: 'no' was typed"):
+    with pytest.raises(Refused, match="That was not accepted: 'no' was typed, so nothing was touched"):
         restore(target, backup, how="terminal")
+    assert not [each.name for each in list_volumes(engine) if each.labels.get(TARGET_LABEL) == NAME]
 
     report = restore(target, backup, [VIEW])
     assert [each.object for each in report.differences] == [VIEW]

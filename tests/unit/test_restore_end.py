@@ -9,15 +9,18 @@ import pytest
 
 from deployments import restore_show
 from tasks.config import Config, load
-from tasks.restore.execute import written_meanwhile
+from tasks.containers.volumes import RUN_LABEL, read_volume
+from tasks.errors import DatabaseError, Refused, RolledBack
+from tasks.restore.execute import give_up, written_meanwhile
 from tasks.restore.facts import Request, Source
 from tasks.restore.hands import Hands
 from tasks.restore.journal import Header, Journal
 from tasks.restore.plan import make_plan
 from tasks.restore.report import RestoreReport, report_of
+from tasks.restore.steps import BACKUP_LABEL, _is_our_copy, _is_refused
 from tasks.restore.words import restore_markdown
 from tests.bed.journals import AS_FOUND
-from tests.unit.test_restore_plan import BACKUP, PINNED, RIGHT, astray, world
+from tests.unit.test_restore_plan import BACKUP, COPY, PINNED, RIGHT, astray, world
 
 SICK = "A dependant does not run as it should: The container agent ended with exit code 3; see docker logs agent."
 
@@ -89,3 +92,40 @@ def test_what_clients_wrote_before_the_undo_is_in_a_volume_that_is_named(
     hands.journal.write("starting", step)
     hands.journal.write("undone", step)
     assert f" is in the volume {volume}, which is kept." in written_meanwhile(hands)
+
+
+def test_whoever_says_no_before_anything_is_touched_is_refused_and_a_failure_is_rolled_back(config: Config) -> None:
+    hands = begun(config)
+    with pytest.raises(Refused, match=r"^Nobody has accepted that\.$"):
+        give_up(hands, Refused("Nobody has accepted that."))
+    assert Journal.active(config.state, hands.plan.target) is None
+    with pytest.raises(RolledBack, match="It does not answer"):
+        give_up(begun(config), DatabaseError("It does not answer."))
+
+
+@pytest.mark.parametrize(
+    ("changed", "source", "ours"),
+    [
+        ({}, BACKUP, True),
+        ({RUN_LABEL: "another"}, BACKUP, False),
+        ({BACKUP_LABEL: "another"}, BACKUP, False),
+        ({}, COPY, False),
+    ],
+)
+def test_only_a_volume_that_this_run_rebuilt_of_a_backup_is_a_mere_copy(
+    config: Config, changed: dict[str, str], source: Source, ours: bool
+) -> None:
+    labels = {RUN_LABEL: "r", BACKUP_LABEL: source.name} | changed
+    hands = begun(config, source)
+    assert _is_our_copy(hands, read_volume({"Name": "staging", "Driver": "local", "Labels": labels}, [])) is ours
+    assert not _is_our_copy(hands, None)
+
+
+def test_what_was_refused_is_no_mere_copy_once_anything_else_was_touched(config: Config) -> None:
+    hands = begun(config)
+    hands.journal.write("starting", "rebuild")
+    assert not _is_refused(hands)
+    hands.journal.write("undoing", "", {"refused": True})
+    assert _is_refused(hands)
+    hands.journal.write("starting", "exchange")
+    assert not _is_refused(hands)
