@@ -119,9 +119,8 @@ def read_cluster(connection: Connection) -> dict[str, Any]:
     (name to location), encoding, collate, ctype, locale_provider, icu_locale and icu_rules (of template0,
     which nobody changes), settings (those of the command line, files and environment, as the server has them, by name:
     setting, unit, context, source, file; without what may be a secret), and databases: the last six of each, with its
-    owner, connection_limit,
-    tablespace, is_template and allow_connections. Beside these, what no dump carries, as `read_state` says. Raise
-    DatabaseError that names the GRANT where it is missing.
+    owner, connection_limit, tablespace, is_template and allow_connections. Beside these, what no dump carries, as
+    `read_state` says. Raise DatabaseError that names the GRANT where it is missing.
     """
     with _needing_settings(connection, "how the cluster was initialised"):
         row = connection.execute(CLUSTER).fetchone()

@@ -54,7 +54,8 @@ def set_for_all_roles(login: Callable[[str], Login], manifest: Manifest) -> list
     return [
         Difference(
             kind="setting", database=manifest.database, object=f"setting {name} of all roles",
-            expected=shown(name, value), found=shown(name, found.get(name, "missing")), why=refused.get(name),
+            expected=shown(name, value), found=shown(name, found[name]) if name in found else "missing",
+            why=refused.get(name),
         )
         for name, value in settings.items()
         if found.get(name) != value

@@ -184,12 +184,13 @@ def test_what_is_set_for_all_roles_comes_back(
     assert sorted(back.value(query)) == sorted(before)
     assert back.value("SELECT current_setting('app.word')") == SETTINGS["app.word"]
 
-    odd = taken.model_copy(update={"cluster": {**taken.cluster, "settings_for_all": {"no_such_setting": "1"}}})
+    odd = taken.model_copy(update={"cluster": {**taken.cluster, "settings_for_all": {"no_such_secret": "hidden"}}})
     (difference,) = rebuilt(target, server, odd, engine, bed).differences
     assert (difference.kind, difference.object, difference.found, difference.blocking) == (
-        "setting", "setting no_such_setting of all roles", "missing", False,
+        "setting", "setting no_such_secret of all roles", "missing", False,
     )  # fmt: skip
-    assert "no_such_setting" in str(difference.why)
+    assert "no_such_secret" in str(difference.why)
+    assert "hidden" not in str(difference)
 
 
 def test_a_prepared_transaction_that_keeps_a_table_locked_is_named(server: PostgresServer) -> None:
