@@ -13,7 +13,7 @@ from tasks.config import Config, load
 from tasks.errors import Busy, Refused, RollcallError
 from tasks.leaving import approval
 from tasks.leaving.facts import World
-from tasks.leaving.plan import DownPlan, make_plan
+from tasks.leaving.plan import DownPlan, as_approved, make_plan
 from tasks.leaving.report import DownReport
 from tasks.models import BEFORE_A_DOWN
 
@@ -50,12 +50,14 @@ def safe_down(
             for target in known.targets:
                 menu.refuse_interrupted(settings, target.name)
             world = menu.look_at_compose(settings, project_dir, files or [], project_name)
-            if not dry_run and menu.start_after_a_killed_one(settings, world):
-                world = menu.look_at_compose(settings, project_dir, files or [], project_name)
             plan = make_plan(world, volumes, without_backup)
             if dry_run:
                 return DownReport(project=plan.project, outcome="planned", plan=plan)
             approved_by = approval.ask(plan)
+            menu.start_after_a_killed_one(settings, world)
+            if plan.earlier is not None:
+                world = menu.look_at_compose(settings, project_dir, files or [], project_name)
+                plan = as_approved(plan, make_plan(world, volumes, without_backup))
             backups = _back_up_and_prove(settings, world, plan, plan.backups)
             approval.ask_for_volumes(plan, backups)
             backups |= _stop_until_nothing_is_lost(settings, world, plan, backups)

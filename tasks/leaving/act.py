@@ -23,7 +23,7 @@ from tasks.leaving.facts import Box, Holding, Stored, World
 from tasks.leaving.look import OWNER, stored_of
 from tasks.leaving.others import end_of, still_as_planned
 from tasks.leaving.plan import DownPlan
-from tasks.leaving.record import Stopped, start_recorded
+from tasks.leaving.record import start_recorded
 
 log = logging.getLogger("rollcall")
 
@@ -45,14 +45,14 @@ def stop_all(config: Config, world: World) -> None:
 
     What ran is on the disk before, and which one is being stopped: the engine goes on with that when we are dead.
     """
-    name, boxes = world.project.name, [*others(world), *databases(world)]
+    boxes = [*others(world), *databases(world)]
     ran = [each.id for each in [*databases(world), *others(world)]]
     with engine(config.docker, recreate.STOP_PATIENCE) as client:
         for each in boxes:
             log.info("Stopping %s", each.name)
-            record.write(config, name, Stopped(containers=ran, stopping=each.id))
+            record.write(config, world, ran, stopping=each.id)
             recreate.stop(client, each.id)
-        record.write(config, name, Stopped(containers=ran))
+        record.write(config, world, ran)
 
 
 def start_databases(config: Config, world: World) -> None:
@@ -66,27 +66,31 @@ def start_databases(config: Config, world: World) -> None:
 
 def start_again(config: Config, world: World) -> list[str]:
     """Start everything that ran before, databases first. Return a sentence for each container that does not run."""
-    wrong = start_recorded(config, world.project.name)
+    started = start_recorded(config, world)
+    wrong = [*started.wrong, *started.left]
     for each in wrong:
         log.warning("%s", each)
     return wrong
 
 
-def start_after_a_killed_one(config: Config, world: World) -> bool:
-    """Start what an earlier `down` of the project stopped before it was killed; whether there was such a one.
+def start_after_a_killed_one(config: Config, world: World) -> None:
+    """Start what an earlier `down` of the project stopped before it was killed, and wait for its databases.
 
     Raise EngineError where one of its containers does not run.
     """
-    project = world.project.name
-    if record.read(config, project) is None:
-        return False
-    log.warning("An earlier down of %s was killed: what it stopped is started again first.", project)
-    if wrong := start_recorded(config, project):
+    project, started = world.project.name, start_recorded(config, world)
+    for each in started.left:
+        log.warning("%s", each)
+    if started.wrong:
+        path = record.path_of(config, project, world.engine)
         raise EngineError(
-            f"An earlier down of {project} was killed, and not all that it stopped runs again: {' '.join(wrong)} Fix "
-            f"that, or remove {record.path_of(config, project)} if those containers are not to run."
+            f"An earlier down of {project} was killed, and not all that it stopped runs again: "
+            f"{' '.join(started.wrong)} Fix that, or remove {path} if those containers are not to run."
         )
-    return True
+    with engine(config.docker) as client:
+        for target in world.targets:
+            if target.box is not None and world.will_run(target):
+                recreate.wait_healthy(client, target.box, config.target(target.name).start_wait)
 
 
 def check_reliable(config: Config, world: World, plan: DownPlan, backups: Mapping[str, str]) -> None:
@@ -125,7 +129,7 @@ def bring_down(config: Config, world: World) -> list[str]:
     except BaseException:
         start_again(config, world)
         raise
-    record.forget(config, world.project.name)
+    record.forget(config, world)
     return end_of(config, before)
 
 

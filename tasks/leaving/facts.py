@@ -6,6 +6,7 @@ from datetime import datetime
 
 from tasks.containers.clusters import ClusterVolume
 from tasks.containers.compose_project import Project
+from tasks.containers.engine import EngineIdentity
 from tasks.containers.other_files import OtherFiles
 from tasks.models import Model
 
@@ -109,6 +110,19 @@ class Concerned(Model):
     unreachable: list[str] = []
 
 
+class Earlier(Model):
+    """What a `down` of the project that was killed has stopped, when, and in which folder it was asked for.
+
+    starts: the names of what is started again, ids: the same; left: a sentence for each that is not, and why.
+    """
+
+    at: datetime
+    folder: str
+    ids: list[str] = []
+    starts: list[str] = []
+    left: list[str] = []
+
+
 class World(Model):
     """The project as it was found. staying: the containers that a `down` leaves, and is checked to have left."""
 
@@ -117,6 +131,12 @@ class World(Model):
     staying: list[Staying] = []
     holdings: list[Holding]
     targets: list[Concerned]
+    engine: EngineIdentity = EngineIdentity(id="", name="")
+    earlier: Earlier | None = None
+
+    def will_run(self, target: Concerned) -> bool:
+        """Whether its container is started again before anything is backed up."""
+        return self.earlier is not None and target.box in self.earlier.starts
 
     def target(self, name: str) -> Concerned:
         """The concerned target of that name."""

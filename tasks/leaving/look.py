@@ -25,6 +25,7 @@ from tasks.containers.observe import Container, declared_pgdata, read
 from tasks.containers.other_files import OtherFiles
 from tasks.containers.volumes import Volume, list_volumes
 from tasks.errors import ContainerMissing, EngineError, RollcallError
+from tasks.leaving import record
 from tasks.leaving.facts import Box, Concerned, Holding, Stored, World
 from tasks.leaving.others import box_of, found_of, left_of, of_a_service
 from tasks.sections import Docker
@@ -82,12 +83,16 @@ def look_at_project(config: Config, folder: str, files: Sequence[str] = (), name
         holdings = [_unless_empty(client, each, config) for each in holdings]
         concerned = _concerned(config, boxes, holdings)
         staying = left_of(client, config, project, everyone)
+        where = identity_of(client)
+        earlier = record.earlier(client, config, project.name, where)
     return World(
         project=project,
         boxes=boxes,
         staying=staying,
         holdings=holdings,
         targets=[_target(config, *each) for each in concerned],
+        engine=where,
+        earlier=earlier,
     )
 
 

@@ -7,8 +7,9 @@ from typing import Literal
 
 from tasks.containers.clusters import ClusterVolume
 from tasks.containers.other_files import in_words
+from tasks.errors import Refused
 from tasks.leaving.coverage import covering, uncovered
-from tasks.leaving.facts import Concerned, Holding, World
+from tasks.leaving.facts import Concerned, Earlier, Holding, World
 from tasks.models import Model
 
 Fate = Literal["stays", "goes", "goes once proven"]
@@ -28,7 +29,7 @@ class DownPlan(Model):
     """What a `down` does.
 
     backups: by target that is proven first, the backup that already holds everything, or None for one that is taken.
-    blockers: reasons not to begin.
+    blockers: reasons not to begin. earlier: what a `down` that was killed has stopped; it is started first.
     """
 
     project: str
@@ -39,6 +40,7 @@ class DownPlan(Model):
     backups: dict[str, str | None]
     blockers: list[str]
     notes: list[str]
+    earlier: Earlier | None = None
 
     @property
     def going(self) -> list[VolumePlan]:
@@ -58,7 +60,23 @@ def make_plan(world: World, remove_volumes: bool, without_backup: bool = False) 
         backups=_backups(world, volumes, without_backup),
         blockers=list(dict.fromkeys(_blockers(world, remove_volumes, without_backup))),
         notes=list(_notes(world)),
+        earlier=world.earlier,
     )
+
+
+def as_approved(approved: DownPlan, now: DownPlan) -> DownPlan:
+    """The plan for the world in which what a killed `down` stopped runs again. Raise Refused where it is not what was
+    approved: something is in the way, more goes, or a database cannot be backed up."""
+    reasons = [*now.blockers]
+    if more := {each.name for each in now.going} - {each.name for each in approved.going}:
+        reasons.append(f"More volumes would go than were approved: {', '.join(sorted(more))}.")
+    if silent := sorted(set(approved.backups) - set(now.backups)):
+        reasons += [f"{', '.join(silent)} was to be backed up first, and does not answer.", *now.notes]
+    if reasons:
+        raise Refused(
+            f"What the earlier down stopped was started again, and nothing is brought down: {' '.join(reasons)}"
+        )
+    return now.model_copy(update={"earlier": approved.earlier})
 
 
 def holds(holding: Holding) -> str:
@@ -127,7 +145,9 @@ def _backups(world: World, volumes: list[VolumePlan], without_backup: bool) -> d
     found: dict[str, str | None] = {}
     for target in world.targets:
         mine = [each for each in world.holdings if each.name in going and target.name in each.targets]
-        if mine and not all(serves(target, each) for each in mine):
+        if world.will_run(target) and (mine or not without_backup):
+            found[target.name] = None
+        elif mine and not all(serves(target, each) for each in mine):
             found[target.name] = _at_hand(mine, target)
         elif mine or (target.box is not None and target.answers and not without_backup):
             found[target.name] = None
@@ -200,7 +220,8 @@ def _refusals(holding: Holding, world: World) -> Iterator[str]:
             "elsewhere and delete it there, or leave out --volumes."
         )
     for target in map(world.target, holding.targets):
-        yield from _without_proof(holding, target)
+        if not world.will_run(target) or target.pinned != name:
+            yield from _without_proof(holding, target)
 
 
 def _without_proof(holding: Holding, target: Concerned) -> Iterator[str]:
@@ -262,7 +283,7 @@ def _notes(world: World) -> Iterator[str]:
     for each in world.targets:
         if each.box is None:
             yield f"The container of {each.name} is not of this project: it goes on as it is."
-        elif not each.answers:
+        elif not each.answers and not world.will_run(each):
             yield f"{each.name} cannot be backed up first: {each.why_silent}"
     for holding in world.holdings:
         if not holding.exists:

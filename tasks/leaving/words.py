@@ -30,6 +30,12 @@ def _text(plan: DownPlan) -> Iterator[str]:
 def _lists(plan: DownPlan) -> Iterator[tuple[str, list[str]]]:
     if plan.volumes:
         yield "Volumes (★ a database):", [_volume_line(plan, name) for name in range(len(plan.volumes))]
+    if plan.earlier is not None:
+        where = "" if plan.earlier.folder == plan.folder else f" in {plan.earlier.folder}"
+        yield (
+            f"Stopped on {plan.earlier.at:%Y-%m-%d %H:%M} UTC by a down{where} that was killed:",
+            [*(f"{each}: started again first" for each in plan.earlier.starts), *plan.earlier.left],
+        )
     if plan.blockers:
         yield "In the way, so that nothing is begun:", [f"✗ {each}" for each in plan.blockers]
         return

@@ -12,7 +12,10 @@ from tasks.checks.shelves import shelves
 from tasks.config import load
 from tasks.containers.engine import OWN_SOCKET
 from tasks.errors import Refused
+from tasks.leaving import act
+from tasks.leaving.look import look_at_project
 from tasks.storage.catalogue import Catalogue
+from tests.bed import images
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServers
 from tests.integration.down_scene import CONTENT, DATA, DELETE, DownScene, down_scene, text
@@ -56,6 +59,37 @@ def test_a_plan_and_a_wrong_answer_touch_nothing_and_yes_does_not_stand_for_the_
 
     assert scene.runs() == BOTH
     assert scene.exists(scene.volume())
+
+
+@pytest.mark.slow
+def test_what_a_killed_down_stopped_is_shown_and_started_only_once_that_is_approved(scene: DownScene) -> None:
+    config = load(str(scene.config))
+    act.stop_all(config, look_at_project(config, str(scene.project.folder)))
+
+    plan = scene.down(dry_run=True, volumes=True).plan
+    assert plan.earlier is not None
+    assert set(plan.earlier.starts) == set(plan.containers)
+    assert (plan.blockers, plan.backups) == ([], {scene.target: None})
+    with pytest.raises(Refused, match="Nothing was touched"):
+        scene.down("no\n")
+    assert scene.runs() == []
+
+    # Somebody has another server on the volume meanwhile.
+    host = scene.client.api.create_host_config(binds=[f"{scene.volume()}:{DATA}"], network_mode="none")
+    beside = scene.bed.name("beside")
+    scene.client.api.create_container(
+        images.tag(17), ["600"], entrypoint=["sleep"], name=beside, labels=scene.bed.labels, host_config=host
+    )
+    scene.client.api.start(beside)
+    try:
+        world = look_at_project(config, str(scene.project.folder))
+        act.start_after_a_killed_one(config, world)
+    finally:
+        scene.bed.remove_container(beside)
+    assert world.earlier is not None
+    assert f"{scene.container} is not started: {beside} has its data mounted" in world.earlier.left[0]
+    assert scene.runs() == ["app"]
+    assert look_at_project(config, str(scene.project.folder)).earlier is None
 
 
 @pytest.mark.slow

@@ -13,10 +13,11 @@ from tasks.containers.compose_project import DeclaredVolume, Project
 from tasks.containers.control_file import ControlFile
 from tasks.containers.other_files import OtherFiles
 from tasks.containers.volumes import Volume
+from tasks.errors import Refused
 from tasks.leaving.coverage import covering, uncovered
-from tasks.leaving.facts import Box, Concerned, Holding, Stored, World
+from tasks.leaving.facts import Box, Concerned, Earlier, Holding, Stored, World
 from tasks.leaving.look import stored_of
-from tasks.leaving.plan import DownPlan, make_plan
+from tasks.leaving.plan import DownPlan, as_approved, make_plan
 from tasks.leaving.report import DownReport
 from tasks.leaving.words import down_lines, plan_text
 from tasks.models import Manifest
@@ -113,6 +114,35 @@ def test_a_database_goes_once_proven_and_without_the_option_stays() -> None:
     assert (made.volumes[0].fate, made.backups, made.blockers) == ("goes once proven", {"k": None}, [])
     stays = plan(holding(), remove=False)
     assert (stays.volumes[0].fate, stays.backups, stays.blockers) == ("stays", {"k": None}, [])
+
+
+EARLIER = Earlier(at=NOW, folder="/srv/atra", ids=["1"], starts=["pg"], left=["The container old is not started."])
+
+
+def after_a_killed_one(remove: bool = True, without_backup: bool = False) -> DownPlan:
+    silent = concerned(answers=False, why_silent="It does not run.")
+    project = Project(
+        name="atra", folder=Path("/srv/atra"), command=["docker-compose"], options=[], services=["db"], volumes=[]
+    )
+    world = World(project=project, boxes=[], holdings=[holding()], targets=[silent], earlier=EARLIER)
+    return make_plan(world, remove, without_backup)
+
+
+def test_what_a_killed_down_stopped_is_in_the_plan_and_backed_up_once_it_runs() -> None:
+    made = after_a_killed_one()
+    assert (made.blockers, made.backups, made.notes) == ([], {"k": None}, [])
+    assert "Stopped on 2026-02-01 12:00 UTC by a down that was killed:\n  pg: started again first" in plan_text(made)
+    assert "  The container old is not started." in plan_text(made)
+    assert after_a_killed_one(remove=False, without_backup=True).backups == {}
+
+
+def test_a_plan_that_is_not_the_approved_one_once_all_runs_again_is_refused() -> None:
+    approved = after_a_killed_one()
+    assert as_approved(approved, plan(holding())).earlier == EARLIER
+    with pytest.raises(Refused, match="k was to be backed up first, and does not answer"):
+        as_approved(approved, plan(holding(), targets=[concerned(answers=False)], remove=False))
+    with pytest.raises(Refused, match=r"More volumes would go than were approved: cache"):
+        as_approved(approved, plan(holding(), holding(name="cache", key="cache", clusters=[], empty=True, targets=[])))
 
 
 def test_an_external_volume_stays_whatever_is_asked() -> None:
