@@ -42,7 +42,7 @@ class Header(Model):
     staging: str
     begun_at: datetime
     before: Before
-    engine: EngineIdentity | None = None
+    engine: EngineIdentity
 
 
 class Line(Model):

@@ -62,8 +62,6 @@ def _refuse_another_engine(hands: Hands) -> None:
     same name that has the restore's container is the same one: the ids of containers are random.
     """
     begun_on, target = hands.journal.header.engine, hands.plan.target
-    if begun_on is None:
-        return
     with engine(hands.docker) as client:
         here = identity_of(client)
         same = here.id == begun_on.id or (here.name == begun_on.name and has_container(client, hands.live))

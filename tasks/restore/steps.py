@@ -332,6 +332,5 @@ STEPS: dict[str, Act] = {
     "commit": Act(cutover.commit),
     "hide old from compose": Act(hide_old),
     "release restart policy": Act(lambda hands: _give_back(hands, hands.live)),
-    # Undone only where an older Rollcall, which did it before the commit, was interrupted.
-    "start dependants": Act(start_dependants, stop_dependants),
+    "start dependants": Act(start_dependants),
 }

@@ -29,7 +29,7 @@ from tasks.restore.kept import Kept, kept_volumes, remove_kept
 from tasks.restore.plan import Plan
 from tasks.restore.steps import BACKUP_LABEL
 from tests.bed import images
-from tests.bed.journals import AS_FOUND
+from tests.bed.journals import AS_FOUND, HERE
 from tests.bed.labels import Bed
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.progress import ROOT
@@ -104,6 +104,7 @@ class Shelf:
             staging=self.kept,
             begun_at=datetime.now(UTC),
             before=AS_FOUND,
+            engine=HERE,
         )
         journal = Journal.begin(self.target.config.state, header)
         for line in lines:

@@ -23,7 +23,7 @@ from tasks.restore.journal import Event, Header, Journal
 from tasks.restore.kept import Kept, describe, not_yet, with_its_record
 from tasks.restore.plan import Plan
 from tasks.restore.records import read_records
-from tests.bed.journals import AS_FOUND
+from tests.bed.journals import AS_FOUND, HERE
 
 TARGET, OWNER, RUN = "knowledge_os", "knowledge_os-0123456789ab", "20260201T120000Z-aaaaaa"
 BEGUN = datetime(2026, 2, 1, 12, tzinfo=UTC)
@@ -130,7 +130,14 @@ def journal(
         **more,
     )
     header = Header(
-        run=run, plan=plan, approved_by="a test", owner=OWNER, staging=NAME, begun_at=BEGUN, before=AS_FOUND
+        run=run,
+        plan=plan,
+        approved_by="a test",
+        owner=OWNER,
+        staging=NAME,
+        begun_at=BEGUN,
+        before=AS_FOUND,
+        engine=HERE,
     )
     begun = Journal.begin(state, header)
     for line in lines:

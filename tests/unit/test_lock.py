@@ -20,7 +20,7 @@ from tasks.restore.journal import Header, Journal
 from tasks.restore.plan import Plan
 from tasks.restore.records import records_of_all
 from tasks.restore.recover import interruption_findings, recover, recover_first, refuse_interrupted
-from tests.bed.journals import AS_FOUND
+from tests.bed.journals import AS_FOUND, HERE
 
 Refusal = Callable[..., tuple[int, str]]
 TARGETS = """\
@@ -62,6 +62,7 @@ def interrupt(config: Config, target: str, run: str = "20260301T120000Z-aaaaaa")
         staging="s",
         begun_at=datetime(2026, 3, 1, tzinfo=UTC),
         before=AS_FOUND,
+        engine=HERE,
     )
     return Journal.begin(config.state, header)
 

@@ -19,7 +19,7 @@ from tasks.restore.plan import make_plan
 from tasks.restore.report import RestoreReport, report_of
 from tasks.restore.steps import BACKUP_LABEL, _is_our_copy, _is_refused
 from tasks.restore.words import restore_markdown
-from tests.bed.journals import AS_FOUND
+from tests.bed.journals import AS_FOUND, HERE
 from tests.unit.test_restore_plan import BACKUP, COPY, PINNED, RIGHT, astray, world
 
 SICK = "A dependant does not run as it should: The container agent ended with exit code 3; see docker logs agent."
@@ -44,6 +44,7 @@ def begun(config: Config, source: Source = BACKUP) -> Hands:
         staging="staging",
         begun_at=datetime(2026, 2, 1, tzinfo=UTC),
         before=AS_FOUND,
+        engine=HERE,
     )
     return Hands(config, Journal.begin(config.state, header))
 

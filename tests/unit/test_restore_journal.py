@@ -10,7 +10,7 @@ from tasks.errors import ConfigError, NeedsRecover
 from tasks.restore.facts import Request
 from tasks.restore.journal import Header, Journal, active_path
 from tasks.restore.plan import make_plan
-from tests.bed.journals import AS_FOUND
+from tests.bed.journals import AS_FOUND, HERE
 from tests.unit.test_restore_plan import BACKUP, world
 
 NOW = datetime(2026, 2, 1, 3, 0, tzinfo=UTC)
@@ -20,7 +20,14 @@ TARGET = "knowledge_os"
 def header(run: str = "run-1") -> Header:
     made = make_plan(world(), BACKUP, Request())
     return Header(
-        run=run, plan=made, approved_by="ann", owner="knowledge_os-0", staging="staging", begun_at=NOW, before=AS_FOUND
+        run=run,
+        plan=made,
+        approved_by="ann",
+        owner="knowledge_os-0",
+        staging="staging",
+        begun_at=NOW,
+        before=AS_FOUND,
+        engine=HERE,
     )
 
 
