@@ -261,7 +261,12 @@ def _rename(hands: Hands, container: str, name: str) -> None:
 
 
 def _rename_old_back(hands: Hands) -> None:
-    """Raise RestoreError that says what to do where somebody has removed the old container meanwhile."""
+    """Raise RestoreError that says what to do where somebody has removed the old container meanwhile.
+
+    A killed run's rename of the replacement may have come after that was undone: it has the name then.
+    """
+    if "replacement" in hands.journal.facts:
+        _take_name_back(hands)
     try:
         _rename(hands, hands.plan.container_id, hands.plan.container)
     except ContainerMissing as error:
