@@ -135,6 +135,17 @@ def _nanoseconds(moment: str) -> int:
     return int(datetime.fromisoformat(f"{seconds}+00:00").timestamp()) * 10**9 + int(decimals.ljust(9, "0"))
 
 
+def leave_restarting(client: docker.DockerClient, container: str) -> None:
+    """Return once the container, which ends again and again, has been in the engine's hands for `LATE` seconds: it
+    counts as running between two starts. Raise EngineError if it cannot be started."""
+    over = time.monotonic() + LATE
+    recreate.start(client, container)
+    while time.monotonic() < over:
+        if not inspect_container(client, container)["State"]["Running"]:
+            recreate.start(client, container)
+        time.sleep(ASK_EVERY)
+
+
 def stop_for_good(client: docker.DockerClient, container: str) -> None:
     """Stop the container and return once it has stayed so for `LATE` seconds: a start may be on its way."""
     recreate.stop(client, container)

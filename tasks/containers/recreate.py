@@ -32,6 +32,8 @@ EXIT_SECONDS = 60.0  # for a container to be seen ended, after the engine has sa
 REMOVE_SECONDS = 300.0  # for a removal of somebody else's: a container is only gone once all that it wrote is
 LOG_LINES, LOG_CHARACTERS = 12, 600
 CONFLICT = 409
+UPDATE_SECONDS = 10.0
+BETWEEN_TWO = "not found"  # what the engine says of the task of a container that ends or begins at this moment
 ALREADY = "already in progress"  # what the engine says of a removal
 RESTARTS = 8  # which the engine makes within half a minute, waiting twice as long each time
 NEVER = "0001-01-01T00:00:00Z"  # StartedAt of a container that never ran
@@ -127,11 +129,21 @@ def _endpoint(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def set_restart_policy(client: docker.DockerClient, container: str, policy: RestartPolicy) -> RestartPolicy:
-    """Give the container another restart policy and return its previous one, both as in HostConfig.RestartPolicy."""
+    """Give the container another restart policy and return its previous one, both as in HostConfig.RestartPolicy.
+
+    The engine refuses that at the moment in which a process ends or begins: it is asked again for some seconds.
+    """
     found = inspect_container(client, container)
-    previous = policy_of(found)
+    previous, given_up = policy_of(found), time.monotonic() + UPDATE_SECONDS
     with _refusing(f"The restart policy of {_name(found)} cannot be set"):
-        client.api.update_container(found["Id"], restart_policy=cast("Any", _whole(policy)))
+        while previous != _whole(policy):
+            try:
+                client.api.update_container(found["Id"], restart_policy=cast("Any", _whole(policy)))
+                break
+            except APIError as error:
+                if BETWEEN_TWO not in str(error.explanation) or time.monotonic() > given_up:
+                    raise
+            time.sleep(ASK_EVERY)
     return previous
 
 

@@ -26,7 +26,8 @@ AGAIN = ("put old aside", "hold restart policy", "create replacement", "create p
 
 
 def prove_undone(hands: Hands) -> list[str]:
-    """Return once the target's container is as the restore found it: called so, running, answering, its restart policy.
+    """Return once the target's container is as the restore found it: called so, running, answering, its restart policy;
+    one that was restarted again and again is so again.
 
     What it returns are sentences about dependants that do not run again. Raise NeedsRecover where the container is not
     as it was: what it came to, with the end of its log.
@@ -60,7 +61,9 @@ def _as_before(hands: Hands) -> None:
             STEPS[name].undo(hands)
     before, container = hands.journal.header.before, hands.plan.container_id
     with engine(hands.docker, recreate.STOP_PATIENCE) as client:
-        if before.running:
+        if before.looping:
+            at_rest.leave_restarting(client, container)
+        elif before.running:
             patience = _rules(hands).start_wait if before.healthy else None
             at_rest.start_for_good(client, container, patience)
         else:

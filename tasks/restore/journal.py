@@ -27,6 +27,7 @@ class Before(Model):
     """The target's container as the restore found it."""
 
     running: bool
+    looping: bool = False  # It ended by itself, and the engine restarted it again and again.
     healthy: bool  # It runs, and its healthcheck, where it has one, is green.
     restart_policy: dict[str, Any]
 

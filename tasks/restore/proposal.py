@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from tasks.config import Config
 from tasks.containers import recreate
@@ -59,10 +61,21 @@ def begin(config: Config, plan: Plan, approved_by: str) -> Hands:
         staging=f"{plan.pinned}.rollcall-{run}",
         begun_at=now,
         engine=here,
-        before=Before(
-            running=found["State"]["Status"] == "running",
-            healthy=recreate.is_well(found),
-            restart_policy=recreate.policy_of(found),
-        ),
+        before=as_found(found, now),
     )
     return Hands(config, Journal.begin(config.state, header))
+
+
+def as_found(found: Mapping[str, Any], now: datetime) -> Before:
+    """How the container is, from its inspect JSON (pure). One that ends again and again runs in between, for less than
+    the ten seconds after which the engine takes a restart for a success (moby, restartmanager)."""
+    state = found["State"]
+    started = datetime.fromisoformat(f"{state['StartedAt'][:19]}+00:00")
+    young = found.get("RestartCount", 0) > 0 and now - started < timedelta(seconds=10)
+    looping = state["Status"] == "restarting" or (state["Status"] == "running" and young)
+    return Before(
+        running=state["Status"] in ("running", "restarting"),
+        looping=looping,
+        healthy=recreate.is_well(found) and not looping,
+        restart_policy=recreate.policy_of(found),
+    )
