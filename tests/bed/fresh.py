@@ -1,8 +1,7 @@
 """A machine with nothing but Python, gcc, make, git and apt, and what a new clone does there: `make fresh`.
 
 Debian's smallest root in namespaces of its own (mounts, processes, network), so that nothing of this machine is seen or
-changed; a mere chroot would not do, for runc's `exec` enters the root of the mount namespace. It reaches the mirrors
-through the bridge of this machine's engine, and installs and starts an engine of its own.
+changed. It reaches the mirrors through the bridge of this machine's engine, and installs and starts one of its own.
 """
 
 import argparse
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bed import debian, engine
+from tests.bed import debian, roots
 from tests.bed.progress import ROOT, STATE, BedError, run, step
 
 THERE = "python3,python3-venv,gcc,make,ca-certificates,git"
@@ -26,21 +25,11 @@ DEFAULT = "make demo && make test"
 
 # $1: the root; $2: what to do there.
 ENTER = f"""
-set -e
+{roots.ENTER}
 mount --make-rprivate /
-mount --bind "$1" "$1"
-cd "$1"
-mount -t proc proc proc
-mount -t sysfs sysfs sys
-mount --rbind /dev dev
-mount --rbind /sys/fs/cgroup sys/fs/cgroup
-mount -t tmpfs tmpfs run
-mount -t tmpfs tmpfs tmp
-mkdir -p old
-pivot_root . old
+enter "$1"
 cd /rollcall
-umount -l /old
-exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
+exec env -i PATH={roots.PATH} HOME=/root LANG=C.UTF-8 \
     PIP_CERT=/{CERTIFICATES} SSL_CERT_FILE=/{CERTIFICATES} sh -c "$2"
 """
 
@@ -62,14 +51,10 @@ def main() -> int:
 
 
 def _make_root() -> None:
-    if os.geteuid() != 0:
-        raise BedError("Only root can make a machine within this one; run this as root.")
-    engine.require_tool("debootstrap")
     shutil.rmtree(FOLDER, ignore_errors=True)
     STATE.mkdir(exist_ok=True)
     with step("a machine with nothing installed"):
-        source = [debian.mirror()] if debian.mirror() else []
-        run(["debootstrap", "--variant=minbase", f"--include={THERE}", debian.RELEASE, str(FOLDER), *source])
+        roots.make(FOLDER, debian.RELEASE, THERE)
         run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(FOLDER / "rollcall")])
     for name in ("etc/resolv.conf", CERTIFICATES):
         if Path("/", name).exists():

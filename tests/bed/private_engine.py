@@ -34,17 +34,9 @@ class PrivateEngine:
 
     def start(self) -> None:
         """Start it, or start it again; return once it answers."""
-        require_tool("ip")
-        self._add_bridge()
-        log = (self.folder / "log").open("ab")
-        self._daemon = subprocess.Popen(
-            [
-                "dockerd", f"--host={self.host}", f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec",
-                f"--pidfile={self.folder}/pid", f"--bridge={BRIDGE}", "--iptables=false",
-            ],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
-        )  # fmt: skip
-        log.close()
+        line = self._line()
+        with (self.folder / "log").open("ab") as log:
+            self._daemon = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
         wait_until(self._answers, SECONDS, "an answer of the private engine", (self.folder / "log").read_text)
 
     def stop(self) -> None:
@@ -74,6 +66,17 @@ class PrivateEngine:
     def client(self) -> docker.DockerClient:
         """A client of it."""
         return docker.DockerClient(base_url=self.host, timeout=120)
+
+    def _line(self) -> list[str]:
+        require_tool("ip")
+        self._add_bridge()
+        return ["dockerd", *self._folders(), f"--bridge={BRIDGE}", "--iptables=false"]
+
+    def _folders(self) -> list[str]:
+        return [
+            f"--host={self.host}", f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec",
+            f"--pidfile={self.folder}/pid",
+        ]  # fmt: skip
 
     def _answers(self) -> bool:
         asked = subprocess.run(["docker", "--host", self.host, "version"], capture_output=True, check=False)
