@@ -56,7 +56,7 @@ def helper(bed: Bed, config: Config) -> Iterator[str]:
     bed.remove_container(name)
 
 
-def of_engine(config: Config, begun: Hands, engine: EngineIdentity | None) -> None:
+def of_engine(config: Config, begun: Hands, engine: EngineIdentity) -> None:
     """Make it a restore that was interrupted on that engine."""
     header: Header = begun.journal.header.model_copy(update={"engine": engine})
     begun.journal.path.unlink()
@@ -69,7 +69,6 @@ def there(bed: Bed, name: str) -> bool:
 
 def test_the_journal_says_which_engine_it_is_of_and_is_recovered_there(bed: Bed, interrupted: Hands) -> None:
     engine = interrupted.journal.header.engine
-    assert engine is not None
     assert engine.id == bed.client.info()["ID"] != ""
     assert recover(interrupted.config, TARGET).outcome == "undone"
 
@@ -104,16 +103,3 @@ def test_an_engine_that_lost_its_id_is_known_by_its_name_and_the_container(
         recover(config, TARGET)
     of_engine(config, ours, lost)
     assert recover(config, TARGET).outcome == "undone"
-
-
-def test_a_journal_that_names_no_engine_is_recovered_where_the_configuration_leads(
-    bed: Bed, config: Config, interrupted: Hands, helper: str
-) -> None:
-    of_engine(config, interrupted, None)
-    path = active_path(config.state, TARGET)
-    first, *rest = path.read_text().split("\n")
-    path.write_text("\n".join([first.replace(',"engine":null', ""), *rest]))
-    assert '"engine"' not in path.read_text()
-    recover_first(config, TARGET)
-    assert not path.exists()
-    assert not there(bed, helper)
