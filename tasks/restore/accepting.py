@@ -55,12 +55,13 @@ def _is_harmless(difference: Difference) -> bool:
 
 
 def texts(differences: Sequence[Difference]) -> list[str]:
-    """Both texts of the first definitions that differ, a line each."""
+    """What a person reads before the answer, a line each: both texts of the first definitions that differ, and every
+    difference that `named` leaves out."""
     found: list[str] = []
     for each in differences[:MOST_NAMED]:
         if each.kind == "definition" and each.expected and each.found:
             found += [f"{each.object}, in the backup: {each.expected}", f"{each.object}, rebuilt: {each.found}"]
-    return found
+    return [*found, *(in_words(each) for each in differences[MOST_NAMED:])]
 
 
 def named(differences: Sequence[Difference]) -> str:

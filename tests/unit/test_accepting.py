@@ -91,6 +91,11 @@ def test_lost_rows_are_accepted_for_the_database_and_the_numbers_that_were_shown
     assert unaccepted([gone], ["database", "tenant9: database"]) == [gone]
 
 
+def test_every_difference_is_shown_before_a_person_answers() -> None:
+    views = [differing(object=f"view public.v{number}", expected=None) for number in range(7)]
+    assert texts(views) == [f"app: the definition of the view public.v{number} differs" for number in (5, 6)]
+
+
 def test_both_texts_are_shown() -> None:
     assert texts([differing(), ROWS]) == ["view public.v, in the backup: a", "view public.v, rebuilt: b"]
 
