@@ -14,6 +14,7 @@ from docker.types import Mount
 from tasks.containers.copying import CAPABILITIES
 from tasks.containers.leashed import leashed
 from tasks.containers.other_files import OWN
+from tasks.containers.program_folder import path_with
 from tasks.containers.scratch_place import Place
 
 # $1: PGDATA below the root; $2: PostgreSQL's own names; then, in hexadecimal as they are printed, the names that an
@@ -149,4 +150,6 @@ def why_not_readable(
         client, image_id=image_id, owner=owner, user="0:0", mounts=mounts, capabilities=("DAC_READ_SEARCH",)
     ) as box:
         user = box.run(["stat", "-c", "%u:%g", place.pgdata]).strip()
-        return " ".join(box.run(["sh", "-c", CHECK, "sh", place.pgdata, *settings], user=user).split())
+        major = int(box.run(["cat", f"{place.pgdata}/PG_VERSION"], user=user).partition(".")[0])
+        script = f"{path_with(major)}\n{CHECK}"
+        return " ".join(box.run(["sh", "-c", script, "sh", place.pgdata, *settings], user=user).split())
