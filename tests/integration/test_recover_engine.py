@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from docker.models.containers import Container
 
 from tasks.config import Config, load
 from tasks.containers.engine import OUR_LABEL, EngineIdentity
@@ -36,24 +37,29 @@ def config(tmp_path: Path) -> Config:
 
 
 @pytest.fixture
-def interrupted(config: Config) -> Hands:
-    """A restore that was killed as soon as its journal was there."""
-    return begin(config, make_plan(world(), BACKUP, Request()), "ann")
+def interrupted(bed: Bed, config: Config) -> Iterator[Hands]:
+    """A restore of a container that does not run, killed as soon as its journal was there."""
+    name = bed.name("restored")
+    box = created(bed, name)
+    yield begin(config, make_plan(world(container=name, container_id=box.id), BACKUP, Request()), "ann")
+    bed.remove_container(name)
 
 
 @pytest.fixture
 def helper(bed: Bed, config: Config) -> Iterator[str]:
     """What a killed run of the target left, which recovering removes."""
     name = bed.name("helper")
-    bed.client.containers.create(
-        images.tag(17),
-        name=name,
-        labels=bed.labels | {OUR_LABEL: config.owner(TARGET)},
-        network_mode="none",
-        tmpfs={images.RECIPES[17].volume: ""},
-    )
+    created(bed, name, {OUR_LABEL: config.owner(TARGET)})
     yield name
     bed.remove_container(name)
+
+
+def created(bed: Bed, name: str, labels: dict[str, str] | None = None) -> Container:
+    """A container that never runs, without a volume."""
+    tmpfs = {images.RECIPES[17].volume: ""}
+    return bed.client.containers.create(
+        images.tag(17), name=name, labels=bed.labels | (labels or {}), network_mode="none", tmpfs=tmpfs
+    )
 
 
 def of_engine(config: Config, begun: Hands, engine: EngineIdentity) -> None:
@@ -91,15 +97,17 @@ def test_an_engine_that_lost_its_id_is_known_by_its_name_and_the_container(
     bed: Bed, config: Config, interrupted: Hands, helper: str
 ) -> None:
     lost = EngineIdentity(id="AAAA:BBBB", name=bed.client.info()["Name"])
+    ours = interrupted.journal.header
+    gone = ours.plan.model_copy(update={"container_id": "0" * 64})
+    interrupted.journal.header = ours.model_copy(update={"plan": gone})
     of_engine(config, interrupted, lost)
     with pytest.raises(NeedsRecover, match="id AAAA:BBBB"):
         recover(config, TARGET)
 
-    plan = interrupted.plan.model_copy(update={"container_id": bed.client.containers.get(helper).id})
-    ours = Hands(config, interrupted.journal)
-    ours.journal.header = ours.journal.header.model_copy(update={"plan": plan})
-    of_engine(config, ours, ELSEWHERE)
+    interrupted.journal.header = ours
+    of_engine(config, interrupted, ELSEWHERE)
     with pytest.raises(NeedsRecover, match="engine of nas"):
         recover(config, TARGET)
-    of_engine(config, ours, lost)
+    of_engine(config, interrupted, lost)
     assert recover(config, TARGET).outcome == "undone"
+    assert not there(bed, helper)
