@@ -203,7 +203,7 @@ def start(client: docker.DockerClient, container: str) -> None:
 def said_last(client: docker.DockerClient, found: Mapping[str, Any]) -> str:
     """The end of the container's own log, as a sentence; where it has none, or one that cannot be read, where to look.
 
-    What it said before its last start is left out. Empty for one that never ran.
+    What it said before the second of its last start is left out. Empty for one that never ran.
     """
     if found["State"]["StartedAt"] == NEVER:
         return ""

@@ -92,7 +92,7 @@ def test_one_that_does_not_come_up_is_named_with_the_end_of_its_own_log(bed: Bed
     broken = box("echo 'FATAL:  could not read /run/secrets/pw' >&2; exit 3", False)
     with pytest.raises(EngineError, match=r"exit code 3\. The end of its log: FATAL: could not read /run/secrets/pw"):
         at_rest.start_for_good(bed.client, broken, 30)
-    assert at_rest.not_running(bed.client, [broken])[0].count("could not read /run/secrets/pw") == 1
+    assert "could not read /run/secrets/pw" in at_rest.not_running(bed.client, [broken])[0]
 
 
 def test_a_job_that_has_done_its_work_is_not_run_again_and_one_that_a_stop_ended_is(bed: Bed, box: Box) -> None:
