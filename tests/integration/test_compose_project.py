@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from tasks.containers.compose_program import hooks_of
 from tasks.containers.compose_project import Project, project_files, read_project
-from tasks.containers.compose_service import Service
 from tasks.errors import ComposeFileError
-from tests.bed.compose import compose_command
 
 pytestmark = pytest.mark.usefixtures("every_compose")
 BASE = "version: '3.8'\nservices:\n  db:\n    image: x\n    volumes: ['data:/d']\nvolumes:\n  data:\n"
@@ -75,25 +71,3 @@ def test_what_compose_does_not_accept_is_told_without_a_value_of_it(folder: Path
     with pytest.raises(ComposeFileError, match="does not accept the project") as told:
         read(folder)
     assert "hunter2" not in str(told.value)
-
-
-def test_hooks_that_only_compose_runs_are_known(folder: Path) -> None:
-    text = BASE.removeprefix("version: '3.8'\n").replace("image: x", "image: x\n    pre_stop: [{command: [a]}]")
-    (folder / "docker-compose.yml").write_text(text.replace("image: x", "image: x\n    post_start: [{command: [b]}]"))
-    assert read(folder).hooks == ["db"]
-    service = Service(project="p", service="db", folder=folder, files=[folder / "docker-compose.yml"])
-    assert hooks_of(service) == ["post_start", "pre_stop"]
-
-
-def test_a_docker_compose_of_today_that_is_no_plugin_knows_the_name_in_the_file(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where `docker` has no such plugin: it has one of the bed's only by DOCKER_CONFIG."""
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    compose_command()
-    (programs / "docker-compose").symlink_to(Path(os.environ["DOCKER_CONFIG"]) / "cli-plugins" / "docker-compose")
-    monkeypatch.setenv("PATH", str(programs))
-    (folder / "compose.yaml").write_text(f"name: atra\n{BASE}")
-    project = read(folder)
-    assert (project.name, project.command, project.first) == ("atra", ["docker-compose"], False)
