@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.bed import layouts
-from tests.bed.labels import Bed
+from tests.bed.labels import Bed, remove
 from tests.bed.layouts import Layout
 from tests.bed.postgres import PostgresServer, PostgresServers
 from tests.bed.target import NAME, Target, target_for
@@ -48,14 +49,17 @@ LAYOUTS = ["opt", *(pytest.param(each, marks=pytest.mark.slow) for each in ("bus
 
 
 @pytest.fixture(params=LAYOUTS)
-def scene(request: pytest.FixtureRequest, bed: Bed, postgres: PostgresServers, tmp_path: Path) -> Scene:
+def scene(request: pytest.FixtureRequest, bed: Bed, postgres: PostgresServers, tmp_path: Path) -> Iterator[Scene]:
     layout = layouts.require(request.param)
     server = postgres(layout.version, image=layout.tag, mount=layout.volume)
     server.execute(
         "CREATE TABLE experts (id int PRIMARY KEY)", "INSERT INTO experts SELECT generate_series(1, 85)",
         "CREATE ROLE clerk LOGIN",
     )  # fmt: skip
-    return Scene(layout, server, target_for(server, tmp_path), postgres, bed)
+    yield Scene(layout, server, target_for(server, tmp_path), postgres, bed)
+    for volume in bed.client.volumes.list():
+        if volume.name.startswith(f"{server.volume}.rollcall-"):  # What a restore keeps.
+            remove(volume)
 
 
 def test_such_a_database_is_backed_up_proven_and_restored_also_when_it_does_not_run(scene: Scene) -> None:
