@@ -131,13 +131,13 @@ PASSING = (
 # pg_dump keeps --lock-wait-timeout by means of a statement timeout, which it sets for nothing else.
 WAITED_FOR_A_LOCK = ("could not obtain lock", "lock timeout", "due to statement timeout", "deadlock detected")
 # What pg_dump says of a view, function or sequence, which nothing locks for it, that was dropped under its hands.
+CHANGED_MEANWHILE = ("cache lookup failed", "could not open relation with OID", "could not find tuple for")
 # What the server says of a row that is longer than 1 GB in COPY's text form (MaxAllocSize), and of which table.
 TOO_LARGE = ("invalid memory alloc request size", "Cannot enlarge string buffer", "cannot enlarge string buffer")
 # What pg_restore says of an archive of which it got no byte. A busy engine may close the input of a program while what
 # was sent is still on its way inside of it (seen on 20.10.24, with archives of some kB): that says nothing about those.
 NOTHING_CAME = "input file is too short (read 0,"
 COPIED = re.compile(r"[Cc]ommand was: COPY (.+?) (?:\(.*\) )?TO stdout")
-CHANGED_MEANWHILE = ("cache lookup failed", "could not open relation with OID", "could not find tuple for")
 
 
 def failure_of(status: int | None, stderr: str) -> DatabaseError:
